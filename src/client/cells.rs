@@ -1,0 +1,85 @@
+//! Cells of a project's draft.
+
+use serde::{Deserialize, Serialize};
+
+use super::operation::{GET_CELL, LIST_CELLS};
+use super::{ApiRequest, Client, Error, List};
+
+/// A cell. Sources are given for SQL, code and markdown cells alone.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Cell {
+    /// Identifier within a version; changes with each edit.
+    pub id: String,
+    /// Durable identifier.
+    pub static_id: String,
+    /// `SQL`, `CODE`, `MARKDOWN`, `INPUT`, `CHART`, `COMPONENT_IMPORT`, ...
+    pub cell_type: String,
+    /// Label.
+    pub label: Option<String>,
+    /// Connection of a SQL cell; `None` when it queries dataframes.
+    pub data_connection_id: Option<String>,
+    /// Source.
+    pub contents: CellContents,
+    /// The project.
+    pub project_id: String,
+}
+
+/// Source of a cell; at most one is set.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CellContents {
+    /// Of a code cell.
+    pub code_cell: Option<Source>,
+    /// Of a SQL cell.
+    pub sql_cell: Option<SqlSource>,
+    /// Of a markdown cell.
+    pub markdown_cell: Option<Source>,
+}
+
+/// Source text.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Source {
+    /// The text.
+    pub source: String,
+}
+
+/// Source of a SQL cell.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SqlSource {
+    /// The query.
+    pub source: String,
+    /// Dataframe that holds the result.
+    pub output_dataframe: String,
+}
+
+/// Parameters of `ListCells`.
+#[derive(Debug, Clone, Default)]
+pub struct ListCells {
+    /// The project.
+    pub project_id: String,
+    /// Cells a page, 1 to 100; 100 by default.
+    pub page_size: Option<u32>,
+}
+
+impl List for ListCells {
+    type Item = Cell;
+
+    fn request(&self) -> ApiRequest {
+        ApiRequest::new(&LIST_CELLS, &[])
+            .query("projectId", &self.project_id)
+            .query("limit", self.page_size.unwrap_or(100))
+    }
+}
+
+impl Client {
+    /// One cell (`GetCell`).
+    ///
+    /// # Errors
+    /// Any of [`Error`].
+    pub async fn get_cell(&self, cell_id: &str) -> Result<Cell, Error> {
+        self.fetch(ApiRequest::new(&GET_CELL, &[cell_id])).await
+    }
+}

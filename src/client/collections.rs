@@ -1,0 +1,112 @@
+//! Collections of projects.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::operation::{CREATE_COLLECTION, GET_COLLECTION, LIST_COLLECTIONS};
+use super::{ApiRequest, Client, Error, List};
+
+/// A collection.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Collection {
+    /// Identifier (UUID).
+    pub id: String,
+    /// Name.
+    pub name: String,
+    /// Description.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Who created it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub creator: Option<Creator>,
+    /// Who may do what with it.
+    pub sharing: CollectionSharing,
+}
+
+/// Who created a collection.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Creator {
+    /// Email address.
+    pub email: String,
+    /// User's identifier.
+    pub id: String,
+}
+
+/// Who may do what with a collection.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CollectionSharing {
+    /// Grants to users.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub users: Option<Vec<IdGrant>>,
+    /// Grants to groups.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Vec<IdGrant>>,
+    /// Everyone in the workspace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<MembersAccess>,
+}
+
+/// A grant to a user or group named by identifier.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct IdGrant {
+    /// Access level.
+    pub access: String,
+    /// Identifier.
+    pub id: String,
+}
+
+/// What members of the workspace may do.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MembersAccess {
+    /// Access level.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub members: Option<String>,
+}
+
+/// Parameters of `ListCollections`.
+#[derive(Debug, Clone, Default)]
+pub struct ListCollections {
+    /// Collections a page, 1 to 100; 100 by default.
+    pub page_size: Option<u32>,
+}
+
+impl List for ListCollections {
+    type Item = Collection;
+
+    fn request(&self) -> ApiRequest {
+        ApiRequest::new(&LIST_COLLECTIONS, &[]).query("limit", self.page_size.unwrap_or(100))
+    }
+}
+
+impl Client {
+    /// One collection (`GetCollection`).
+    ///
+    /// # Errors
+    /// Any of [`Error`].
+    pub async fn get_collection(&self, collection_id: &str) -> Result<Collection, Error> {
+        self.fetch(ApiRequest::new(&GET_COLLECTION, &[collection_id]))
+            .await
+    }
+
+    /// Creates a collection (`CreateCollection`). Sent once, whatever happens.
+    ///
+    /// # Errors
+    /// Any of [`Error`].
+    pub async fn create_collection(
+        &self,
+        name: &str,
+        description: Option<&str>,
+    ) -> Result<Collection, Error> {
+        let mut body = json!({ "name": name });
+        if let Some(description) = description {
+            body["description"] = json!(description);
+        }
+        self.fetch(ApiRequest::new(&CREATE_COLLECTION, &[]).body(body))
+            .await
+    }
+}

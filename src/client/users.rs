@@ -1,0 +1,123 @@
+//! Users, and who the token acts as.
+
+use serde::{Deserialize, Serialize};
+
+use super::operation::{LIST_USERS, ME};
+use super::{ApiRequest, Client, Error, List, SortDirection};
+
+/// A user of the workspace.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct User {
+    /// Identifier (UUID).
+    pub id: String,
+    /// Name.
+    pub name: Option<String>,
+    /// Email address.
+    pub email: String,
+    /// `ADMIN`, `MANAGER`, `EDITOR`, `EXPLORER`, `MEMBER`, `GUEST`, `EMBEDDED_USER`, `ANONYMOUS`.
+    pub role: String,
+    /// Last login (ISO 8601).
+    pub last_login_date: Option<String>,
+}
+
+/// Who the token acts as. A workspace token names the organisation only.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Me {
+    /// User's identifier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// User's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// User's email address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// User's role.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// User's last login (ISO 8601).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_login_date: Option<String>,
+    /// The organisation.
+    pub org: Org,
+    /// The token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenInfo>,
+}
+
+/// An organisation.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Org {
+    /// Identifier (UUID).
+    pub id: String,
+}
+
+/// What the API says about a token.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TokenInfo {
+    /// Expiry, in seconds since 1970; `None` if it doesn't expire.
+    pub exp: Option<f64>,
+}
+
+/// What a list of users is sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UserSort {
+    /// Name.
+    Name,
+    /// Email address.
+    Email,
+}
+
+impl std::fmt::Display for UserSort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            UserSort::Name => "NAME",
+            UserSort::Email => "EMAIL",
+        })
+    }
+}
+
+/// Parameters of `ListUsers`.
+#[derive(Debug, Clone, Default)]
+pub struct ListUsers {
+    /// Only members of this group.
+    pub group_id: Option<String>,
+    /// Only these users.
+    pub user_ids: Vec<String>,
+    /// Sorted by; name by default.
+    pub sort_by: Option<UserSort>,
+    /// Sort direction; ascending by default.
+    pub sort_direction: Option<SortDirection>,
+    /// Users a page, 1 to 500; 500 by default.
+    pub page_size: Option<u32>,
+}
+
+impl List for ListUsers {
+    type Item = User;
+
+    fn request(&self) -> ApiRequest {
+        ApiRequest::new(&LIST_USERS, &[])
+            .query_opt("groupId", self.group_id.as_ref())
+            .query_opt(
+                "userIds",
+                (!self.user_ids.is_empty()).then(|| self.user_ids.join(",")),
+            )
+            .query_opt("sortBy", self.sort_by)
+            .query_opt("sortDirection", self.sort_direction)
+            .query("limit", self.page_size.unwrap_or(500))
+    }
+}
+
+impl Client {
+    /// Who the token acts as (`Me`).
+    ///
+    /// # Errors
+    /// [`Error::Api`] with 401 for a token that is unknown or expired; any other of [`Error`].
+    pub async fn me(&self) -> Result<Me, Error> {
+        self.fetch(ApiRequest::new(&ME, &[])).await
+    }
+}

@@ -1,0 +1,84 @@
+//! What a crawl would cost, from the lists alone.
+
+use serde::Serialize;
+
+use super::{Base, Decision, Endpoint, Report, Scope, decide};
+
+/// What reading an endpoint would cost.
+#[derive(Debug, Clone, Serialize)]
+pub struct Estimate {
+    /// Endpoint.
+    pub endpoint: &'static str,
+    /// Groups or projects that would be asked about; 1 for a list of the workspace.
+    pub read: u64,
+    /// Those whose rows would be taken over.
+    pub reused: u64,
+    /// Those whose answer is known to be empty.
+    pub skipped: u64,
+    /// Requests: at least one a thing read, more where the last snapshot tells how many pages there are.
+    pub requests: u64,
+    /// Why what is read is read.
+    pub why: &'static str,
+}
+
+/// Estimates what reading an endpoint would cost, from the lists of projects and groups.
+pub fn estimate(endpoint: Endpoint, report: &Report, base: Option<&Base>) -> Estimate {
+    let mut sum = Estimate {
+        endpoint: endpoint.name(),
+        read: 0,
+        reused: 0,
+        skipped: 0,
+        requests: 0,
+        why: "",
+    };
+    let page = endpoint
+        .operation()
+        .listing
+        .map_or(1, |listing| u64::from(listing.max_page));
+    match endpoint.scope() {
+        Scope::Workspace => {
+            sum.read = 1;
+            sum.why = "lists are read every time: they tell what changed";
+            let now = report.endpoints.get(&endpoint).map(|summary| summary.rows);
+            let then = base
+                .and_then(|base| base.known(endpoint, None))
+                .map(|known| known.rows);
+            sum.requests = pages(now.or(then).unwrap_or(1), page);
+        }
+        Scope::Group => {
+            sum.read = report.groups.len() as u64;
+            sum.why = "members leave no stamp on their group";
+            let rows = |id| {
+                base.and_then(|base| base.known(endpoint, Some(id)))
+                    .map_or(1, |known| known.rows)
+            };
+            sum.requests = report.groups.iter().map(|id| pages(rows(id), page)).sum();
+        }
+        Scope::Project => {
+            sum.why = match endpoint {
+                Endpoint::Runs => "runs leave no stamp on their project; read back to what is known",
+                _ => "never read, or its project was edited, published or refreshed",
+            };
+            for project in &report.projects {
+                match decide(endpoint, project, base) {
+                    Decision::Skip(_) => sum.skipped += 1,
+                    Decision::Reuse => sum.reused += 1,
+                    Decision::Read(Some(_)) => {
+                        sum.read += 1;
+                        sum.requests += 1;
+                    }
+                    Decision::Read(None) => {
+                        let known = base.and_then(|base| base.known(endpoint, Some(&project.id)));
+                        sum.read += 1;
+                        sum.requests += pages(known.map_or(1, |known| known.rows), page);
+                    }
+                }
+            }
+        }
+    }
+    sum
+}
+
+fn pages(rows: u64, page: u64) -> u64 {
+    rows.div_ceil(page).max(1)
+}

@@ -1,0 +1,70 @@
+//! How far back a run history must be read.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::base::KnownRuns;
+use crate::tables::parse_timestamp;
+
+/// How much later than a run before it a run may have started while the order still counts as newest first:
+/// runs are ordered by when they were triggered, and wait for a kernel before they start.
+const SLACK_MICROS: i64 = 6 * 3_600_000_000;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireRun {
+    run_id: String,
+    #[serde(default)]
+    start_time: Option<String>,
+}
+
+/// What was seen of a project's run history, page by page.
+#[derive(Debug)]
+pub(super) struct History {
+    known: Option<Arc<KnownRuns>>,
+    earliest: i64,
+    newest_first: bool,
+    reached: bool,
+    seen_open: HashSet<String>,
+}
+
+impl History {
+    pub fn new(known: Option<Arc<KnownRuns>>) -> Self {
+        Self {
+            known,
+            earliest: i64::MAX,
+            newest_first: true,
+            reached: false,
+            seen_open: HashSet::new(),
+        }
+    }
+
+    /// Takes note of a run.
+    pub fn see(&mut self, item: &str) {
+        let Some(known) = &self.known else { return };
+        let Ok(run) = serde_json::from_str::<WireRun>(item) else {
+            return;
+        };
+        if let Some(start) = run.start_time.as_deref().and_then(parse_timestamp) {
+            self.newest_first &= start <= self.earliest.saturating_add(SLACK_MICROS);
+            self.earliest = self.earliest.min(start);
+        }
+        self.reached |= known.is_landmark(&run.run_id);
+        if known.open.contains(&run.run_id) {
+            self.seen_open.insert(run.run_id);
+        }
+    }
+
+    /// Whether all that is older is known already. A server whose order isn't newest first is read to the end.
+    pub fn is_enough(&self) -> bool {
+        self.reached && self.newest_first
+    }
+
+    /// Runs that had not ended when they were last read and were not on the pages read now.
+    pub fn unseen_open(&self) -> Vec<String> {
+        let open = self.known.iter().flat_map(|known| &known.open);
+        open.filter(|id| !self.seen_open.contains(*id)).cloned().collect()
+    }
+}

@@ -1,0 +1,447 @@
+//! From the journal to a snapshot's files: rows stream through, one chunk of whole projects at a time.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
+use arrow::error::ArrowError;
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::Error;
+use crate::client::operation::GET_RUN_STATUS;
+use crate::client::split_page;
+use crate::crawl::{Coverage, Endpoint, Report, Scope, State};
+use crate::journal::{Entry, Journal};
+use crate::snapshot::{self, Format, Lake, Manifest, TableEntry, TableReader, TableWriter};
+use crate::tables::{self, Context, Drift, GONE, Origin, Row, RowMapper, Table, batch_of, sort_unique};
+
+/// A chunk is written when it has so many rows,
+const CHUNK_ROWS: usize = 16_384;
+/// or was made from so many bytes.
+const CHUNK_BYTES: usize = 16 << 20;
+
+/// What a snapshot is built from.
+pub struct Sources<'a> {
+    /// The crawl's answers.
+    pub journal: &'a Journal,
+    /// What came of the crawl.
+    pub report: &'a Report,
+    /// The snapshot that rows are taken over from.
+    pub base: Option<(&'a Lake, &'a Manifest)>,
+}
+
+/// Where and how a snapshot is written.
+pub struct Target<'a> {
+    /// Folder of the files.
+    pub folder: &'a Path,
+    /// The snapshot.
+    pub snapshot_id: &'a str,
+    /// The snapshot's time.
+    pub snapshot_at: DateTime<Utc>,
+    /// Formats of the files.
+    pub formats: &'a [Format],
+}
+
+/// A table that was written.
+#[derive(Debug)]
+pub struct Built {
+    /// The table.
+    pub table: &'static Table,
+    /// Its files.
+    pub entry: TableEntry,
+    /// Fields that no column maps.
+    pub drift: Drift,
+    /// Time it took.
+    pub took: Duration,
+}
+
+/// Writes `tables`, several at a time.
+///
+/// # Errors
+/// The first that any table met.
+pub fn build(
+    sources: &Sources<'_>,
+    target: &Target<'_>,
+    tables: &[&'static Table],
+) -> Result<Vec<Built>, Error> {
+    let index = Index::new(sources);
+    let queue: Mutex<VecDeque<&'static Table>> = Mutex::new(tables.iter().copied().collect());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let workers = std::thread::available_parallelism().map_or(1, |n| n.get()).min(4);
+    let work = || -> Result<Vec<Built>, Error> {
+        let mut built = Vec::new();
+        while let Some(table) = next() {
+            let started = Instant::now();
+            let (entry, drift) = Job {
+                sources,
+                target,
+                index: &index,
+                table,
+            }
+            .run()?;
+            built.push(Built {
+                table,
+                entry,
+                drift,
+                took: started.elapsed(),
+            });
+        }
+        Ok(built)
+    };
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        handles
+            .into_iter()
+            .map(|handle| handle.join().expect("a table's writer doesn't panic"))
+            .collect()
+    });
+    let mut built = Vec::new();
+    for result in results {
+        built.extend(result?);
+    }
+    Ok(built)
+}
+
+/// The journal's answers and the crawl's coverage, by what was asked.
+struct Index<'a> {
+    entries: HashMap<Endpoint, BTreeMap<Option<Arc<str>>, Vec<Entry>>>,
+    coverage: HashMap<(Endpoint, Option<Arc<str>>), &'a Coverage>,
+}
+
+impl<'a> Index<'a> {
+    fn new(sources: &Sources<'a>) -> Self {
+        let mut entries: HashMap<Endpoint, BTreeMap<Option<Arc<str>>, Vec<Entry>>> = HashMap::new();
+        for entry in sources.journal.entries() {
+            let endpoint = match entry.operation == &GET_RUN_STATUS {
+                true => Some(Endpoint::Runs),
+                false => Endpoint::of(entry.operation.id, entry.entity.is_some()),
+            };
+            if let Some(endpoint) = endpoint.filter(|_| (200..300).contains(&entry.status)) {
+                entries
+                    .entry(endpoint)
+                    .or_default()
+                    .entry(entry.entity.clone())
+                    .or_default()
+                    .push(entry);
+            }
+        }
+        let coverage = sources
+            .report
+            .coverage
+            .iter()
+            .map(|c| ((c.endpoint, c.entity.clone()), c))
+            .collect();
+        Self { entries, coverage }
+    }
+}
+
+/// One table.
+struct Job<'a> {
+    sources: &'a Sources<'a>,
+    target: &'a Target<'a>,
+    index: &'a Index<'a>,
+    table: &'static Table,
+}
+
+/// Rows of whole entities that are not written yet.
+#[derive(Default)]
+struct Chunk {
+    rows: Vec<Row>,
+    old: Vec<RecordBatch>,
+    old_rows: usize,
+    bytes: usize,
+}
+
+impl Job<'_> {
+    fn run(&self) -> Result<(TableEntry, Drift), Error> {
+        let Target {
+            folder,
+            snapshot_id,
+            formats,
+            ..
+        } = *self.target;
+        let mut writer = TableWriter::create(self.table, formats, folder, snapshot_id)?;
+        let mut mapper = RowMapper::new(self.table);
+        match Endpoint::of_table(self.table) {
+            None => {
+                let rows = match self.table.origin {
+                    Origin::Crawl => self
+                        .sources
+                        .report
+                        .coverage
+                        .iter()
+                        .map(|c| c.row(self.target.snapshot_at))
+                        .collect(),
+                    Origin::Api(_) => Vec::new(),
+                };
+                self.flush(
+                    Chunk {
+                        rows,
+                        ..Chunk::default()
+                    },
+                    None,
+                    &mut writer,
+                )?;
+            }
+            Some(endpoint) if endpoint.scope() == Scope::Workspace => {
+                let mut chunk = Chunk::default();
+                for entry in self
+                    .index
+                    .entries
+                    .get(&endpoint)
+                    .into_iter()
+                    .flat_map(BTreeMap::values)
+                    .flatten()
+                {
+                    self.read(entry, &mut mapper, &mut chunk)?;
+                }
+                self.flush(chunk, None, &mut writer)?;
+            }
+            Some(endpoint) => self.fan_out(endpoint, &mut mapper, &mut writer)?,
+        }
+        Ok((writer.finish()?, mapper.drift))
+    }
+
+    /// Walks over groups or projects in the order of their identifiers, which is the files' order too, here
+    /// and in the last snapshot.
+    fn fan_out(
+        &self,
+        endpoint: Endpoint,
+        mapper: &mut RowMapper,
+        writer: &mut TableWriter,
+    ) -> Result<(), Error> {
+        let none = BTreeMap::new();
+        let answers = self.index.entries.get(&endpoint).unwrap_or(&none);
+        let reader = match self.sources.base {
+            Some((lake, manifest)) => TableReader::open(lake, manifest, self.table)?,
+            None => None,
+        };
+        let mut old = Groups::new(reader);
+        let mut chunk = Chunk::default();
+        let mut new = answers.iter().peekable();
+        loop {
+            let of_new = new.peek().and_then(|(id, _)| id.as_deref());
+            let of_old = old.entity()?;
+            let turn = match (of_new, of_old) {
+                (None, None) => break,
+                (Some(a), Some(b)) => a.cmp(b),
+                (Some(_), None) => std::cmp::Ordering::Less,
+                (None, Some(_)) => std::cmp::Ordering::Greater,
+            };
+            if turn.is_ge() {
+                let (id, batches) = old.take()?;
+                if self.keeps(endpoint, &id) {
+                    chunk.old_rows += batches.iter().map(RecordBatch::num_rows).sum::<usize>();
+                    chunk.old.extend(batches);
+                }
+            }
+            if turn.is_le() {
+                for entry in new.next().into_iter().flat_map(|(_, entries)| entries) {
+                    self.read(entry, mapper, &mut chunk)?;
+                }
+            }
+            if chunk.rows.len() + chunk.old_rows >= CHUNK_ROWS || chunk.bytes >= CHUNK_BYTES {
+                self.flush(std::mem::take(&mut chunk), Some(endpoint), writer)?;
+            }
+        }
+        self.flush(chunk, Some(endpoint), writer)
+    }
+
+    /// Whether an entity's rows of the last snapshot are taken over.
+    fn keeps(&self, endpoint: Endpoint, entity: &Arc<str>) -> bool {
+        let coverage = self.index.coverage.get(&(endpoint, Some(entity.clone())));
+        let held =
+            coverage.is_some_and(|c| matches!(c.state, State::Reused | State::Deferred | State::Failed));
+        held || self.table.accumulates()
+    }
+
+    /// Adds the rows of one answer.
+    fn read(&self, entry: &Entry, mapper: &mut RowMapper, chunk: &mut Chunk) -> Result<(), Error> {
+        let body = self.sources.journal.body(entry)?;
+        chunk.bytes += body.len();
+        let (fetched_at, snapshot_at) = (entry.fetched_at, self.target.snapshot_at);
+        let context = Context {
+            entity: entry.entity.as_deref(),
+            fetched_at,
+            snapshot_at,
+        };
+        let malformed = |why: String| {
+            Error::Snapshot(snapshot::Error::Table {
+                table: self.table.name,
+                why,
+            })
+        };
+        let mut item = |raw: &RawValue| -> Result<(), Error> {
+            let value: Value = serde_json::from_str(raw.get()).map_err(|e| malformed(e.to_string()))?;
+            mapper.map(value, &context, &mut chunk.rows);
+            Ok(())
+        };
+        match &entry.operation.listing {
+            Some(listing) => split_page(listing, &body)
+                .map_err(malformed)?
+                .items
+                .into_iter()
+                .try_for_each(item),
+            None => item(serde_json::from_slice(&body).map_err(|e| malformed(e.to_string()))?),
+        }
+    }
+
+    fn flush(&self, chunk: Chunk, endpoint: Option<Endpoint>, writer: &mut TableWriter) -> Result<(), Error> {
+        if chunk.rows.is_empty() && chunk.old.is_empty() {
+            return Ok(());
+        }
+        let batch = self.assemble(chunk, endpoint).map_err(|e| self.failed(e))?;
+        writer.write(&batch)?;
+        Ok(())
+    }
+
+    /// One batch, sorted, unique by key: old rows give way to new ones.
+    fn assemble(&self, chunk: Chunk, endpoint: Option<Endpoint>) -> Result<RecordBatch, ArrowError> {
+        let new = batch_of(self.table, chunk.rows)?;
+        let fresh = self.table.accumulates().then(|| keys(self.table, &new));
+        let mut batches = Vec::with_capacity(chunk.old.len() + 1);
+        for old in &chunk.old {
+            batches.push(self.taken_over(old)?);
+        }
+        batches.push(new);
+        let merged = sort_unique(self.table, &self.table.schema(), &batches)?;
+        match (fresh, endpoint) {
+            (Some(fresh), Some(endpoint)) => self.mark_gone(&merged, &fresh, endpoint),
+            _ => Ok(merged),
+        }
+    }
+
+    /// Rows of the last snapshot as rows of this one.
+    fn taken_over(&self, old: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+        let at = self.table.index_of("snapshot_at").expect("a common column");
+        let mut columns: Vec<ArrayRef> = old.columns().to_vec();
+        let now =
+            TimestampMicrosecondArray::from_value(self.target.snapshot_at.timestamp_micros(), old.num_rows());
+        columns[at] = Arc::new(now.with_timezone("UTC"));
+        RecordBatch::try_new(self.table.schema(), columns)
+    }
+
+    fn mark_gone(
+        &self,
+        merged: &RecordBatch,
+        fresh: &HashSet<(String, String)>,
+        endpoint: Endpoint,
+    ) -> Result<RecordBatch, ArrowError> {
+        let at = self.table.index_of(GONE).expect("a table that accumulates");
+        let key = self.table.key_indices();
+        let (entity, id) = (
+            merged.column(key[0]).as_string::<i32>(),
+            merged.column(key[1]).as_string::<i32>(),
+        );
+        let was: &BooleanArray = merged.column(at).as_boolean();
+        let mut of_entity: (&str, bool) = ("", false);
+        let gone: BooleanArray = (0..merged.num_rows())
+            .map(|i| {
+                if of_entity.0 != entity.value(i) {
+                    of_entity = (entity.value(i), self.all_known(endpoint, entity.value(i)));
+                }
+                let is_fresh = fresh.contains(&(entity.value(i).to_owned(), id.value(i).to_owned()));
+                Some(!is_fresh && (of_entity.1 || (was.is_valid(i) && was.value(i))))
+            })
+            .collect();
+        let mut columns = merged.columns().to_vec();
+        columns[at] = Arc::new(gone);
+        RecordBatch::try_new(merged.schema(), columns)
+    }
+
+    /// Whether the crawl knows everything that the API still has of an entity: what it doesn't know is gone.
+    fn all_known(&self, endpoint: Endpoint, entity: &str) -> bool {
+        match self.index.coverage.get(&(endpoint, Some(Arc::from(entity)))) {
+            // Not listed any more.
+            None => true,
+            Some(coverage) => coverage.whole || coverage.state == State::Vanished,
+        }
+    }
+
+    fn failed(&self, error: ArrowError) -> Error {
+        Error::Snapshot(snapshot::Error::Table {
+            table: self.table.name,
+            why: error.to_string(),
+        })
+    }
+}
+
+fn keys(table: &Table, batch: &RecordBatch) -> HashSet<(String, String)> {
+    let key = table.key_indices();
+    let column = |i: usize| -> &StringArray { batch.column(key[i]).as_string::<i32>() };
+    let (entity, id) = (column(0), column(1));
+    (0..batch.num_rows())
+        .map(|i| (entity.value(i).to_owned(), id.value(i).to_owned()))
+        .collect()
+}
+
+/// A table of the last snapshot, cut into the rows of each group or project.
+struct Groups {
+    reader: Option<TableReader>,
+    batch: Option<RecordBatch>,
+}
+
+impl Groups {
+    fn new(reader: Option<TableReader>) -> Self {
+        Self { reader, batch: None }
+    }
+
+    fn fill(&mut self) -> Result<(), Error> {
+        while self.batch.as_ref().is_none_or(|batch| batch.num_rows() == 0) {
+            let Some(next) = self.reader.as_mut().and_then(Iterator::next) else {
+                self.batch = None;
+                return Ok(());
+            };
+            self.batch = Some(next?);
+        }
+        Ok(())
+    }
+
+    /// The entity whose rows come next.
+    fn entity(&mut self) -> Result<Option<&str>, Error> {
+        self.fill()?;
+        Ok(self
+            .batch
+            .as_ref()
+            .map(|batch| batch.column(0).as_string::<i32>().value(0)))
+    }
+
+    /// The rows of the entity that comes next.
+    fn take(&mut self) -> Result<(Arc<str>, Vec<RecordBatch>), Error> {
+        let entity: Arc<str> = Arc::from(self.entity()?.unwrap_or_default());
+        let mut parts = Vec::new();
+        while self.entity()? == Some(&*entity) {
+            let batch = self.batch.take().expect("filled above");
+            let ids = batch.column(0).as_string::<i32>();
+            let count = (0..batch.num_rows())
+                .take_while(|i| ids.value(*i) == &*entity)
+                .count();
+            parts.push(batch.slice(0, count));
+            self.batch = Some(batch.slice(count, batch.num_rows() - count));
+        }
+        Ok((entity, parts))
+    }
+}
+
+/// The tables that are written when `names` are asked for: those, and what is known of how they were read.
+///
+/// # Errors
+/// The first name that isn't a table's.
+pub fn choose(names: &[String]) -> Result<Vec<&'static Table>, String> {
+    if names.is_empty() {
+        return Ok(tables::all().collect());
+    }
+    let mut chosen = BTreeSet::from([tables::CRAWL_COVERAGE.name]);
+    for name in names {
+        chosen.insert(tables::by_name(name).ok_or_else(|| name.clone())?.name);
+    }
+    Ok(tables::all()
+        .filter(|table| chosen.contains(table.name))
+        .collect())
+}

@@ -1,0 +1,15 @@
+//! Workspace audit and metadata exporter for [Hex](https://hex.tech): crawls the Hex API and writes Parquet
+//! and CSV snapshots to a data lake.
+//!
+//! The modules follow the data: [`client`] asks the API, [`crawl`] decides what to ask, [`journal`] keeps
+//! every answer, [`tables`] turns answers into rows, [`export`] drives them all, [`snapshot`] commits the
+//! result. [`sim`] is a simulated workspace to run them against. [`cli`] is the `hexport` command.
+
+pub mod cli;
+pub mod client;
+pub mod crawl;
+pub mod export;
+pub mod journal;
+pub mod sim;
+pub mod snapshot;
+pub mod tables;

@@ -1,0 +1,5 @@
+//! The `hexport` command.
+
+fn main() -> std::process::ExitCode {
+    hexport::cli::main()
+}

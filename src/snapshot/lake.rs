@@ -1,0 +1,421 @@
+//! A destination on a local path: finding snapshots, locking, staging, and the commit.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::manifest::{Latest, Manifest};
+use super::{Error, views};
+use crate::journal;
+
+const LOCK: &str = ".hexport.lock";
+const JOURNALS: &str = "_journal";
+const STAGING: &str = "_staging-";
+const PREFIX: &str = "snapshot=";
+
+/// The identifier of a snapshot whose crawl began at `at`: UTC, sortable, fit for paths.
+pub fn snapshot_id(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%dT%H%M%SZ").to_string()
+}
+
+/// A destination.
+#[derive(Debug, Clone)]
+pub struct Lake {
+    root: PathBuf,
+}
+
+/// Who holds the lock.
+#[derive(Serialize, Deserialize)]
+struct Holder {
+    pid: u32,
+    started: DateTime<Utc>,
+}
+
+/// The lock of a destination; free again when dropped, or when the process dies.
+#[derive(Debug)]
+pub struct LakeLock {
+    file: File,
+    path: PathBuf,
+}
+
+/// A snapshot being written.
+#[derive(Debug)]
+pub struct Staging {
+    lake: Lake,
+    folder: PathBuf,
+    snapshot_id: String,
+}
+
+impl Lake {
+    /// A destination. Nothing is read or made yet.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The destination's folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Checks that the destination could be written to, and makes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Foreign`] if it holds something that isn't hexport's.
+    pub fn check(&self) -> Result<(), Error> {
+        match fs::metadata(&self.root) {
+            Ok(meta) if !meta.is_dir() => {
+                let source = std::io::Error::from(std::io::ErrorKind::NotADirectory);
+                return Err(Error::Io {
+                    what: "can't write to",
+                    path: self.root.clone(),
+                    source,
+                });
+            }
+            Ok(_) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                let parent = self
+                    .root
+                    .ancestors()
+                    .skip(1)
+                    .find(|p| p.as_os_str().is_empty() || p.exists());
+                let parent = parent
+                    .filter(|p| !p.as_os_str().is_empty())
+                    .unwrap_or(Path::new("."));
+                return probe(parent).map_err(Error::io("can't create", &self.root));
+            }
+            Err(e) => {
+                return Err(Error::Io {
+                    what: "can't open",
+                    path: self.root.clone(),
+                    source: e,
+                });
+            }
+        }
+        let mut found = None;
+        for entry in fs::read_dir(&self.root).map_err(Error::io("can't read", &self.root))? {
+            let name = entry
+                .map_err(Error::io("can't read", &self.root))?
+                .file_name()
+                .to_string_lossy()
+                .into_owned();
+            let ours = ["latest.json", "views.sql", LOCK, JOURNALS].contains(&name.as_str())
+                || name.starts_with(PREFIX)
+                || name.starts_with(STAGING);
+            if ours {
+                return probe(&self.root).map_err(Error::io("can't write to", &self.root));
+            }
+            found = Some(name);
+        }
+        match found {
+            Some(found) => Err(Error::Foreign {
+                path: self.root.clone(),
+                found,
+            }),
+            None => probe(&self.root).map_err(Error::io("can't write to", &self.root)),
+        }
+    }
+
+    /// Makes the destination and takes its lock.
+    ///
+    /// # Errors
+    /// [`Error::Locked`], naming the export that holds it; [`Error::Io`].
+    pub fn lock(&self) -> Result<LakeLock, Error> {
+        fs::create_dir_all(&self.root).map_err(Error::io("can't create", &self.root))?;
+        let path = self.root.join(LOCK);
+        let open = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path);
+        let mut file = open.map_err(Error::io("can't open", &path))?;
+        match file.try_lock() {
+            // Whoever held it may have removed the file between our opening and locking it.
+            Ok(()) if !is_same_file(&file, &path) => return self.lock(),
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                let _ = file.read_to_string(&mut text);
+                let holder = match serde_json::from_str::<Holder>(&text) {
+                    Ok(h) => format!(
+                        "process {}, running since {}",
+                        h.pid,
+                        h.started.format("%Y-%m-%d %H:%M:%S UTC")
+                    ),
+                    Err(_) => "it has not said who it is".into(),
+                };
+                return Err(Error::Locked {
+                    path: self.root.clone(),
+                    holder,
+                });
+            }
+            Err(TryLockError::Error(e)) => {
+                return Err(Error::Io {
+                    what: "can't lock",
+                    path,
+                    source: e,
+                });
+            }
+        }
+        let holder = Holder {
+            pid: std::process::id(),
+            started: Utc::now(),
+        };
+        let text = serde_json::to_string(&holder).unwrap_or_default();
+        let written = file.set_len(0).and_then(|()| file.write_all(text.as_bytes()));
+        written.map_err(Error::io("can't write", &path))?;
+        Ok(LakeLock { file, path })
+    }
+
+    /// Gives the lock back, and removes what an export leaves behind that says nothing: an empty folder of
+    /// journals, and the destination itself if nothing is in it.
+    pub fn tidy(&self, lock: LakeLock) {
+        let _ = fs::remove_dir(self.journal_folder());
+        drop(lock);
+        let _ = fs::remove_dir(&self.root);
+    }
+
+    /// Folder of journals.
+    pub fn journal_folder(&self) -> PathBuf {
+        self.root.join(JOURNALS)
+    }
+
+    /// Path of a snapshot's journal.
+    pub fn journal_path(&self, snapshot_id: &str) -> PathBuf {
+        self.journal_folder()
+            .join(format!("{snapshot_id}.{}", journal::EXTENSION))
+    }
+
+    /// Journals in the destination, the oldest first, with the snapshots they belong to.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn journals(&self) -> Result<Vec<(String, PathBuf)>, Error> {
+        let folder = self.journal_folder();
+        let mut found = Vec::new();
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(found),
+            Err(e) => {
+                return Err(Error::Io {
+                    what: "can't read",
+                    path: folder,
+                    source: e,
+                });
+            }
+        };
+        for entry in entries {
+            let path = entry.map_err(Error::io("can't read", &folder))?.path();
+            let id = path.file_stem().map(|s| s.to_string_lossy().into_owned());
+            if path.extension().is_some_and(|e| e == journal::EXTENSION)
+                && let Some(id) = id
+            {
+                found.push((id, path));
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// Folder of a snapshot.
+    pub fn snapshot_folder(&self, snapshot_id: &str) -> PathBuf {
+        self.root.join(format!("{PREFIX}{snapshot_id}"))
+    }
+
+    /// Committed snapshots, the oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn snapshots(&self) -> Result<Vec<String>, Error> {
+        let mut found = Vec::new();
+        let entries = match fs::read_dir(&self.root) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(found),
+            Err(e) => {
+                return Err(Error::Io {
+                    what: "can't read",
+                    path: self.root.clone(),
+                    source: e,
+                });
+            }
+        };
+        for entry in entries {
+            let name = entry.map_err(Error::io("can't read", &self.root))?.file_name();
+            if let Some(id) = name.to_string_lossy().strip_prefix(PREFIX)
+                && self.snapshot_folder(id).join("manifest.json").exists()
+            {
+                found.push(id.to_owned());
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// The last committed snapshot, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Damaged`].
+    pub fn latest(&self) -> Result<Option<Manifest>, Error> {
+        match self.snapshots()?.last() {
+            Some(id) => self.manifest(id).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The manifest of a snapshot.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Damaged`].
+    pub fn manifest(&self, snapshot_id: &str) -> Result<Manifest, Error> {
+        let path = self.snapshot_folder(snapshot_id).join("manifest.json");
+        let text = fs::read(&path).map_err(Error::io("can't read", &path))?;
+        serde_json::from_slice(&text).map_err(|e| Error::Damaged {
+            path,
+            why: format!("not a manifest: {e}"),
+        })
+    }
+
+    /// Begins a snapshot: an empty folder beside the others that no reader looks at. What an interrupted
+    /// export left there is removed.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn stage(&self, snapshot_id: &str) -> Result<Staging, Error> {
+        for entry in fs::read_dir(&self.root).map_err(Error::io("can't read", &self.root))? {
+            let path = entry.map_err(Error::io("can't read", &self.root))?.path();
+            if path
+                .file_name()
+                .is_some_and(|n| n.to_string_lossy().starts_with(STAGING))
+            {
+                fs::remove_dir_all(&path).map_err(Error::io("can't remove", &path))?;
+            }
+        }
+        let folder = self.root.join(format!("{STAGING}{snapshot_id}"));
+        fs::create_dir(&folder).map_err(Error::io("can't create", &folder))?;
+        Ok(Staging {
+            lake: self.clone(),
+            folder,
+            snapshot_id: snapshot_id.to_owned(),
+        })
+    }
+}
+
+impl Drop for LakeLock {
+    fn drop(&mut self) {
+        // Removed while it is still held: who opened it meanwhile finds that the path is not its file's.
+        let _ = fs::remove_file(&self.path);
+        let _ = self.file.unlock();
+    }
+}
+
+impl Staging {
+    /// Where the files go.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Commits: the folder gets its name in one step, then the pointer and the views follow.
+    ///
+    /// # Errors
+    /// [`Error::Io`]. Before the rename nothing is visible; after it the snapshot is committed, and a pointer
+    /// that could not be written is written by the next export.
+    pub fn commit(self, manifest: &Manifest) -> Result<PathBuf, Error> {
+        let text = serde_json::to_vec_pretty(manifest).unwrap_or_default();
+        write_durably(&self.folder.join("manifest.json"), &text)?;
+        sync_folder(&self.folder)?;
+        let target = self.lake.snapshot_folder(&self.snapshot_id);
+        fs::rename(&self.folder, &target).map_err(Error::io("can't commit", &target))?;
+        sync_folder(&self.lake.root)?;
+        self.lake.point_at(manifest)?;
+        Ok(target)
+    }
+}
+
+impl Lake {
+    /// Points `latest.json` and `views.sql` at a snapshot.
+    fn point_at(&self, manifest: &Manifest) -> Result<(), Error> {
+        let path = format!("{PREFIX}{}", manifest.snapshot_id);
+        let latest = Latest {
+            snapshot_id: manifest.snapshot_id.clone(),
+            manifest: format!("{path}/manifest.json"),
+            path,
+            committed_at: manifest.committed_at,
+        };
+        let text = serde_json::to_vec_pretty(&latest).unwrap_or_default();
+        replace_durably(&self.root.join("latest.json"), &text)?;
+        replace_durably(&self.root.join("views.sql"), views::sql(manifest).as_bytes())?;
+        sync_folder(&self.root)
+    }
+}
+
+fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().map_err(Error::io("can't write", path))
+}
+
+fn replace_durably(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let beside = path.with_extension("tmp");
+    write_durably(&beside, bytes)?;
+    fs::rename(&beside, path).map_err(Error::io("can't replace", path))
+}
+
+fn sync_folder(path: &Path) -> Result<(), Error> {
+    File::open(path)
+        .and_then(|f| f.sync_all())
+        .map_err(Error::io("can't sync", path))
+}
+
+fn is_same_file(file: &File, path: &Path) -> bool {
+    let ids = |meta: fs::Metadata| (meta.dev(), meta.ino());
+    file.metadata().map(ids).ok() == fs::metadata(path).map(ids).ok()
+}
+
+/// Whether a folder can be written to, found out by making a file in it that has no name afterwards.
+fn probe(folder: &Path) -> std::io::Result<()> {
+    tempfile::tempfile_in(folder).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_lock_names_the_first_and_a_dropped_one_is_free() {
+        let dir = tempfile::tempdir().unwrap();
+        let lake = Lake::new(dir.path().join("lake"));
+        let first = lake.lock().unwrap();
+        let error = lake.lock().unwrap_err().to_string();
+        assert!(error.contains(&std::process::id().to_string()), "{error}");
+        drop(first);
+        lake.lock().unwrap();
+    }
+
+    #[test]
+    fn a_foreign_folder_is_refused_and_nothing_is_made() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("thesis.doc"), "x").unwrap();
+        assert!(matches!(
+            Lake::new(dir.path()).check(),
+            Err(Error::Foreign { .. })
+        ));
+        let new = dir.path().join("a/b/c");
+        Lake::new(&new).check().unwrap();
+        assert!(!dir.path().join("a").exists());
+        assert!(Lake::new(dir.path().join("thesis.doc")).check().is_err());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn snapshot_ids_sort_by_time_and_fit_paths() {
+        let at = "2026-11-24T02:00:09.5Z".parse().unwrap();
+        assert_eq!(snapshot_id(at), "2026-11-24T020009Z");
+    }
+}

@@ -1,0 +1,287 @@
+//! Writing a table's record batches to files: Parquet and CSV from the same batches.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringBuilder, StructArray};
+use arrow::csv::WriterBuilder;
+use arrow::datatypes::{DataType, Field, Schema};
+use arrow::error::ArrowError;
+use arrow::json::writer::LineDelimited;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::metadata::{KeyValue, SortingColumn};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+use sha2::{Digest, Sha256};
+
+use super::Error;
+use super::manifest::{FileEntry, TableEntry};
+use crate::tables::Table;
+
+/// Rows of a row group: engines read whole groups in parallel, and hold one in memory.
+const ROW_GROUP_ROWS: usize = 122_880;
+/// A row group is closed earlier when it holds this many bytes (long SQL and code sources).
+const ROW_GROUP_BYTES: usize = 64 << 20;
+const ZSTD_LEVEL: i32 = 3;
+
+/// File format of tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Format {
+    /// Apache Parquet, zstd.
+    Parquet,
+    /// CSV (RFC 4180), times in ISO 8601 UTC, nested values as JSON.
+    Csv,
+}
+
+impl Format {
+    /// Name in manifests, and ending of files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Parquet => "parquet",
+            Format::Csv => "csv",
+        }
+    }
+}
+
+/// Writes one table, in every format asked for.
+pub struct TableWriter {
+    table: &'static Table,
+    rows: u64,
+    sinks: Vec<Sink>,
+}
+
+enum Sink {
+    Parquet {
+        name: String,
+        path: PathBuf,
+        writer: Box<ArrowWriter<HashingFile>>,
+    },
+    Csv {
+        name: String,
+        path: PathBuf,
+        writer: Box<arrow::csv::Writer<HashingFile>>,
+    },
+}
+
+impl TableWriter {
+    /// Begins a table's files in `folder`.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Table`].
+    pub fn create(
+        table: &'static Table,
+        formats: &[Format],
+        folder: &Path,
+        snapshot_id: &str,
+    ) -> Result<Self, Error> {
+        let mut sinks = Vec::new();
+        for format in formats {
+            let name = format!("{}.{}", table.name, format.name());
+            let path = folder.join(&name);
+            let file = HashingFile::create(&path).map_err(Error::io("can't create", &path))?;
+            sinks.push(match format {
+                Format::Parquet => {
+                    let properties = Some(properties(table, snapshot_id));
+                    let writer = ArrowWriter::try_new(file, table.schema(), properties)
+                        .map_err(|e| failed(table, e))?;
+                    Sink::Parquet {
+                        name,
+                        path,
+                        writer: Box::new(writer),
+                    }
+                }
+                Format::Csv => {
+                    let writer = WriterBuilder::new()
+                        .with_header(true)
+                        .with_timestamp_tz_format("%Y-%m-%dT%H:%M:%S%.6fZ".into())
+                        .build(file);
+                    Sink::Csv {
+                        name,
+                        path,
+                        writer: Box::new(writer),
+                    }
+                }
+            });
+        }
+        Ok(Self {
+            table,
+            rows: 0,
+            sinks,
+        })
+    }
+
+    /// Appends rows. Batches come in the order of the table's key.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Table`].
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<(), Error> {
+        self.rows += batch.num_rows() as u64;
+        for sink in &mut self.sinks {
+            match sink {
+                Sink::Parquet { writer, .. } => {
+                    writer.write(batch).map_err(|e| failed(self.table, e))?;
+                    if writer.in_progress_size() >= ROW_GROUP_BYTES {
+                        writer.flush().map_err(|e| failed(self.table, e))?;
+                    }
+                }
+                Sink::Csv { writer, .. } => {
+                    let flat = flatten(batch).map_err(|e| failed(self.table, e))?;
+                    writer.write(&flat).map_err(|e| failed(self.table, e))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the files and makes them durable.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Table`].
+    pub fn finish(mut self) -> Result<TableEntry, Error> {
+        if self.rows == 0 {
+            // A CSV writer that has seen no batch has written no header.
+            self.write(&RecordBatch::new_empty(self.table.schema()))?;
+        }
+        let mut files = Vec::new();
+        for sink in self.sinks {
+            let (format, name, path, file) = match sink {
+                Sink::Parquet { name, path, writer } => (
+                    Format::Parquet,
+                    name,
+                    path,
+                    writer.into_inner().map_err(|e| failed(self.table, e))?,
+                ),
+                Sink::Csv { name, path, writer } => (Format::Csv, name, path, writer.into_inner()),
+            };
+            let (bytes, sha256) = file.finish().map_err(Error::io("can't write", &path))?;
+            files.push(FileEntry {
+                path: name,
+                format: format.name().into(),
+                bytes,
+                sha256,
+            });
+        }
+        Ok(TableEntry {
+            rows: self.rows,
+            files,
+        })
+    }
+}
+
+fn failed(table: &'static Table, error: impl std::fmt::Display) -> Error {
+    Error::Table {
+        table: table.name,
+        why: error.to_string(),
+    }
+}
+
+fn properties(table: &Table, snapshot_id: &str) -> WriterProperties {
+    let level = ZstdLevel::try_new(ZSTD_LEVEL).expect("a level that zstd knows");
+    let sorting = table.key_indices().into_iter().map(|i| SortingColumn {
+        column_idx: i as i32,
+        descending: false,
+        nulls_first: true,
+    });
+    // Leaf columns are counted where a struct or list comes before; keys never do.
+    let mut builder = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(level))
+        .set_statistics_enabled(EnabledStatistics::Page)
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_sorting_columns(Some(sorting.collect()))
+        .set_created_by(format!("hexport {}", env!("CARGO_PKG_VERSION")))
+        .set_key_value_metadata(Some(vec![
+            KeyValue::new("hexport.snapshot_id".into(), snapshot_id.to_owned()),
+            KeyValue::new(
+                "hexport.schema_version".into(),
+                crate::tables::SCHEMA_VERSION.to_string(),
+            ),
+            KeyValue::new("hexport.table".into(), table.name.to_owned()),
+        ]));
+    for column in table.columns.iter().filter(|c| c.name.ends_with("_id")) {
+        builder = builder.set_column_bloom_filter_enabled(ColumnPath::from(column.name), true);
+    }
+    // Sources are long and all different: a dictionary of them is given up after it was built.
+    for name in ["source", "extra"] {
+        builder = builder.set_column_dictionary_enabled(ColumnPath::from(name), false);
+    }
+    builder.build()
+}
+
+/// The same batch with nested columns as JSON text.
+fn flatten(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let schema = batch.schema();
+    let mut fields = Vec::new();
+    let mut columns: Vec<ArrayRef> = Vec::new();
+    for (field, column) in schema.fields().iter().zip(batch.columns()) {
+        let nested = matches!(field.data_type(), DataType::List(_) | DataType::Struct(_));
+        fields.push(if nested {
+            Arc::new(Field::new(field.name(), DataType::Utf8, true))
+        } else {
+            field.clone()
+        });
+        columns.push(if nested { as_json(column)? } else { column.clone() });
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+}
+
+fn as_json(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    let field = Arc::new(Field::new("v", column.data_type().clone(), true));
+    let batch = RecordBatch::from(StructArray::from(vec![(field, column.clone())]));
+    let mut text = Vec::new();
+    let mut writer = arrow::json::WriterBuilder::new()
+        .with_explicit_nulls(true)
+        .build::<_, LineDelimited>(&mut text);
+    writer.write(&batch)?;
+    writer.finish()?;
+    drop(writer);
+    let text = String::from_utf8(text).map_err(|e| ArrowError::JsonError(e.to_string()))?;
+    let mut builder = StringBuilder::new();
+    for line in text.lines() {
+        match line.strip_prefix("{\"v\":").and_then(|l| l.strip_suffix('}')) {
+            Some("null") | None => builder.append_null(),
+            Some(value) => builder.append_value(value),
+        }
+    }
+    Ok(Arc::new(builder.finish()))
+}
+
+/// A file that knows its length and SHA-256 when it is done.
+pub(super) struct HashingFile {
+    file: BufWriter<File>,
+    hasher: Sha256,
+    bytes: u64,
+}
+
+impl HashingFile {
+    pub(super) fn create(path: &Path) -> io::Result<Self> {
+        let file = BufWriter::with_capacity(1 << 18, File::create_new(path)?);
+        Ok(Self {
+            file,
+            hasher: Sha256::new(),
+            bytes: 0,
+        })
+    }
+
+    pub(super) fn finish(self) -> io::Result<(u64, String)> {
+        let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.sync_all()?;
+        let digest = self.hasher.finalize();
+        Ok((self.bytes, digest.iter().map(|b| format!("{b:02x}")).collect()))
+    }
+}
+
+impl Write for HashingFile {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.file.write_all(buffer)?;
+        self.hasher.update(buffer);
+        self.bytes += buffer.len() as u64;
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}

@@ -1,0 +1,55 @@
+//! `cells`: cells of projects' drafts.
+
+use serde_json::Value;
+
+use super::columns::text;
+use super::{Origin, Table};
+use crate::client::operation::LIST_CELLS;
+
+/// One row a cell. Sources are given for SQL, code and markdown cells alone.
+pub static CELLS: Table = Table {
+    name: "cells",
+    doc: "Cells of projects' drafts, with the source of SQL, code and markdown cells",
+    origin: Origin::Api(&LIST_CELLS),
+    key: &["project_id", "static_id"],
+    columns: &[
+        text("project_id", "@entity", "Project").required(),
+        text("static_id", "staticId", "Durable identifier").required(),
+        text(
+            "cell_id",
+            "id",
+            "Identifier within a version; changes with each edit",
+        ),
+        text(
+            "cell_type",
+            "cellType",
+            "SQL, CODE, MARKDOWN, INPUT, CHART, COMPONENT_IMPORT, ...",
+        ),
+        text("label", "label", "Label"),
+        text(
+            "data_connection_id",
+            "dataConnectionId",
+            "Data connection of a SQL cell; null if it queries dataframes",
+        ),
+        text(
+            "source",
+            "contents.sqlCell.source|contents.codeCell.source|contents.markdownCell.source",
+            "Source text",
+        ),
+        text(
+            "output_dataframe",
+            "contents.sqlCell.outputDataframe",
+            "Dataframe that holds a SQL cell's result",
+        ),
+    ],
+    elsewhere: &["projectId"],
+    explode: with_durable_id,
+};
+
+/// Servers that know no `staticId` still have cells: their `id` stands in for it.
+fn with_durable_id(mut item: Value) -> Vec<Value> {
+    if item.is_object() && item["staticId"].is_null() {
+        item["staticId"] = item["id"].clone();
+    }
+    vec![item]
+}

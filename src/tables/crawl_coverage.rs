@@ -1,0 +1,30 @@
+//! `crawl_coverage`: what the crawl asked for, and what came of it.
+
+use super::columns::{int, text, time};
+use super::{Origin, Table, itself};
+
+/// One row an operation and entity: for list operations the entity is null.
+pub static CRAWL_COVERAGE: Table = Table {
+    name: "crawl_coverage",
+    doc: "What the crawl asked for and what came of it, by operation and project or group",
+    origin: Origin::Crawl,
+    key: &["operation", "entity_id"],
+    columns: &[
+        text("operation", "", "Operation of the Hex API").required(),
+        text("entity_id", "", "Project or group asked about; null for a list of the whole workspace"),
+        text(
+            "state",
+            "",
+            "fetched, reused (unchanged since an earlier snapshot), skipped (the answer is known to be empty), deferred \
+             (the budget ended first), forbidden, vanished, failed",
+        )
+        .required(),
+        text("reason", "", "Why it is so, and what to do about it"),
+        int("requests", "", "Requests sent for it, repeated and refused ones included").required(),
+        int("rows", "", "Items received").required(),
+        time("last_read_at", "", "When it was last read from the API, to its end or in part; null if never"),
+        text("stamp", "", "State of the project when it was last read to its end; it is read again when that moves"),
+    ],
+    elsewhere: &[],
+    explode: itself,
+};

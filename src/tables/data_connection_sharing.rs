@@ -1,0 +1,47 @@
+//! `data_connection_sharing`: who may use a data connection.
+
+use serde_json::{Value, json};
+
+use super::columns::text;
+use super::{Origin, Table, take_array};
+use crate::client::operation::LIST_DATA_CONNECTIONS;
+
+/// One row a connection and grant. Empty where the token sees only the short form of connections.
+pub static DATA_CONNECTION_SHARING: Table = Table {
+    name: "data_connection_sharing",
+    doc: "Grants on data connections",
+    origin: Origin::Api(&LIST_DATA_CONNECTIONS),
+    key: &["data_connection_id", "principal_type", "group_id"],
+    columns: &[
+        text("data_connection_id", "dataConnectionId", "Data connection").required(),
+        text(
+            "principal_type",
+            "principalType",
+            "GROUP, MEMBERS, GUESTS, PUBLIC",
+        )
+        .required(),
+        text("group_id", "group.id", "Group, of a grant to one"),
+        text("group_name", "group.name", "Group's name"),
+        text("access", "access", "NONE, QUERY, VIEW_RESULTS"),
+    ],
+    elsewhere: &[],
+    explode: grants,
+};
+
+fn grants(mut item: Value) -> Vec<Value> {
+    let id = item["id"].clone();
+    let mut rows = take_array(&mut item, &["sharing", "groups"]);
+    rows.retain(Value::is_object);
+    for row in &mut rows {
+        row["dataConnectionId"] = id.clone();
+        row["principalType"] = json!("GROUP");
+    }
+    if let Some(Value::Object(workspace)) = item.pointer_mut("/sharing/workspace").map(Value::take) {
+        for (name, access) in workspace.into_iter().filter(|(_, access)| !access.is_null()) {
+            rows.push(
+                json!({"dataConnectionId": id, "principalType": name.to_uppercase(), "access": access}),
+            );
+        }
+    }
+    rows
+}

@@ -1,0 +1,23 @@
+//! `group_members`: who is in which group.
+
+use super::columns::{text, time};
+use super::{Origin, Table, itself};
+use crate::client::operation::LIST_USERS;
+
+/// One row a group and member. Comes from `ListUsers` with a `groupId`: one call a group.
+pub static GROUP_MEMBERS: Table = Table {
+    name: "group_members",
+    doc: "Members of groups",
+    origin: Origin::Api(&LIST_USERS),
+    key: &["group_id", "user_id"],
+    columns: &[
+        text("group_id", "@entity", "Group").required(),
+        text("user_id", "id", "Member").required(),
+        text("email", "email", "Member's email address"),
+        text("name", "name", "Member's name"),
+        text("role", "role", "Member's role in the workspace"),
+        time("last_login_at", "lastLoginDate", "Member's last login"),
+    ],
+    elsewhere: &[],
+    explode: itself,
+};

@@ -1,0 +1,80 @@
+//! `projects`: projects and components.
+
+use super::columns::{boolean, int, text, time};
+use super::{Origin, Table, itself};
+use crate::client::operation::LIST_PROJECTS;
+
+/// One row a project or component; archived and trashed ones too.
+pub static PROJECTS: Table = Table {
+    name: "projects",
+    doc: "Projects and components, archived and trashed ones included",
+    origin: Origin::Api(&LIST_PROJECTS),
+    key: &["project_id"],
+    columns: &[
+        text("project_id", "id", "Identifier (UUID)").required(),
+        text("title", "title", "Title"),
+        text("description", "description", "Description"),
+        text("type", "type", "PROJECT or COMPONENT"),
+        text("status", "status.name", "Status label"),
+        text(
+            "creator_email",
+            "creator.email",
+            "Email address of who created it",
+        ),
+        text("owner_email", "owner.email", "Email address of who owns it"),
+        time("created_at", "createdAt", "Creation"),
+        time("last_edited_at", "lastEditedAt", "Last edit"),
+        time(
+            "last_published_at",
+            "lastPublishedAt",
+            "Last publication; null if never published",
+        ),
+        time(
+            "archived_at",
+            "archivedAt",
+            "When it was archived; null if it isn't",
+        ),
+        time(
+            "trashed_at",
+            "trashedAt",
+            "When it was moved to the trash; null if it isn't there",
+        ),
+        boolean(
+            "review_required",
+            "reviews.required",
+            "Whether publishing needs a review",
+        ),
+        time(
+            "last_viewed_at",
+            "analytics.lastViewedAt",
+            "When the app was last viewed",
+        ),
+        time(
+            "published_results_updated_at",
+            "analytics.publishedResultsUpdatedAt",
+            "When the published results were last refreshed",
+        ),
+        int(
+            "app_views_last_7_days",
+            "analytics.appViews.lastSevenDays",
+            "Views of the app in the last 7 days",
+        ),
+        int(
+            "app_views_last_14_days",
+            "analytics.appViews.lastFourteenDays",
+            "Views of the app in the last 14 days",
+        ),
+        int(
+            "app_views_last_30_days",
+            "analytics.appViews.lastThirtyDays",
+            "Views of the app in the last 30 days",
+        ),
+        int(
+            "app_views_all_time",
+            "analytics.appViews.allTime",
+            "Views of the app ever",
+        ),
+    ],
+    elsewhere: &["categories", "schedules", "sharing"],
+    explode: itself,
+};

@@ -1,0 +1,19 @@
+//! `topics`: topics of agent threads.
+
+use super::columns::text;
+use super::{Origin, Table, itself};
+use crate::client::operation::LIST_TOPICS;
+
+/// One row a topic.
+pub static TOPICS: Table = Table {
+    name: "topics",
+    doc: "Topics of agent threads",
+    origin: Origin::Api(&LIST_TOPICS),
+    key: &["topic_id"],
+    columns: &[
+        text("topic_id", "id", "Identifier").required(),
+        text("name", "name", "Name"),
+    ],
+    elsewhere: &[],
+    explode: itself,
+};

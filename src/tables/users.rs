@@ -1,0 +1,26 @@
+//! `users`: people of the workspace.
+
+use super::columns::{text, time};
+use super::{Origin, Table, itself};
+use crate::client::operation::LIST_USERS;
+
+/// One row a user. Deactivated users are not listed by the API: an email elsewhere that is not here is the sign.
+pub static USERS: Table = Table {
+    name: "users",
+    doc: "Users of the workspace; deactivated users are not among them",
+    origin: Origin::Api(&LIST_USERS),
+    key: &["user_id"],
+    columns: &[
+        text("user_id", "id", "Identifier (UUID)").required(),
+        text("email", "email", "Email address"),
+        text("name", "name", "Name"),
+        text(
+            "role",
+            "role",
+            "ADMIN, MANAGER, EDITOR, EXPLORER, MEMBER, GUEST, EMBEDDED_USER, ANONYMOUS",
+        ),
+        time("last_login_at", "lastLoginDate", "Last login"),
+    ],
+    elsewhere: &[],
+    explode: itself,
+};
