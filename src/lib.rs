@@ -13,3 +13,4 @@ pub mod journal;
 pub mod sim;
 pub mod snapshot;
 pub mod tables;
+pub mod units;

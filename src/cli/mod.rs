@@ -1,3 +1,182 @@
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+//! The `hexport` command: clap types, and one thin handler a command.
+
+mod check;
+mod demo;
+mod exit;
+mod export;
+mod metrics;
+mod plan;
+mod progress;
+mod rebuild;
+mod render;
+mod schema;
+mod settings;
+mod simulate;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use exit::{Code, Failure};
+use settings::Settings;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  complete
+    2  usage: a flag, a setting or a URL is wrong
+    3  authentication: no token, or one that the API refuses
+    4  incomplete: a snapshot was committed, crawl_coverage says what is missing
+    5  nothing was committed; the same command goes on where it ended
+    6  the destination can't be written, or isn't hexport's
+  130  interrupted; the same command goes on where it ended
+
+The token comes from HEX_API_TOKEN, or from the file that HEX_API_TOKEN_FILE or --token-file names.
+Settings: flag, then environment, then hexport.toml, then default.";
+
+/// Workspace audit and metadata exporter for Hex
+#[derive(Debug, Parser)]
+#[command(name = "hexport", version, after_help = EXIT_CODES, max_term_width = 110)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Args)]
+struct Global {
+    /// Settings file; hexport.toml in the current folder by default
+    #[arg(long, global = true, env = "HEXPORT_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Log lines in place of progress bars [default: bars on a terminal, else text]
+    #[arg(long, global = true, env = "HEXPORT_LOG_FORMAT", value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+    /// Say more: -v names each retry, -vv each request
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Say nothing but errors and the result
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+}
+
+/// Form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Form of a command's result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// Tables for people.
+    Table,
+    /// One JSON document.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Export a simulated workspace over HTTP: everything works, nothing is needed
+    Demo(demo::Args),
+    /// Crawl a workspace and commit a snapshot of it to DEST
+    Export(export::Args),
+    /// Show what an export to DEST would cost, before anything but the list calls is spent
+    Plan(plan::Args),
+    /// Build a snapshot again from a kept journal, without asking the API
+    Rebuild(rebuild::Args),
+    /// Check token, URL, reach and limit
+    Check(check::Args),
+    /// Show the exported tables: columns, types, docs, sources
+    Schema(schema::Args),
+    /// Serve a simulated workspace that speaks the Hex API
+    Simulate(simulate::Args),
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = Settings::load(cli.global.config.as_deref()).and_then(|settings| {
+        let ui = Ui::new(&cli.global, &settings);
+        ui.start_logging();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime =
+            runtime.map_err(|e| Failure::new(Code::Nothing, format!("the runtime can't start: {e}")))?;
+        let result = runtime.block_on(cli.command.run(&settings, &ui));
+        // A request that is still under way is nobody's any more.
+        runtime.shutdown_background();
+        result
+    });
+    match result {
+        Ok(code) => code.into(),
+        Err(failure) => {
+            eprintln!("{failure}");
+            failure.code.into()
+        }
+    }
+}
+
+impl Command {
+    async fn run(self, settings: &Settings, ui: &Ui) -> Result<Code, Failure> {
+        match self {
+            Command::Demo(args) => demo::run(args, ui).await,
+            Command::Export(args) => export::run(args, settings, ui).await,
+            Command::Plan(args) => plan::run(args, settings, ui).await,
+            Command::Rebuild(args) => rebuild::run(args, ui).await,
+            Command::Check(args) => check::run(args, settings, ui).await,
+            Command::Schema(args) => schema::run(&args),
+            Command::Simulate(args) => simulate::run(args).await,
+        }
+    }
+}
+
+/// How the command talks to whoever started it.
+#[derive(Debug)]
+struct Ui {
+    bars: bool,
+    log_format: LogFormat,
+    level: &'static str,
+}
+
+impl Ui {
+    fn new(global: &Global, settings: &Settings) -> Self {
+        let format = global.log_format.or(settings.file.log_format);
+        let level = match (global.quiet, global.verbose) {
+            (true, _) => "error",
+            (false, 0 | 1) => "info",
+            (false, _) => "debug",
+        };
+        let bars =
+            format.is_none() && !global.quiet && global.verbose == 0 && std::io::stderr().is_terminal();
+        Self { bars, log_format: format.unwrap_or(LogFormat::Text), level }
+    }
+
+    fn start_logging(&self) {
+        let level = if self.bars { "error" } else { self.level };
+        let filter = EnvFilter::try_from_env("HEXPORT_LOG")
+            .unwrap_or_else(|_| EnvFilter::new(format!("off,hexport={level}")));
+        let builder =
+            tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+        match self.log_format {
+            LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
+            LogFormat::Json => builder.json().flatten_event(true).init(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
 }

@@ -89,8 +89,7 @@ impl Client {
     /// # Errors
     /// Any of [`Error`].
     pub async fn get_collection(&self, collection_id: &str) -> Result<Collection, Error> {
-        self.fetch(ApiRequest::new(&GET_COLLECTION, &[collection_id]))
-            .await
+        self.fetch(ApiRequest::new(&GET_COLLECTION, &[collection_id])).await
     }
 
     /// Creates a collection (`CreateCollection`). Sent once, whatever happens.
@@ -106,7 +105,6 @@ impl Client {
         if let Some(description) = description {
             body["description"] = json!(description);
         }
-        self.fetch(ApiRequest::new(&CREATE_COLLECTION, &[]).body(body))
-            .await
+        self.fetch(ApiRequest::new(&CREATE_COLLECTION, &[]).body(body)).await
     }
 }

@@ -168,13 +168,9 @@ mod tests {
         ] {
             assert!(BaseUrl::new(url).is_err(), "{url}");
         }
-        let error = BaseUrl::new("https://user:hxtp_secret@app.hex.tech")
-            .unwrap_err()
-            .to_string();
+        let error = BaseUrl::new("https://user:hxtp_secret@app.hex.tech").unwrap_err().to_string();
         assert!(!error.contains("hxtp_secret"), "{error}");
-        let error = BaseUrl::new("https://app.hex.tech/?token=hxtp_secret")
-            .unwrap_err()
-            .to_string();
+        let error = BaseUrl::new("https://app.hex.tech/?token=hxtp_secret").unwrap_err().to_string();
         assert!(!error.contains("hxtp_secret"), "{error}");
     }
 

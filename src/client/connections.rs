@@ -123,7 +123,6 @@ impl Client {
     /// # Errors
     /// Any of [`Error`].
     pub async fn get_data_connection(&self, connection_id: &str) -> Result<DataConnection, Error> {
-        self.fetch(ApiRequest::new(&GET_DATA_CONNECTION, &[connection_id]))
-            .await
+        self.fetch(ApiRequest::new(&GET_DATA_CONNECTION, &[connection_id])).await
     }
 }

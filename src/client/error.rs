@@ -23,7 +23,7 @@ pub enum Error {
         /// HTTP status.
         status: u16,
         /// What the answer said.
-        body: ApiErrorBody,
+        body: Box<ApiErrorBody>,
         /// `Retry-After`, if the answer had one.
         retry_after: Option<Duration>,
         /// Requests sent, the last one included.
@@ -139,10 +139,7 @@ impl ApiErrorBody {
         let Ok(wire) = serde_json::from_slice::<WireError>(body) else {
             let text = String::from_utf8_lossy(&body[..body.len().min(200)]);
             let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-            return Self {
-                reason: (!text.is_empty()).then_some(text),
-                ..Self::default()
-            };
+            return Self { reason: (!text.is_empty()).then_some(text), ..Self::default() };
         };
         let mut details: Vec<String> = Vec::new();
         match wire.details {
@@ -151,11 +148,7 @@ impl ApiErrorBody {
             Some(other) => details.push(other.to_string()),
         }
         details.extend(wire.issues.into_iter().map(|issue| issue.message));
-        details.extend(
-            wire.invalid
-                .iter()
-                .map(|param| format!("invalid parameter {param}")),
-        );
+        details.extend(wire.invalid.iter().map(|param| format!("invalid parameter {param}")));
         if !wire.not_found.is_empty() {
             details.push(format!("unknown parameters: {}", wire.not_found.join(", ")));
         }

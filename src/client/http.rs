@@ -1,8 +1,8 @@
 //! Sending: pace, token, retries, and reading the answer to its end.
 
 use std::error::Error as _;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +16,9 @@ use super::error::{ApiErrorBody, Error, TransportKind};
 use super::operation::{Effect, Method, Operation};
 use super::pace::{LimitHeaders, Pace, Pacer};
 use super::request::ApiRequest;
+
+/// Attempts to reach a server that has not answered yet.
+const FIRST_ATTEMPTS: u32 = 4;
 
 /// When a failed read is sent again.
 #[derive(Debug, Clone, Copy)]
@@ -52,8 +55,21 @@ impl Default for RetryPolicy {
 pub enum ClientEvent {
     /// A request left.
     Sent {
+        /// Number of the request within the client, from 1.
+        id: u64,
         /// Operation.
         operation: &'static Operation,
+    },
+    /// An answer came, of whatever status.
+    Answered {
+        /// Number of the request.
+        id: u64,
+        /// Operation.
+        operation: &'static Operation,
+        /// HTTP status.
+        status: u16,
+        /// Time from sending to the last byte.
+        took: Duration,
     },
     /// An attempt failed and will be repeated.
     Retry {
@@ -149,6 +165,10 @@ struct Inner {
     retry: RetryPolicy,
     observer: Arc<dyn Observer>,
     failures_in_a_row: AtomicU32,
+    /// The last of them, in words.
+    last_failure: Mutex<String>,
+    /// Whether the server ever answered.
+    reached: AtomicBool,
     requests: AtomicU64,
 }
 
@@ -195,6 +215,8 @@ impl Client {
                 retry: config.retry,
                 observer: config.observer.unwrap_or_else(|| Arc::new(Silent)),
                 failures_in_a_row: AtomicU32::new(0),
+                last_failure: Mutex::new(String::new()),
+                reached: AtomicBool::new(false),
                 requests: AtomicU64::new(0),
             }),
         })
@@ -245,9 +267,13 @@ impl Client {
                         Again::IfRead => request.operation().effect == Effect::Read,
                         Again::Never => false,
                     };
-                    if !may || failed >= retry.attempts || started.elapsed() > retry.within {
+                    // A host that never answered is more likely misnamed than down.
+                    let unknown = !self.inner.reached.load(Ordering::Relaxed) && failed >= FIRST_ATTEMPTS;
+                    if !may || unknown || failed >= retry.attempts || started.elapsed() > retry.within {
                         return Err(error);
                     }
+                    *self.inner.last_failure.lock().unwrap_or_else(PoisonError::into_inner) =
+                        error.to_string();
                     error
                 }
             };
@@ -266,10 +292,7 @@ impl Client {
     fn check_circuit(&self) -> Result<(), Error> {
         let failures = self.inner.failures_in_a_row.load(Ordering::Relaxed);
         if failures >= self.inner.retry.circuit {
-            return Err(Error::CircuitOpen {
-                failures,
-                last: "no answer since".into(),
-            });
+            return Err(Error::CircuitOpen { failures, last: "no answer since".into() });
         }
         Ok(())
     }
@@ -294,13 +317,14 @@ impl Client {
         if let Some(body) = request.json_body() {
             builder = builder.json(body);
         }
-        self.inner.requests.fetch_add(1, Ordering::Relaxed);
-        self.inner.observer.event(ClientEvent::Sent { operation });
+        let id = self.inner.requests.fetch_add(1, Ordering::Relaxed) + 1;
+        self.inner.observer.event(ClientEvent::Sent { id, operation });
         let sent_at = Instant::now();
         let answer = match builder.send().await {
             Ok(answer) => answer,
             Err(error) => return self.broken(operation, &error, attempts),
         };
+        self.inner.reached.store(true, Ordering::Relaxed);
         let status = answer.status().as_u16();
         let limit = limit_headers(answer.headers());
         let retry_after = retry_after(answer.headers());
@@ -308,18 +332,15 @@ impl Client {
             Ok(body) => body,
             Err(error) => return self.broken(operation, &error, attempts),
         };
+        self.inner.observer.event(ClientEvent::Answered { id, operation, status, took: sent_at.elapsed() });
         if status == 429 {
             let wait = self.inner.pacer.refused(&limit, retry_after, sent_at);
             let per_minute = self.inner.pacer.per_minute();
-            self.inner.observer.event(ClientEvent::Refused {
-                operation,
-                wait,
-                per_minute,
-            });
+            self.inner.observer.event(ClientEvent::Refused { operation, wait, per_minute });
             let error = Error::Api {
                 operation,
                 status,
-                body: ApiErrorBody::parse(&body),
+                body: Box::new(ApiErrorBody::parse(&body)),
                 retry_after: Some(wait),
                 attempts,
             };
@@ -327,17 +348,13 @@ impl Client {
         }
         self.inner.pacer.accepted(&limit);
         if !(200..300).contains(&status) {
-            let again = if status == 408 || status >= 500 {
-                Again::IfRead
-            } else {
-                Again::Never
-            };
+            let again = if status == 408 || status >= 500 { Again::IfRead } else { Again::Never };
             let failure = again == Again::IfRead;
             self.count(failure);
             let error = Error::Api {
                 operation,
                 status,
-                body: ApiErrorBody::parse(&body),
+                body: Box::new(ApiErrorBody::parse(&body)),
                 retry_after,
                 attempts,
             };
@@ -350,22 +367,12 @@ impl Client {
             self.count(true);
             let detail = format!("{e} (status {status}, {} bytes)", body.len());
             return Attempt::Failed {
-                error: Error::Malformed {
-                    operation,
-                    detail,
-                    attempts,
-                },
+                error: Error::Malformed { operation, detail, attempts },
                 again: Again::IfRead,
             };
         }
         self.count(false);
-        Attempt::Done(Response {
-            status,
-            body,
-            fetched_at: Utc::now(),
-            attempts,
-            limit,
-        })
+        Attempt::Done(Response { status, body, fetched_at: Utc::now(), attempts, limit })
     }
 
     fn broken(&self, operation: &'static Operation, error: &reqwest::Error, attempts: u32) -> Attempt {
@@ -377,15 +384,7 @@ impl Client {
         } else {
             (TransportKind::Interrupted, Again::IfRead)
         };
-        Attempt::Failed {
-            error: Error::Transport {
-                operation,
-                kind,
-                detail: chain(error),
-                attempts,
-            },
-            again,
-        }
+        Attempt::Failed { error: Error::Transport { operation, kind, detail: chain(error), attempts }, again }
     }
 
     fn count(&self, failure: bool) {
@@ -399,10 +398,7 @@ impl Client {
 
 /// Exponential with full jitter: a random share of a wait that doubles.
 fn backoff(retry: &RetryPolicy, failed: u32) -> Duration {
-    let longest = retry
-        .base
-        .saturating_mul(1 << failed.saturating_sub(1).min(16))
-        .min(retry.cap);
+    let longest = retry.base.saturating_mul(1 << failed.saturating_sub(1).min(16)).min(retry.cap);
     longest.mul_f64(rand::rng().random_range(0.0..=1.0))
 }
 
@@ -418,11 +414,7 @@ fn chain(error: &reqwest::Error) -> String {
         cause = e.source();
     }
     if parts.is_empty() {
-        parts.push(if error.is_timeout() {
-            "no answer in time".into()
-        } else {
-            "request failed".into()
-        });
+        parts.push(if error.is_timeout() { "no answer in time".into() } else { "request failed".into() });
     }
     parts.join(": ")
 }
@@ -434,10 +426,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
             .then(|| Duration::from_secs_f64(seconds.min(86_400.0)));
     }
     let at = httpdate::parse_http_date(text).ok()?;
-    Some(
-        at.duration_since(std::time::SystemTime::now())
-            .unwrap_or_default(),
-    )
+    Some(at.duration_since(std::time::SystemTime::now()).unwrap_or_default())
 }
 
 /// Reads `X-RateLimit-*` and `RateLimit-*`, and the window from `RateLimit-Policy` (`60;w=60`).
@@ -446,12 +435,7 @@ fn limit_headers(headers: &HeaderMap) -> LimitHeaders {
         ["x-ratelimit-", "ratelimit-"].iter().find_map(|prefix| {
             let text = headers.get(format!("{prefix}{name}"))?.to_str().ok()?;
             // "60, 60;w=60" and "60;w=60" are seen in the wild: the first number counts.
-            text.split([',', ';'])
-                .next()?
-                .trim()
-                .parse::<f64>()
-                .ok()
-                .filter(|n| n.is_finite() && *n >= 0.0)
+            text.split([',', ';']).next()?.trim().parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0)
         })
     };
     let reset = number("reset").map(|reset| {
@@ -468,18 +452,11 @@ fn limit_headers(headers: &HeaderMap) -> LimitHeaders {
         .get("ratelimit-policy")
         .and_then(|value| value.to_str().ok())
         .and_then(|policy| {
-            policy
-                .split(';')
-                .find_map(|part| part.trim().strip_prefix("w=")?.parse::<f64>().ok())
+            policy.split(';').find_map(|part| part.trim().strip_prefix("w=")?.parse::<f64>().ok())
         })
         .filter(|w| w.is_finite() && *w > 0.0)
         .map(Duration::from_secs_f64);
-    LimitHeaders {
-        limit: number("limit"),
-        window,
-        remaining: number("remaining"),
-        reset,
-    }
+    LimitHeaders { limit: number("limit"), window, remaining: number("remaining"), reset }
 }
 
 #[cfg(test)]
@@ -487,18 +464,12 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(k, v)| (reqwest::header::HeaderName::from_static(k), v.parse().unwrap()))
-            .collect()
+        pairs.iter().map(|(k, v)| (reqwest::header::HeaderName::from_static(k), v.parse().unwrap())).collect()
     }
 
     #[test]
     fn both_forms_of_retry_after_are_read() {
-        assert_eq!(
-            retry_after(&headers(&[("retry-after", "7")])),
-            Some(Duration::from_secs(7))
-        );
+        assert_eq!(retry_after(&headers(&[("retry-after", "7")])), Some(Duration::from_secs(7)));
         let at = std::time::SystemTime::now() + Duration::from_secs(30);
         let wait = retry_after(&headers(&[("retry-after", &httpdate::fmt_http_date(at))])).unwrap();
         assert!((28..=30).contains(&wait.as_secs()), "{wait:?}");
@@ -513,19 +484,12 @@ mod tests {
             ("x-ratelimit-remaining", "0"),
             ("x-ratelimit-reset", "12"),
         ]));
-        assert_eq!(
-            (x.limit, x.remaining, x.reset),
-            (Some(60.0), Some(0.0), Some(Duration::from_secs(12)))
-        );
-        let ietf = limit_headers(&headers(&[
-            ("ratelimit-limit", "30, 30;w=60"),
-            ("ratelimit-policy", "30;w=30"),
-        ]));
+        assert_eq!((x.limit, x.remaining, x.reset), (Some(60.0), Some(0.0), Some(Duration::from_secs(12))));
+        let ietf =
+            limit_headers(&headers(&[("ratelimit-limit", "30, 30;w=60"), ("ratelimit-policy", "30;w=30")]));
         assert_eq!(ietf.per_second(), Some(1.0));
         let epoch = (Utc::now().timestamp() + 20).to_string();
-        let reset = limit_headers(&headers(&[("ratelimit-reset", &epoch)]))
-            .reset
-            .unwrap();
+        let reset = limit_headers(&headers(&[("ratelimit-reset", &epoch)])).reset.unwrap();
         assert!((18..=20).contains(&reset.as_secs()), "{reset:?}");
     }
 

@@ -81,38 +81,16 @@ impl fmt::Display for Operation {
 }
 
 const fn read(id: &'static str, path: &'static str) -> Operation {
-    Operation {
-        id,
-        method: Method::Get,
-        path,
-        effect: Effect::Read,
-        listing: None,
-    }
+    Operation { id, method: Method::Get, path, effect: Effect::Read, listing: None }
 }
 
 const fn list(id: &'static str, path: &'static str, items: &'static str, max_page: u32) -> Operation {
-    let listing = Some(Listing {
-        paging: Paging::Cursor,
-        items,
-        max_page,
-    });
-    Operation {
-        id,
-        method: Method::Get,
-        path,
-        effect: Effect::Read,
-        listing,
-    }
+    let listing = Some(Listing { paging: Paging::Cursor, items, max_page });
+    Operation { id, method: Method::Get, path, effect: Effect::Read, listing }
 }
 
 const fn write(id: &'static str, method: Method, path: &'static str) -> Operation {
-    Operation {
-        id,
-        method,
-        path,
-        effect: Effect::Write,
-        listing: None,
-    }
+    Operation { id, method, path, effect: Effect::Write, listing: None }
 }
 
 /// Who the token acts as: user, organisation, token expiry.
@@ -122,23 +100,15 @@ pub const LIST_PROJECTS: Operation = list("ListProjects", "/projects", "values",
 /// One project.
 pub const GET_PROJECT: Operation = read("GetProject", "/projects/{projectId}");
 /// Warehouse tables that a project's runs have queried. Enterprise plan only.
-pub const GET_QUERIED_TABLES: Operation = list(
-    "GetQueriedTables",
-    "/projects/{projectId}/queriedTables",
-    "values",
-    100,
-);
+pub const GET_QUERIED_TABLES: Operation =
+    list("GetQueriedTables", "/projects/{projectId}/queriedTables", "values", 100);
 /// Run history of a project.
 pub const GET_PROJECT_RUNS: Operation = Operation {
     id: "GetProjectRuns",
     method: Method::Get,
     path: "/projects/{projectId}/runs",
     effect: Effect::Read,
-    listing: Some(Listing {
-        paging: Paging::Offset,
-        items: "runs",
-        max_page: 100,
-    }),
+    listing: Some(Listing { paging: Paging::Offset, items: "runs", max_page: 100 }),
 };
 /// One run.
 pub const GET_RUN_STATUS: Operation = read("GetRunStatus", "/projects/{projectId}/runs/{runId}");

@@ -29,15 +29,9 @@ pub struct Pace {
 
 impl Pace {
     /// Hex's documented limit: 60 requests a minute.
-    pub const HEX: Pace = Pace {
-        per_minute: Some(60.0),
-        burst: 1,
-    };
+    pub const HEX: Pace = Pace { per_minute: Some(60.0), burst: 1 };
     /// No limit of our own; the server's is still obeyed.
-    pub const UNLIMITED: Pace = Pace {
-        per_minute: None,
-        burst: 1,
-    };
+    pub const UNLIMITED: Pace = Pace { per_minute: None, burst: 1 };
 }
 
 /// What an answer's headers said about the server's limit.
@@ -57,9 +51,7 @@ impl LimitHeaders {
     /// Requests a second that the headers announce.
     pub fn per_second(&self) -> Option<f64> {
         let window = self.window.unwrap_or(Duration::from_secs(60)).as_secs_f64();
-        self.limit
-            .filter(|limit| *limit > 0.0 && window > 0.0)
-            .map(|limit| limit / window)
+        self.limit.filter(|limit| *limit > 0.0 && window > 0.0).map(|limit| limit / window)
     }
 }
 
@@ -178,10 +170,8 @@ impl Pacer {
     ) -> Duration {
         let mut state = self.state();
         let now = Instant::now();
-        let wait = retry_after
-            .or(headers.reset)
-            .unwrap_or(Duration::from_secs(1))
-            .min(Duration::from_secs(3600));
+        let wait =
+            retry_after.or(headers.reset).unwrap_or(Duration::from_secs(1)).min(Duration::from_secs(3600));
         let already_known =
             state.paused_until > now || state.counting_since.is_none_or(|since| since > sent_at);
         let resume = now + wait;
@@ -197,11 +187,8 @@ impl Pacer {
         let measured = state.accepted as f64 / span.max(1e-3);
         state.measured = Some(measured);
         let target = state.announced.unwrap_or(measured);
-        let slower = if state.accepted == 0 {
-            state.interval.mul_f64(1.5).max(wait / 2)
-        } else {
-            spacing(target)
-        };
+        let slower =
+            if state.accepted == 0 { state.interval.mul_f64(1.5).max(wait / 2) } else { spacing(target) };
         state.interval = state.interval.max(slower).min(SLOWEST);
         state.accepted = 0;
         state.counting_since = None;
@@ -232,9 +219,7 @@ impl Pacer {
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -248,10 +233,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn requests_leave_evenly_spaced() {
-        let pacer = Pacer::new(Pace {
-            per_minute: Some(60.0),
-            burst: 1,
-        });
+        let pacer = Pacer::new(Pace { per_minute: Some(60.0), burst: 1 });
         let start = Instant::now();
         for _ in 0..11 {
             pacer.turn().await;
@@ -262,10 +244,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_burst_leaves_together_and_is_paid_back() {
-        let pacer = Pacer::new(Pace {
-            per_minute: Some(60.0),
-            burst: 5,
-        });
+        let pacer = Pacer::new(Pace { per_minute: Some(60.0), burst: 5 });
         tokio::time::sleep(Duration::from_secs(60)).await;
         let start = Instant::now();
         for _ in 0..5 {
@@ -278,10 +257,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_refusal_holds_every_waiting_request() {
-        let pacer = std::sync::Arc::new(Pacer::new(Pace {
-            per_minute: Some(600.0),
-            burst: 1,
-        }));
+        let pacer = std::sync::Arc::new(Pacer::new(Pace { per_minute: Some(600.0), burst: 1 }));
         pacer.turn().await;
         let sent = Instant::now();
         let other = tokio::spawn({
@@ -298,47 +274,28 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_limit_is_measured_from_a_refusal_and_held() {
-        let pacer = Pacer::new(Pace {
-            per_minute: Some(180.0),
-            burst: 1,
-        });
+        let pacer = Pacer::new(Pace { per_minute: Some(180.0), burst: 1 });
         for _ in 0..60 {
             pacer.turn().await;
             pacer.accepted(&LimitHeaders::default());
         }
         pacer.turn().await;
-        pacer.refused(
-            &LimitHeaders::default(),
-            Some(Duration::from_secs(40)),
-            Instant::now(),
-        );
+        pacer.refused(&LimitHeaders::default(), Some(Duration::from_secs(40)), Instant::now());
         let rate = pacer.per_minute().unwrap();
         assert!((57.0..61.0).contains(&rate), "{rate}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_announced_limit_below_the_pace_is_taken_over() {
-        let pacer = Pacer::new(Pace {
-            per_minute: Some(60.0),
-            burst: 1,
-        });
-        let headers = LimitHeaders {
-            limit: Some(30.0),
-            ..Default::default()
-        };
+        let pacer = Pacer::new(Pace { per_minute: Some(60.0), burst: 1 });
+        let headers = LimitHeaders { limit: Some(30.0), ..Default::default() };
         pacer.turn().await;
         pacer.accepted(&headers);
         assert!((pacer.per_minute().unwrap() - 30.0).abs() < 0.5);
-        let generous = LimitHeaders {
-            limit: Some(600.0),
-            ..Default::default()
-        };
+        let generous = LimitHeaders { limit: Some(600.0), ..Default::default() };
         for _ in 0..200 {
             pacer.accepted(&generous);
         }
-        assert!(
-            (pacer.per_minute().unwrap() - 60.0).abs() < 0.5,
-            "the configured pace is never exceeded"
-        );
+        assert!((pacer.per_minute().unwrap() - 60.0).abs() < 0.5, "the configured pace is never exceeded");
     }
 }

@@ -68,28 +68,15 @@ struct Cursors {
 /// Says what is missing when `body` is not a page of the operation.
 pub fn split_page<'a>(listing: &Listing, body: &'a [u8]) -> Result<PageItems<'a>, String> {
     let envelope: Envelope<'a> = serde_json::from_slice(body).map_err(|e| e.to_string())?;
-    let Envelope {
-        values,
-        runs,
-        threads,
-        topics,
-        pagination,
-        next_page,
-    } = envelope;
+    let Envelope { values, runs, threads, topics, pagination, next_page } = envelope;
     let (named, others) = match listing.items {
         "runs" => (runs, values),
         "threads" => (threads, values),
         "topics" => (topics, values),
         _ => (values, None),
     };
-    let items = named
-        .or(others)
-        .ok_or_else(|| format!("the page has no array '{}'", listing.items))?;
-    let end = PageEnd {
-        items: items.len(),
-        after: pagination.and_then(|p| p.after),
-        next_page,
-    };
+    let items = named.or(others).ok_or_else(|| format!("the page has no array '{}'", listing.items))?;
+    let end = PageEnd { items: items.len(), after: pagination.and_then(|p| p.after), next_page };
     Ok(PageItems { items, end })
 }
 
@@ -104,14 +91,7 @@ impl Client {
                 let response = client.send(&request).await?;
                 let end = page_end(request.operation(), &response.body)?;
                 let next = request.next(&end);
-                Ok(Some((
-                    Page {
-                        request,
-                        response,
-                        end,
-                    },
-                    next,
-                )))
+                Ok(Some((Page { request, response, end }, next)))
             }
         })
     }
@@ -148,33 +128,21 @@ impl Client {
 
 fn page_end(operation: &'static Operation, body: &Bytes) -> Result<PageEnd, Error> {
     let listing = listing_of(operation);
-    split_page(&listing, body)
-        .map(|page| page.end)
-        .map_err(|detail| malformed(operation, detail))
+    split_page(&listing, body).map(|page| page.end).map_err(|detail| malformed(operation, detail))
 }
 
 fn decode_items<T: DeserializeOwned>(operation: &'static Operation, body: &Bytes) -> Result<Vec<T>, Error> {
     let page = split_page(&listing_of(operation), body).map_err(|detail| malformed(operation, detail))?;
     let decode = |raw: &&RawValue| serde_json::from_str(raw.get());
-    page.items
-        .iter()
-        .map(decode)
-        .collect::<Result<_, _>>()
-        .map_err(|e| malformed(operation, e.to_string()))
+    page.items.iter().map(decode).collect::<Result<_, _>>().map_err(|e| malformed(operation, e.to_string()))
 }
 
 fn listing_of(operation: &'static Operation) -> Listing {
-    operation
-        .listing
-        .unwrap_or_else(|| panic!("{operation} is not a list"))
+    operation.listing.unwrap_or_else(|| panic!("{operation} is not a list"))
 }
 
 fn malformed(operation: &'static Operation, detail: String) -> Error {
-    Error::Malformed {
-        operation,
-        detail,
-        attempts: 1,
-    }
+    Error::Malformed { operation, detail, attempts: 1 }
 }
 
 fn decode<T: DeserializeOwned>(operation: &'static Operation, response: &Response) -> Result<T, Error> {

@@ -216,9 +216,7 @@ pub struct Access {
 
 impl Default for Access {
     fn default() -> Self {
-        Self {
-            access: "NONE".into(),
-        }
+        Self { access: "NONE".into() }
     }
 }
 
@@ -342,13 +340,7 @@ impl ListProjects {
     /// Everything the token can see: archived, trashed, components, with sharing.
     pub fn everything() -> Self {
         let yes = Include::Yes;
-        Self {
-            archived: yes,
-            components: yes,
-            trashed: yes,
-            sharing: yes,
-            ..Self::default()
-        }
+        Self { archived: yes, components: yes, trashed: yes, sharing: yes, ..Self::default() }
     }
 }
 
@@ -410,7 +402,6 @@ impl Client {
     /// # Errors
     /// [`Error::Api`] with 400 for an unknown status, 404 for an unknown project; any other of [`Error`].
     pub async fn update_project(&self, project_id: &str, status: Option<&str>) -> Result<Project, Error> {
-        self.fetch(ApiRequest::new(&UPDATE_PROJECT, &[project_id]).body(json!({ "status": status })))
-            .await
+        self.fetch(ApiRequest::new(&UPDATE_PROJECT, &[project_id]).body(json!({ "status": status }))).await
     }
 }

@@ -26,25 +26,16 @@ impl ApiRequest {
         let mut rest = op.path;
         let mut params = params.iter();
         while let Some(open) = rest.find('{') {
-            let close = rest[open..]
-                .find('}')
-                .expect("operation paths close their braces")
-                + open;
+            let close = rest[open..].find('}').expect("operation paths close their braces") + open;
             path.push_str(&rest[..open]);
-            let value = params
-                .next()
-                .unwrap_or_else(|| panic!("{op} needs a value for {}", &rest[open..=close]));
+            let value =
+                params.next().unwrap_or_else(|| panic!("{op} needs a value for {}", &rest[open..=close]));
             path.push_str(&encode_segment(value));
             rest = &rest[close + 1..];
         }
         path.push_str(rest);
         assert!(params.next().is_none(), "{op} takes fewer path parameters");
-        Self {
-            op,
-            path,
-            query: Vec::new(),
-            body: None,
-        }
+        Self { op, path, query: Vec::new(), body: None }
     }
 
     /// Adds a query parameter.
@@ -59,6 +50,12 @@ impl ApiRequest {
             Some(value) => self.query(name, value),
             None => self,
         }
+    }
+
+    /// Sets a query parameter, in place of a value that it may have.
+    pub fn with_query(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.query.retain(|(n, _)| *n != name);
+        self.query(name, value)
     }
 
     /// Sets the JSON body.
@@ -115,26 +112,18 @@ impl ApiRequest {
                 let here: u64 = self.param("offset").and_then(|o| o.parse().ok()).unwrap_or(0);
                 // The host of the URL is not followed: behind a proxy it is not ours, and a token is never
                 // sent to a host that an answer names.
-                let offset = offset_of(next)
-                    .filter(|o| *o > here)
-                    .unwrap_or(here + page.items as u64);
+                let offset = offset_of(next).filter(|o| *o > here).unwrap_or(here + page.items as u64);
                 ("offset", offset.to_string())
             }
         };
         if self.param(name) == Some(value.as_str()) {
             return None;
         }
-        let mut next = self.clone();
-        next.query.retain(|(n, _)| *n != name);
-        next.query.push((name, value));
-        Some(next)
+        Some(self.clone().with_query(name, value))
     }
 
     fn param(&self, name: &str) -> Option<&str> {
-        self.query
-            .iter()
-            .find(|(n, _)| *n == name)
-            .map(|(_, v)| v.as_str())
+        self.query.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str())
     }
 }
 
@@ -175,11 +164,7 @@ mod tests {
     use crate::client::operation::*;
 
     fn end(items: usize, after: Option<&str>, next_page: Option<&str>) -> PageEnd {
-        PageEnd {
-            items,
-            after: after.map(Into::into),
-            next_page: next_page.map(Into::into),
-        }
+        PageEnd { items, after: after.map(Into::into), next_page: next_page.map(Into::into) }
     }
 
     #[test]
@@ -202,16 +187,9 @@ mod tests {
 
     #[test]
     fn a_next_page_url_gives_its_offset_and_never_its_host() {
-        let first = ApiRequest::new(&GET_PROJECT_RUNS, &["p"])
-            .query("limit", 100)
-            .query("offset", 0);
-        let next = first
-            .next(&end(
-                100,
-                None,
-                Some("https://evil.example/runs?limit=100&offset=100"),
-            ))
-            .unwrap();
+        let first = ApiRequest::new(&GET_PROJECT_RUNS, &["p"]).query("limit", 100).query("offset", 0);
+        let next =
+            first.next(&end(100, None, Some("https://evil.example/runs?limit=100&offset=100"))).unwrap();
         assert_eq!(next.key(), "GET /projects/p/runs?limit=100&offset=100");
         let odd = next.next(&end(100, None, Some("/next"))).unwrap();
         assert_eq!(odd.key(), "GET /projects/p/runs?limit=100&offset=200");

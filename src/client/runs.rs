@@ -208,8 +208,7 @@ impl Client {
     /// 20 a minute or 60 an hour, 503 when no kernel is free; any other of [`Error`].
     pub async fn run_project(&self, project_id: &str, run: &RunRequest) -> Result<StartedRun, Error> {
         let body = serde_json::to_value(run).expect("a run request is JSON");
-        self.fetch(ApiRequest::new(&RUN_PROJECT, &[project_id]).body(body))
-            .await
+        self.fetch(ApiRequest::new(&RUN_PROJECT, &[project_id]).body(body)).await
     }
 
     /// One run (`GetRunStatus`).
@@ -217,8 +216,7 @@ impl Client {
     /// # Errors
     /// [`Error::Api`] with 404 for an unknown run; any other of [`Error`].
     pub async fn get_run(&self, project_id: &str, run_id: &str) -> Result<Run, Error> {
-        self.fetch(ApiRequest::new(&GET_RUN_STATUS, &[project_id, run_id]))
-            .await
+        self.fetch(ApiRequest::new(&GET_RUN_STATUS, &[project_id, run_id])).await
     }
 
     /// Cancels a run (`CancelRun`). Sent once.
@@ -226,8 +224,6 @@ impl Client {
     /// # Errors
     /// [`Error::Api`] with 404 for an unknown run, 422 for one that has ended; any other of [`Error`].
     pub async fn cancel_run(&self, project_id: &str, run_id: &str) -> Result<(), Error> {
-        self.send(&ApiRequest::new(&CANCEL_RUN, &[project_id, run_id]))
-            .await
-            .map(|_| ())
+        self.send(&ApiRequest::new(&CANCEL_RUN, &[project_id, run_id])).await.map(|_| ())
     }
 }

@@ -102,10 +102,7 @@ impl List for ListUsers {
     fn request(&self) -> ApiRequest {
         ApiRequest::new(&LIST_USERS, &[])
             .query_opt("groupId", self.group_id.as_ref())
-            .query_opt(
-                "userIds",
-                (!self.user_ids.is_empty()).then(|| self.user_ids.join(",")),
-            )
+            .query_opt("userIds", (!self.user_ids.is_empty()).then(|| self.user_ids.join(",")))
             .query_opt("sortBy", self.sort_by)
             .query_opt("sortDirection", self.sort_direction)
             .query("limit", self.page_size.unwrap_or(500))

@@ -59,9 +59,7 @@ fn is_final(status: u16) -> bool {
 
 /// What the journal has for a request that need not be sent again.
 pub(super) fn journalled(journal: &Journal, source: &Source, key: &str) -> Option<Entry> {
-    journal
-        .find(key)
-        .filter(|entry| is_final(entry.status) || matches!(source, Source::JournalOnly))
+    journal.find(key).filter(|entry| is_final(entry.status) || matches!(source, Source::JournalOnly))
 }
 
 /// Gets an answer, and journals it if it is new.
@@ -75,37 +73,22 @@ pub(super) async fn ask(
     if let Some(entry) = journalled(journal, source, &key) {
         let body = journal.body(&entry)?;
         let (status, attempts, fetched_at) = (entry.status, entry.attempts, entry.fetched_at);
-        return Ok(Answer {
-            status,
-            body,
-            attempts,
-            fetched_at,
-            replayed: true,
-        });
+        return Ok(Answer { status, body, attempts, fetched_at, replayed: true });
     }
     let Source::Api(client) = source else {
-        let body = json!({"reason": "the journal has no answer to it"})
-            .to_string()
-            .into_bytes();
-        return Ok(Answer {
-            status: 0,
-            body,
-            attempts: 0,
-            fetched_at: Utc::now(),
-            replayed: true,
-        });
+        let body = json!({"reason": "the journal has no answer to it"}).to_string().into_bytes();
+        return Ok(Answer { status: 0, body, attempts: 0, fetched_at: Utc::now(), replayed: true });
     };
     let (status, body, attempts, at) = match client.send(request).await {
-        Ok(response) => (
-            response.status,
-            Vec::from(response.body),
-            response.attempts,
-            response.fetched_at,
-        ),
+        Ok(response) => (response.status, Vec::from(response.body), response.attempts, response.fetched_at),
         Err(error) => failure(error)?,
     };
     let fetched_at = journal.header().fixed_time.unwrap_or(at);
     let operation = request.operation();
+    if !is_final(status) && entity.is_none() {
+        // A list that can't be read ends the crawl; only gaps in a fan-out are told by a rebuilt snapshot.
+        return Ok(Answer { status, body, attempts, fetched_at, replayed: false });
+    }
     journal.append(NewEntry {
         operation,
         entity,
@@ -115,13 +98,7 @@ pub(super) async fn ask(
         fetched_at,
         body: &body,
     })?;
-    Ok(Answer {
-        status,
-        body,
-        attempts,
-        fetched_at,
-        replayed: false,
-    })
+    Ok(Answer { status, body, attempts, fetched_at, replayed: false })
 }
 
 /// The organisation that the token belongs to, if the API tells it.
@@ -130,6 +107,9 @@ pub(super) async fn ask(
 /// As [`crawl`](super::crawl).
 pub async fn org_id(source: &Source, journal: &Journal) -> Result<Option<String>, Error> {
     let answer = ask(source, journal, &Endpoint::Me.first_request(None), None).await?;
+    if !is_final(answer.status) && matches!(source, Source::Api(_)) {
+        return Err(Error::List { operation: Endpoint::Me.operation().id, reason: answer.reason() });
+    }
     Ok(answer.is_ok().then(|| read_org_id(&answer.body)).flatten())
 }
 
@@ -142,23 +122,13 @@ pub(super) fn read_org_id(body: &[u8]) -> Option<String> {
 fn failure(error: client::Error) -> Result<(u16, Vec<u8>, u32, DateTime<Utc>), Error> {
     let now = Utc::now();
     let words = |reason: Option<String>, details: Option<String>, trace: Option<String>| {
-        json!({"reason": reason, "details": details, "traceId": trace})
-            .to_string()
-            .into_bytes()
+        json!({"reason": reason, "details": details, "traceId": trace}).to_string().into_bytes()
     };
     match error {
         client::Error::Api { status: 401, .. } => Err(Error::Refused(error)),
-        client::Error::Api {
-            status,
-            body,
-            attempts,
-            ..
-        } => Ok((
-            status,
-            words(body.reason.or(body.code), body.details, body.trace_id),
-            attempts,
-            now,
-        )),
+        client::Error::Api { status, body, attempts, .. } => {
+            Ok((status, words(body.reason.or(body.code), body.details, body.trace_id), attempts, now))
+        }
         client::Error::Transport { attempts, .. } | client::Error::Malformed { attempts, .. } => {
             Ok((0, words(Some(error.to_string()), None, None), attempts, now))
         }

@@ -68,10 +68,7 @@ impl Base {
             read_coverage(&batch?, &mut known);
         }
         let in_parquet = |name: &str| {
-            manifest
-                .tables
-                .get(name)
-                .is_some_and(|t| t.files.iter().any(|f| f.format == "parquet"))
+            manifest.tables.get(name).is_some_and(|t| t.files.iter().any(|f| f.format == "parquet"))
         };
         let mut by_endpoint: BTreeMap<Endpoint, Vec<&str>> = BTreeMap::new();
         for table in tables::ENTITIES {
@@ -92,16 +89,8 @@ impl Base {
                 read_runs(&batch?, &mut runs);
             }
         }
-        let runs = runs
-            .into_iter()
-            .map(|(id, known)| (id, Arc::new(known)))
-            .collect();
-        Ok(Some(Self {
-            manifest,
-            known,
-            runs,
-            readable,
-        }))
+        let runs = runs.into_iter().map(|(id, known)| (id, Arc::new(known))).collect();
+        Ok(Some(Self { manifest, known, runs, readable }))
     }
 
     /// What is known of an endpoint and entity. Nothing, if the snapshot doesn't have the endpoint's rows.
@@ -124,10 +113,7 @@ impl Base {
 }
 
 fn texts<'a>(batch: &'a RecordBatch, column: &str) -> &'a StringArray {
-    batch
-        .column_by_name(column)
-        .expect("a column that was asked for")
-        .as_string::<i32>()
+    batch.column_by_name(column).expect("a column that was asked for").as_string::<i32>()
 }
 
 fn times<'a>(batch: &'a RecordBatch, column: &str) -> &'a TimestampMicrosecondArray {
@@ -138,26 +124,17 @@ fn times<'a>(batch: &'a RecordBatch, column: &str) -> &'a TimestampMicrosecondAr
 }
 
 fn read_coverage(batch: &RecordBatch, known: &mut HashMap<(Endpoint, Option<Arc<str>>), Known>) {
-    let (operation, entity, stamp) = (
-        texts(batch, "operation"),
-        texts(batch, "entity_id"),
-        texts(batch, "stamp"),
-    );
+    let (operation, entity, stamp) =
+        (texts(batch, "operation"), texts(batch, "entity_id"), texts(batch, "stamp"));
     let read = times(batch, "last_read_at");
-    let rows = batch
-        .column_by_name("rows")
-        .expect("a column that was asked for")
-        .as_primitive::<Int64Type>();
+    let rows = batch.column_by_name("rows").expect("a column that was asked for").as_primitive::<Int64Type>();
     for i in 0..batch.num_rows() {
         let has_entity = entity.is_valid(i);
         let Some(endpoint) = Endpoint::of(operation.value(i), has_entity) else {
             continue;
         };
         let entry = Known {
-            last_read_at: read
-                .is_valid(i)
-                .then(|| DateTime::from_timestamp_micros(read.value(i)))
-                .flatten(),
+            last_read_at: read.is_valid(i).then(|| DateTime::from_timestamp_micros(read.value(i))).flatten(),
             stamp: stamp.is_valid(i).then(|| stamp.value(i).to_owned()),
             rows: rows.value(i).max(0) as u64,
         };
@@ -166,16 +143,9 @@ fn read_coverage(batch: &RecordBatch, known: &mut HashMap<(Endpoint, Option<Arc<
 }
 
 fn read_runs(batch: &RecordBatch, runs: &mut HashMap<Arc<str>, KnownRuns>) {
-    let (project, run, status) = (
-        texts(batch, "project_id"),
-        texts(batch, "run_id"),
-        texts(batch, "status"),
-    );
+    let (project, run, status) = (texts(batch, "project_id"), texts(batch, "run_id"), texts(batch, "status"));
     let start = times(batch, "start_time");
-    let gone: &BooleanArray = batch
-        .column_by_name(GONE)
-        .expect("a column that was asked for")
-        .as_boolean();
+    let gone: &BooleanArray = batch.column_by_name(GONE).expect("a column that was asked for").as_boolean();
     for i in 0..batch.num_rows() {
         if gone.is_valid(i) && gone.value(i) {
             continue;

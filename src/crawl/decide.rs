@@ -101,11 +101,7 @@ pub fn decide(endpoint: Endpoint, project: &ProjectFacts, base: Option<&Base>) -
         // Runs leave no stamp on their project: a history is asked for every time.
         return Decision::Read(base.and_then(|base| base.runs(&project.id)).cloned());
     }
-    if *stamp == project.stamp(endpoint) {
-        Decision::Reuse
-    } else {
-        Decision::Read(None)
-    }
+    if *stamp == project.stamp(endpoint) { Decision::Reuse } else { Decision::Read(None) }
 }
 
 #[cfg(test)]
@@ -119,43 +115,23 @@ mod tests {
     }
 
     fn base(endpoint: Endpoint, stamp: Option<String>) -> Base {
-        Base::with(
-            endpoint,
-            "p",
-            Known {
-                last_read_at: None,
-                stamp,
-                rows: 3,
-            },
-        )
+        Base::with(endpoint, "p", Known { last_read_at: None, stamp, rows: 3 })
     }
 
     #[test]
     fn what_is_known_to_be_empty_is_not_asked_for() {
         for endpoint in [Endpoint::Runs, Endpoint::QueriedTables] {
-            assert!(matches!(
-                decide(endpoint, &project("1", None), None),
-                Decision::Skip(_)
-            ));
-            assert!(matches!(
-                decide(endpoint, &project("1", Some("1")), None),
-                Decision::Read(None)
-            ));
+            assert!(matches!(decide(endpoint, &project("1", None), None), Decision::Skip(_)));
+            assert!(matches!(decide(endpoint, &project("1", Some("1")), None), Decision::Read(None)));
         }
-        assert!(matches!(
-            decide(Endpoint::Cells, &project("1", None), None),
-            Decision::Read(None)
-        ));
+        assert!(matches!(decide(Endpoint::Cells, &project("1", None), None), Decision::Read(None)));
     }
 
     #[test]
     fn cells_are_reused_until_an_edit_or_a_publication() {
         let now = project("2", Some("1"));
         let base = base(Endpoint::Cells, Some(now.stamp(Endpoint::Cells)));
-        assert!(matches!(
-            decide(Endpoint::Cells, &now, Some(&base)),
-            Decision::Reuse
-        ));
+        assert!(matches!(decide(Endpoint::Cells, &now, Some(&base)), Decision::Reuse));
         assert!(matches!(
             decide(Endpoint::Cells, &project("3", Some("1")), Some(&base)),
             Decision::Read(None)
@@ -164,24 +140,15 @@ mod tests {
             decide(Endpoint::Cells, &project("2", Some("2")), Some(&base)),
             Decision::Read(None)
         ));
-        assert!(matches!(
-            decide(Endpoint::Cells, &project("2", None), Some(&base)),
-            Decision::Read(None)
-        ));
+        assert!(matches!(decide(Endpoint::Cells, &project("2", None), Some(&base)), Decision::Read(None)));
     }
 
     #[test]
     fn runs_are_read_back_to_what_is_known_only_if_that_was_read_to_its_end() {
         let now = project("2", Some("1"));
         let whole = base(Endpoint::Runs, Some("x".into()));
-        assert!(matches!(
-            decide(Endpoint::Runs, &now, Some(&whole)),
-            Decision::Read(Some(_))
-        ));
+        assert!(matches!(decide(Endpoint::Runs, &now, Some(&whole)), Decision::Read(Some(_))));
         let part = base(Endpoint::Runs, None);
-        assert!(matches!(
-            decide(Endpoint::Runs, &now, Some(&part)),
-            Decision::Read(None)
-        ));
+        assert!(matches!(decide(Endpoint::Runs, &now, Some(&part)), Decision::Read(None)));
     }
 }

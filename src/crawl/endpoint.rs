@@ -150,26 +150,10 @@ impl Endpoint {
             Endpoint::Threads => ListThreads.request(),
             Endpoint::Topics => ListTopics.request(),
             Endpoint::DraftGuides => ListDraftGuides.request(),
-            Endpoint::GroupMembers => ListUsers {
-                group_id: Some(id()),
-                ..ListUsers::default()
-            }
-            .request(),
-            Endpoint::QueriedTables => ListQueriedTables {
-                project_id: id(),
-                page_size: None,
-            }
-            .request(),
-            Endpoint::Runs => ListRuns {
-                project_id: id(),
-                ..ListRuns::default()
-            }
-            .request(),
-            Endpoint::Cells => ListCells {
-                project_id: id(),
-                page_size: None,
-            }
-            .request(),
+            Endpoint::GroupMembers => ListUsers { group_id: Some(id()), ..ListUsers::default() }.request(),
+            Endpoint::QueriedTables => ListQueriedTables { project_id: id(), page_size: None }.request(),
+            Endpoint::Runs => ListRuns { project_id: id(), ..ListRuns::default() }.request(),
+            Endpoint::Cells => ListCells { project_id: id(), page_size: None }.request(),
         }
     }
 }
@@ -181,10 +165,8 @@ mod tests {
 
     #[test]
     fn every_entity_table_has_an_endpoint_and_every_endpoint_but_me_a_table() {
-        let endpoints: BTreeSet<_> = tables::ENTITIES
-            .iter()
-            .map(|t| Endpoint::of_table(t).expect(t.name))
-            .collect();
+        let endpoints: BTreeSet<_> =
+            tables::ENTITIES.iter().map(|t| Endpoint::of_table(t).expect(t.name)).collect();
         let expected: BTreeSet<_> = Endpoint::ALL.into_iter().filter(|e| *e != Endpoint::Me).collect();
         assert_eq!(endpoints, expected);
     }
@@ -203,11 +185,8 @@ mod tests {
         for endpoint in Endpoint::ALL {
             let request = endpoint.first_request(Some("x"));
             if let Some(listing) = request.operation().listing {
-                let limit = request
-                    .query_pairs()
-                    .iter()
-                    .find(|(name, _)| *name == "limit")
-                    .map(|(_, v)| v.as_str());
+                let limit =
+                    request.query_pairs().iter().find(|(name, _)| *name == "limit").map(|(_, v)| v.as_str());
                 assert_eq!(limit, Some(listing.max_page.to_string().as_str()), "{endpoint:?}");
             }
         }

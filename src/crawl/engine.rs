@@ -53,11 +53,7 @@ pub async fn crawl(
     progress: Arc<dyn Progress>,
     stop: Stop,
 ) -> Result<Report, Error> {
-    let spent = journal
-        .entries()
-        .iter()
-        .map(|entry| u64::from(entry.attempts))
-        .sum();
+    let spent = journal.entries().iter().map(|entry| u64::from(entry.attempts)).sum();
     let mut engine = Engine {
         source,
         journal,
@@ -243,8 +239,7 @@ impl Engine {
         }
         match self.gates.get_mut(&task.endpoint) {
             None if task.endpoint == Endpoint::QueriedTables => {
-                self.gates
-                    .insert(task.endpoint, Gate::Probing { waiting: Vec::new() });
+                self.gates.insert(task.endpoint, Gate::Probing { waiting: Vec::new() });
             }
             None => drop(self.gates.insert(task.endpoint, Gate::Unproven { refusals: 0 })),
             Some(Gate::Probing { waiting }) => {
@@ -267,9 +262,7 @@ impl Engine {
             return false;
         }
         let over = budget.until.is_some_and(|until| Instant::now() >= until)
-            || budget
-                .requests
-                .is_some_and(|most| self.spent + self.tasks.len() as u64 >= most);
+            || budget.requests.is_some_and(|most| self.spent + self.tasks.len() as u64 >= most);
         over && journalled(&self.journal, &self.source, &task.request.key()).is_none()
     }
 
@@ -322,8 +315,7 @@ impl Engine {
             Err(why) => return self.fail(task, format!("the answer is not a page: {why}")),
         };
         task.rows += page.items.len() as u64;
-        self.progress
-            .page(task.endpoint, page.items.len() as u64, answer.replayed);
+        self.progress.page(task.endpoint, page.items.len() as u64, answer.replayed);
         match task.endpoint {
             Endpoint::Projects => page.items.iter().for_each(|item| self.found_project(item.get())),
             Endpoint::Groups => page.items.iter().for_each(|item| self.found_group(item.get())),
@@ -335,10 +327,7 @@ impl Engine {
             _ => {}
         }
         let key = task.request.key();
-        let next = task
-            .request
-            .next(&page.end)
-            .filter(|next| !task.visited.contains(&next.key()));
+        let next = task.request.next(&page.end).filter(|next| !task.visited.contains(&next.key()));
         task.visited.insert(key);
         let enough = task.history.as_ref().is_some_and(History::is_enough);
         match next {
@@ -387,10 +376,7 @@ impl Engine {
         let needed = matches!(task.endpoint, Endpoint::Projects);
         match (answer.status, task.endpoint.scope()) {
             (403, _) if needed => {
-                return Err(Error::Forbidden {
-                    operation: task.endpoint.operation().id,
-                    reason,
-                });
+                return Err(Error::Forbidden { operation: task.endpoint.operation().id, reason });
             }
             (403, _) => self.finish(task, State::Forbidden, Some(forbidden(reason))),
             (404, Scope::Workspace) if !needed => {
@@ -410,10 +396,7 @@ impl Engine {
     /// say that they are gone.
     fn fail(&mut self, task: Task, reason: String) -> Result<(), Error> {
         if task.endpoint.scope() == Scope::Workspace {
-            return Err(Error::List {
-                operation: task.endpoint.operation().id,
-                reason,
-            });
+            return Err(Error::List { operation: task.endpoint.operation().id, reason });
         }
         self.finish(task, State::Failed, Some(reason));
         Ok(())
@@ -429,9 +412,7 @@ impl Engine {
             Gate::Probing { waiting: held } => {
                 waiting = std::mem::take(held);
                 match refused {
-                    true => Gate::Closed {
-                        reason: forbidden(answer.reason()),
-                    },
+                    true => Gate::Closed { reason: forbidden(answer.reason()) },
                     // Neither refused nor answered: the next one probes.
                     false if !answer.is_ok() && answer.status != 404 => Gate::Probing { waiting: Vec::new() },
                     false => Gate::Open,
@@ -439,13 +420,9 @@ impl Engine {
             }
             Gate::Unproven { refusals } if refused && *refusals + 1 >= REFUSALS => {
                 let reason = forbidden(answer.reason());
-                Gate::Closed {
-                    reason: format!("the first {REFUSALS} were all refused: {reason}"),
-                }
+                Gate::Closed { reason: format!("the first {REFUSALS} were all refused: {reason}") }
             }
-            Gate::Unproven { refusals } if refused => Gate::Unproven {
-                refusals: *refusals + 1,
-            },
+            Gate::Unproven { refusals } if refused => Gate::Unproven { refusals: *refusals + 1 },
             Gate::Unproven { .. } if answer.is_ok() => Gate::Open,
             _ => return,
         };
@@ -474,15 +451,9 @@ impl Engine {
 
     fn plan_project(&mut self, endpoint: Endpoint, facts: &ProjectFacts) {
         let id = facts.id.clone();
-        let known = self
-            .base
-            .as_ref()
-            .and_then(|base| base.known(endpoint, Some(&id)))
-            .cloned();
-        let read_before = known
-            .as_ref()
-            .and_then(|known| known.last_read_at)
-            .map_or(i64::MIN, |at| at.timestamp_micros());
+        let known = self.base.as_ref().and_then(|base| base.known(endpoint, Some(&id))).cloned();
+        let read_before =
+            known.as_ref().and_then(|known| known.last_read_at).map_or(i64::MIN, |at| at.timestamp_micros());
         let rank = match self.options.budget.is_limited() {
             true => (1, read_before, -facts.views),
             false => (1, 0, 0),
@@ -543,10 +514,7 @@ impl Engine {
     }
 
     fn finish_as(&mut self, task: Task, state: State, reason: Option<String>, whole: bool) {
-        let known = self
-            .base
-            .as_ref()
-            .and_then(|base| base.known(task.endpoint, task.entity.as_ref()));
+        let known = self.base.as_ref().and_then(|base| base.known(task.endpoint, task.entity.as_ref()));
         let untouched = task.read_at.is_none();
         let coverage = Coverage {
             endpoint: task.endpoint,

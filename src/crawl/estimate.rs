@@ -23,35 +23,22 @@ pub struct Estimate {
 
 /// Estimates what reading an endpoint would cost, from the lists of projects and groups.
 pub fn estimate(endpoint: Endpoint, report: &Report, base: Option<&Base>) -> Estimate {
-    let mut sum = Estimate {
-        endpoint: endpoint.name(),
-        read: 0,
-        reused: 0,
-        skipped: 0,
-        requests: 0,
-        why: "",
-    };
-    let page = endpoint
-        .operation()
-        .listing
-        .map_or(1, |listing| u64::from(listing.max_page));
+    let mut sum =
+        Estimate { endpoint: endpoint.name(), read: 0, reused: 0, skipped: 0, requests: 0, why: "" };
+    let page = endpoint.operation().listing.map_or(1, |listing| u64::from(listing.max_page));
     match endpoint.scope() {
         Scope::Workspace => {
             sum.read = 1;
             sum.why = "lists are read every time: they tell what changed";
             let now = report.endpoints.get(&endpoint).map(|summary| summary.rows);
-            let then = base
-                .and_then(|base| base.known(endpoint, None))
-                .map(|known| known.rows);
+            let then = base.and_then(|base| base.known(endpoint, None)).map(|known| known.rows);
             sum.requests = pages(now.or(then).unwrap_or(1), page);
         }
         Scope::Group => {
             sum.read = report.groups.len() as u64;
             sum.why = "members leave no stamp on their group";
-            let rows = |id| {
-                base.and_then(|base| base.known(endpoint, Some(id)))
-                    .map_or(1, |known| known.rows)
-            };
+            let rows =
+                |id| base.and_then(|base| base.known(endpoint, Some(id))).map_or(1, |known| known.rows);
             sum.requests = report.groups.iter().map(|id| pages(rows(id), page)).sum();
         }
         Scope::Project => {

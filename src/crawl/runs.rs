@@ -32,13 +32,7 @@ pub(super) struct History {
 
 impl History {
     pub fn new(known: Option<Arc<KnownRuns>>) -> Self {
-        Self {
-            known,
-            earliest: i64::MAX,
-            newest_first: true,
-            reached: false,
-            seen_open: HashSet::new(),
-        }
+        Self { known, earliest: i64::MAX, newest_first: true, reached: false, seen_open: HashSet::new() }
     }
 
     /// Takes note of a run.

@@ -78,28 +78,14 @@ pub fn build(
         let mut built = Vec::new();
         while let Some(table) = next() {
             let started = Instant::now();
-            let (entry, drift) = Job {
-                sources,
-                target,
-                index: &index,
-                table,
-            }
-            .run()?;
-            built.push(Built {
-                table,
-                entry,
-                drift,
-                took: started.elapsed(),
-            });
+            let (entry, drift) = Job { sources, target, index: &index, table }.run()?;
+            built.push(Built { table, entry, drift, took: started.elapsed() });
         }
         Ok(built)
     };
     let results: Vec<_> = std::thread::scope(|scope| {
         let handles: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        handles
-            .into_iter()
-            .map(|handle| handle.join().expect("a table's writer doesn't panic"))
-            .collect()
+        handles.into_iter().map(|handle| handle.join().expect("a table's writer doesn't panic")).collect()
     });
     let mut built = Vec::new();
     for result in results {
@@ -123,20 +109,10 @@ impl<'a> Index<'a> {
                 false => Endpoint::of(entry.operation.id, entry.entity.is_some()),
             };
             if let Some(endpoint) = endpoint.filter(|_| (200..300).contains(&entry.status)) {
-                entries
-                    .entry(endpoint)
-                    .or_default()
-                    .entry(entry.entity.clone())
-                    .or_default()
-                    .push(entry);
+                entries.entry(endpoint).or_default().entry(entry.entity.clone()).or_default().push(entry);
             }
         }
-        let coverage = sources
-            .report
-            .coverage
-            .iter()
-            .map(|c| ((c.endpoint, c.entity.clone()), c))
-            .collect();
+        let coverage = sources.report.coverage.iter().map(|c| ((c.endpoint, c.entity.clone()), c)).collect();
         Self { entries, coverage }
     }
 }
@@ -160,44 +136,23 @@ struct Chunk {
 
 impl Job<'_> {
     fn run(&self) -> Result<(TableEntry, Drift), Error> {
-        let Target {
-            folder,
-            snapshot_id,
-            formats,
-            ..
-        } = *self.target;
+        let Target { folder, snapshot_id, formats, .. } = *self.target;
         let mut writer = TableWriter::create(self.table, formats, folder, snapshot_id)?;
         let mut mapper = RowMapper::new(self.table);
         match Endpoint::of_table(self.table) {
             None => {
                 let rows = match self.table.origin {
-                    Origin::Crawl => self
-                        .sources
-                        .report
-                        .coverage
-                        .iter()
-                        .map(|c| c.row(self.target.snapshot_at))
-                        .collect(),
+                    Origin::Crawl => {
+                        self.sources.report.coverage.iter().map(|c| c.row(self.target.snapshot_at)).collect()
+                    }
                     Origin::Api(_) => Vec::new(),
                 };
-                self.flush(
-                    Chunk {
-                        rows,
-                        ..Chunk::default()
-                    },
-                    None,
-                    &mut writer,
-                )?;
+                self.flush(Chunk { rows, ..Chunk::default() }, None, &mut writer)?;
             }
             Some(endpoint) if endpoint.scope() == Scope::Workspace => {
                 let mut chunk = Chunk::default();
-                for entry in self
-                    .index
-                    .entries
-                    .get(&endpoint)
-                    .into_iter()
-                    .flat_map(BTreeMap::values)
-                    .flatten()
+                for entry in
+                    self.index.entries.get(&endpoint).into_iter().flat_map(BTreeMap::values).flatten()
                 {
                     self.read(entry, &mut mapper, &mut chunk)?;
                 }
@@ -266,28 +221,17 @@ impl Job<'_> {
         let body = self.sources.journal.body(entry)?;
         chunk.bytes += body.len();
         let (fetched_at, snapshot_at) = (entry.fetched_at, self.target.snapshot_at);
-        let context = Context {
-            entity: entry.entity.as_deref(),
-            fetched_at,
-            snapshot_at,
-        };
-        let malformed = |why: String| {
-            Error::Snapshot(snapshot::Error::Table {
-                table: self.table.name,
-                why,
-            })
-        };
+        let context = Context { entity: entry.entity.as_deref(), fetched_at, snapshot_at };
+        let malformed = |why: String| Error::Snapshot(snapshot::Error::Table { table: self.table.name, why });
         let mut item = |raw: &RawValue| -> Result<(), Error> {
             let value: Value = serde_json::from_str(raw.get()).map_err(|e| malformed(e.to_string()))?;
             mapper.map(value, &context, &mut chunk.rows);
             Ok(())
         };
         match &entry.operation.listing {
-            Some(listing) => split_page(listing, &body)
-                .map_err(malformed)?
-                .items
-                .into_iter()
-                .try_for_each(item),
+            Some(listing) => {
+                split_page(listing, &body).map_err(malformed)?.items.into_iter().try_for_each(item)
+            }
             None => item(serde_json::from_slice(&body).map_err(|e| malformed(e.to_string()))?),
         }
     }
@@ -335,10 +279,8 @@ impl Job<'_> {
     ) -> Result<RecordBatch, ArrowError> {
         let at = self.table.index_of(GONE).expect("a table that accumulates");
         let key = self.table.key_indices();
-        let (entity, id) = (
-            merged.column(key[0]).as_string::<i32>(),
-            merged.column(key[1]).as_string::<i32>(),
-        );
+        let (entity, id) =
+            (merged.column(key[0]).as_string::<i32>(), merged.column(key[1]).as_string::<i32>());
         let was: &BooleanArray = merged.column(at).as_boolean();
         let mut of_entity: (&str, bool) = ("", false);
         let gone: BooleanArray = (0..merged.num_rows())
@@ -365,10 +307,7 @@ impl Job<'_> {
     }
 
     fn failed(&self, error: ArrowError) -> Error {
-        Error::Snapshot(snapshot::Error::Table {
-            table: self.table.name,
-            why: error.to_string(),
-        })
+        Error::Snapshot(snapshot::Error::Table { table: self.table.name, why: error.to_string() })
     }
 }
 
@@ -376,9 +315,7 @@ fn keys(table: &Table, batch: &RecordBatch) -> HashSet<(String, String)> {
     let key = table.key_indices();
     let column = |i: usize| -> &StringArray { batch.column(key[i]).as_string::<i32>() };
     let (entity, id) = (column(0), column(1));
-    (0..batch.num_rows())
-        .map(|i| (entity.value(i).to_owned(), id.value(i).to_owned()))
-        .collect()
+    (0..batch.num_rows()).map(|i| (entity.value(i).to_owned(), id.value(i).to_owned())).collect()
 }
 
 /// A table of the last snapshot, cut into the rows of each group or project.
@@ -406,10 +343,7 @@ impl Groups {
     /// The entity whose rows come next.
     fn entity(&mut self) -> Result<Option<&str>, Error> {
         self.fill()?;
-        Ok(self
-            .batch
-            .as_ref()
-            .map(|batch| batch.column(0).as_string::<i32>().value(0)))
+        Ok(self.batch.as_ref().map(|batch| batch.column(0).as_string::<i32>().value(0)))
     }
 
     /// The rows of the entity that comes next.
@@ -419,9 +353,7 @@ impl Groups {
         while self.entity()? == Some(&*entity) {
             let batch = self.batch.take().expect("filled above");
             let ids = batch.column(0).as_string::<i32>();
-            let count = (0..batch.num_rows())
-                .take_while(|i| ids.value(*i) == &*entity)
-                .count();
+            let count = (0..batch.num_rows()).take_while(|i| ids.value(*i) == &*entity).count();
             parts.push(batch.slice(0, count));
             self.batch = Some(batch.slice(count, batch.num_rows() - count));
         }
@@ -441,7 +373,5 @@ pub fn choose(names: &[String]) -> Result<Vec<&'static Table>, String> {
     for name in names {
         chosen.insert(tables::by_name(name).ok_or_else(|| name.clone())?.name);
     }
-    Ok(tables::all()
-        .filter(|table| chosen.contains(table.name))
-        .collect())
+    Ok(tables::all().filter(|table| chosen.contains(table.name)).collect())
 }

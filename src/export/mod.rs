@@ -180,21 +180,15 @@ pub async fn export(
         // Not one answer: nothing is worth keeping.
         let _ = std::fs::remove_file(journal.path());
     } else if result.is_ok() && options.journal == JournalFate::Removed {
-        std::fs::remove_file(journal.path()).map_err(|source| journal::Error::Io {
-            path: journal.path().into(),
-            source,
-        })?;
+        std::fs::remove_file(journal.path())
+            .map_err(|source| journal::Error::Io { path: journal.path().into(), source })?;
     } else {
         journal.sync()?;
     }
     lake.tidy(lock);
     result.map(|outcome| {
         let kept = (options.journal == JournalFate::Kept).then(|| journal.path().to_owned());
-        Outcome {
-            resumed,
-            journal: kept,
-            ..outcome
-        }
+        Outcome { resumed, journal: kept, ..outcome }
     })
 }
 
@@ -214,35 +208,23 @@ pub async fn rebuild(
     let journals = lake.journals()?;
     let path = match snapshot {
         None => journals.last().map(|(_, path)| path.clone()),
-        Some(id) => journals
-            .iter()
-            .find(|(of, _)| of == id)
-            .map(|(_, path)| path.clone()),
+        Some(id) => journals.iter().find(|(of, _)| of == id).map(|(_, path)| path.clone()),
     };
     let path = path.ok_or_else(|| {
         let known: Vec<&str> = journals.iter().map(|(id, _)| id.as_str()).collect();
         Error::NoJournal(match (snapshot, known.is_empty()) {
             (_, true) => format!("{} holds no journal", lake.root().display()),
-            (wanted, false) => format!(
-                "there is no journal of {}; there are {}",
-                wanted.unwrap_or("it"),
-                known.join(", ")
-            ),
+            (wanted, false) => {
+                format!("there is no journal of {}; there are {}", wanted.unwrap_or("it"), known.join(", "))
+            }
         })
     })?;
     let journal = Arc::new(Journal::open(&path)?);
-    let options = Options {
-        base_url: journal.header().base_url.clone(),
-        budget: Budget::default(),
-        ..options
-    };
+    let options =
+        Options { base_url: journal.header().base_url.clone(), budget: Budget::default(), ..options };
     let result = run(Source::JournalOnly, lake, &options, &journal, progress, stop).await;
     lake.tidy(lock);
-    result.map(|outcome| Outcome {
-        resumed: journal.len(),
-        journal: Some(path),
-        ..outcome
-    })
+    result.map(|outcome| Outcome { resumed: journal.len(), journal: Some(path), ..outcome })
 }
 
 /// The journal of the crawl that goes on, or of a new one, and how many answers it has.
@@ -252,26 +234,16 @@ fn open_journal(
     progress: &dyn Progress,
 ) -> Result<(Arc<Journal>, usize), Error> {
     let committed = lake.snapshots()?;
-    let unfinished: Vec<_> = lake
-        .journals()?
-        .into_iter()
-        .filter(|(id, _)| !committed.contains(id))
-        .collect();
+    let unfinished: Vec<_> = lake.journals()?.into_iter().filter(|(id, _)| !committed.contains(id)).collect();
     if options.unfinished == Unfinished::Discard {
         for (_, path) in &unfinished {
-            std::fs::remove_file(path).map_err(|source| journal::Error::Io {
-                path: path.clone(),
-                source,
-            })?;
+            std::fs::remove_file(path).map_err(|source| journal::Error::Io { path: path.clone(), source })?;
         }
     } else if let Some((_, path)) = unfinished.last() {
         let journal = Journal::open(path)?;
         let header = journal.header();
         if header.base_url != options.base_url {
-            return Err(Error::OtherCrawl {
-                url: header.base_url.clone(),
-                path: path.clone(),
-            });
+            return Err(Error::OtherCrawl { url: header.base_url.clone(), path: path.clone() });
         }
         let begun = header.snapshot_at.format("%Y-%m-%d %H:%M:%S UTC");
         progress.note(&format!(
@@ -296,10 +268,7 @@ fn open_journal(
     };
     let folder = lake.journal_folder();
     std::fs::create_dir_all(&folder).map_err(|source| journal::Error::Io { path: folder, source })?;
-    Ok((
-        Arc::new(Journal::create(&lake.journal_path(&header.snapshot_id), header)?),
-        0,
-    ))
+    Ok((Arc::new(Journal::create(&lake.journal_path(&header.snapshot_id), header)?), 0))
 }
 
 async fn run(
@@ -311,11 +280,7 @@ async fn run(
     stop: Stop,
 ) -> Result<Outcome, Error> {
     let header = journal.header().clone();
-    let base_manifest = header
-        .base_snapshot
-        .as_deref()
-        .map(|id| lake.manifest(id))
-        .transpose()?;
+    let base_manifest = header.base_snapshot.as_deref().map(|id| lake.manifest(id)).transpose()?;
     check_workspace(&source, journal, base_manifest.as_ref()).await?;
     let base = match (&base_manifest, options.reuse) {
         (Some(manifest), Reuse::Unchanged) => Base::load(lake, manifest.clone())?.map(Arc::new),
@@ -330,31 +295,12 @@ async fn run(
         budget: options.budget,
     };
     let started = Instant::now();
-    let report = crawl::crawl(
-        source,
-        journal.clone(),
-        base,
-        crawl_options,
-        progress.clone(),
-        stop,
-    )
-    .await?;
+    let report = crawl::crawl(source, journal.clone(), base, crawl_options, progress.clone(), stop).await?;
     let crawl_time = started.elapsed();
     progress.note("all answers are there; writing tables");
     let (lake, options, journal) = (lake.clone(), options.clone(), journal.clone());
-    let write = move || {
-        commit(
-            &lake,
-            &options,
-            &journal,
-            base_manifest.as_ref(),
-            report,
-            crawl_time,
-        )
-    };
-    tokio::task::spawn_blocking(write)
-        .await
-        .expect("writing tables doesn't panic")
+    let write = move || commit(&lake, &options, &journal, base_manifest.as_ref(), report, crawl_time);
+    tokio::task::spawn_blocking(write).await.expect("writing tables doesn't panic")
 }
 
 /// Makes sure that the destination's snapshots are of the token's workspace, before anything is spent.
@@ -377,11 +323,7 @@ fn commit(
 ) -> Result<Outcome, Error> {
     let header = journal.header();
     let staging = lake.stage(&header.snapshot_id)?;
-    let sources = build::Sources {
-        journal,
-        report: &report,
-        base: base.map(|manifest| (lake, manifest)),
-    };
+    let sources = build::Sources { journal, report: &report, base: base.map(|manifest| (lake, manifest)) };
     let target = build::Target {
         folder: staging.folder(),
         snapshot_id: &header.snapshot_id,
@@ -394,20 +336,11 @@ fn commit(
         snapshot_id: header.snapshot_id.clone(),
         snapshot_at: header.snapshot_at,
         committed_at: header.fixed_time.unwrap_or_else(Utc::now),
-        tool: ToolEntry {
-            name: "hexport".into(),
-            version: env!("CARGO_PKG_VERSION").into(),
-        },
-        workspace: WorkspaceEntry {
-            base_url: header.base_url.clone(),
-            org_id: report.org_id.clone(),
-        },
+        tool: ToolEntry { name: "hexport".into(), version: env!("CARGO_PKG_VERSION").into() },
+        workspace: WorkspaceEntry { base_url: header.base_url.clone(), org_id: report.org_id.clone() },
         complete: !report.coverage.iter().any(|c| c.state.is_gap()),
         schema_version: SCHEMA_VERSION,
-        tables: built
-            .iter()
-            .map(|b| (b.table.name.to_owned(), b.entry.clone()))
-            .collect(),
+        tables: built.iter().map(|b| (b.table.name.to_owned(), b.entry.clone())).collect(),
         endpoints: report
             .endpoints
             .iter()
@@ -420,10 +353,7 @@ fn commit(
         manifest,
         folder,
         journal: None,
-        table_seconds: built
-            .iter()
-            .map(|b| (b.table.name, b.took.as_secs_f64()))
-            .collect(),
+        table_seconds: built.iter().map(|b| (b.table.name, b.took.as_secs_f64())).collect(),
         crawl_seconds: crawl_time.as_secs_f64(),
         resumed: 0,
         base: base.map(|manifest| manifest.snapshot_id.clone()),
@@ -432,11 +362,7 @@ fn commit(
 }
 
 fn drift(built: &[build::Built]) -> BTreeMap<String, BTreeMap<String, u64>> {
-    built
-        .iter()
-        .filter(|b| !b.drift.is_empty())
-        .map(|b| (b.table.name.to_owned(), b.drift.clone()))
-        .collect()
+    built.iter().filter(|b| !b.drift.is_empty()).map(|b| (b.table.name.to_owned(), b.drift.clone())).collect()
 }
 
 /// Works out what an export would cost. Spends the calls that list projects and groups.
@@ -458,10 +384,8 @@ pub async fn plan(
         (Some(manifest), Reuse::Unchanged) => Base::load(lake, manifest)?,
         _ => None,
     };
-    let scratch = tempfile::tempdir().map_err(|source| journal::Error::Io {
-        path: std::env::temp_dir(),
-        source,
-    })?;
+    let scratch =
+        tempfile::tempdir().map_err(|source| journal::Error::Io { path: std::env::temp_dir(), source })?;
     let header = CrawlHeader {
         tool_version: env!("CARGO_PKG_VERSION").into(),
         base_url: options.base_url.clone(),
@@ -473,19 +397,10 @@ pub async fn plan(
     };
     let journal = Arc::new(Journal::create(&scratch.path().join("plan.hxj"), header)?);
     let wanted = Endpoint::needed_for(options.tables.iter().copied());
-    let lists = wanted
-        .iter()
-        .copied()
-        .filter(|e| matches!(e, Endpoint::Projects | Endpoint::Groups))
-        .collect();
-    let crawl_options = crawl::Options {
-        endpoints: lists,
-        concurrency: options.concurrency,
-        budget: Budget::default(),
-    };
+    let lists =
+        wanted.iter().copied().filter(|e| matches!(e, Endpoint::Projects | Endpoint::Groups)).collect();
+    let crawl_options =
+        crawl::Options { endpoints: lists, concurrency: options.concurrency, budget: Budget::default() };
     let report = crawl::crawl(source, journal, None, crawl_options, progress, stop).await?;
-    Ok(wanted
-        .into_iter()
-        .map(|endpoint| crawl::estimate(endpoint, &report, base.as_ref()))
-        .collect())
+    Ok(wanted.into_iter().map(|endpoint| crawl::estimate(endpoint, &report, base.as_ref())).collect())
 }

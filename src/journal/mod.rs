@@ -146,10 +146,7 @@ impl Journal {
     /// # Errors
     /// [`Error::Io`].
     pub fn create(path: &Path, header: CrawlHeader) -> Result<Self, Error> {
-        let io = |source| Error::Io {
-            path: path.to_owned(),
-            source,
-        };
+        let io = |source| Error::Io { path: path.to_owned(), source };
         if path.exists() {
             return Err(io(io::ErrorKind::AlreadyExists.into()));
         }
@@ -170,19 +167,8 @@ impl Journal {
         std::fs::rename(&beside, path).map_err(io)?;
         let reader = file.try_clone().map_err(io)?;
         let end = bytes.len() as u64;
-        let inner = Inner {
-            file,
-            end,
-            entries: Vec::new(),
-            by_key: HashMap::new(),
-            broken: false,
-        };
-        Ok(Self {
-            path: path.to_owned(),
-            header,
-            inner: Mutex::new(inner),
-            reader,
-        })
+        let inner = Inner { file, end, entries: Vec::new(), by_key: HashMap::new(), broken: false };
+        Ok(Self { path: path.to_owned(), header, inner: Mutex::new(inner), reader })
     }
 
     /// Opens a journal; a torn tail is cut off.
@@ -190,14 +176,8 @@ impl Journal {
     /// # Errors
     /// [`Error::Io`]; [`Error::Foreign`] for a file that isn't a journal or whose first frame is damaged.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let io = |source| Error::Io {
-            path: path.to_owned(),
-            source,
-        };
-        let foreign = |why: &str| Error::Foreign {
-            path: path.to_owned(),
-            why: why.into(),
-        };
+        let io = |source| Error::Io { path: path.to_owned(), source };
+        let foreign = |why: &str| Error::Foreign { path: path.to_owned(), why: why.into() };
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(io)?;
         let length = file.metadata().map_err(io)?.len();
         let mut input = BufReader::with_capacity(1 << 20, file.try_clone().map_err(io)?);
@@ -215,22 +195,11 @@ impl Journal {
             let Some((head, _)) = split(&payload) else { break };
             match serde_json::from_slice::<Header>(head) {
                 Ok(Header::Crawl(crawl)) => header = Some(crawl),
-                Ok(Header::Response {
-                    operation,
-                    entity,
-                    request,
-                    status,
-                    attempts,
-                    fetched_at,
-                }) => {
+                Ok(Header::Response { operation, entity, request, status, attempts, fetched_at }) => {
                     // An operation that this version doesn't know was written by a later one.
                     if let Some(operation) = operation::by_id(&operation) {
-                        let entity = entity.map(|e| {
-                            entities
-                                .entry(e)
-                                .or_insert_with_key(|e| Arc::from(e.as_str()))
-                                .clone()
-                        });
+                        let entity = entity
+                            .map(|e| entities.entry(e).or_insert_with_key(|e| Arc::from(e.as_str())).clone());
                         let key = key_hash(&request);
                         let length = payload.len() as u32;
                         by_key.insert(key, entries.len());
@@ -257,19 +226,8 @@ impl Journal {
         let mut file = file;
         file.seek(SeekFrom::Start(end)).map_err(io)?;
         let reader = file.try_clone().map_err(io)?;
-        let inner = Inner {
-            file,
-            end,
-            entries,
-            by_key,
-            broken: false,
-        };
-        Ok(Self {
-            path: path.to_owned(),
-            header,
-            inner: Mutex::new(inner),
-            reader,
-        })
+        let inner = Inner { file, end, entries, by_key, broken: false };
+        Ok(Self { path: path.to_owned(), header, inner: Mutex::new(inner), reader })
     }
 
     /// Where the journal is.
@@ -287,10 +245,7 @@ impl Journal {
     /// # Errors
     /// [`Error::Io`]; the journal is then as it was before, or takes no more.
     pub fn append(&self, new: NewEntry<'_>) -> Result<(), Error> {
-        let io = |source| Error::Io {
-            path: self.path.clone(),
-            source,
-        };
+        let io = |source| Error::Io { path: self.path.clone(), source };
         let header = Header::Response {
             operation: new.operation.id.to_owned(),
             entity: new.entity.map(|e| e.to_string()),
@@ -307,10 +262,7 @@ impl Journal {
         }
         let end = inner.end;
         if let Err(error) = inner.file.write_all(&bytes) {
-            let undone = inner
-                .file
-                .set_len(end)
-                .and_then(|()| inner.file.seek(SeekFrom::Start(end)));
+            let undone = inner.file.set_len(end).and_then(|()| inner.file.seek(SeekFrom::Start(end)));
             inner.broken = undone.is_err();
             return Err(io(error));
         }
@@ -334,23 +286,14 @@ impl Journal {
     /// The answer to a request that was journalled before, if it was.
     pub fn find(&self, request_key: &str) -> Option<Entry> {
         let inner = self.inner();
-        inner
-            .by_key
-            .get(&key_hash(request_key))
-            .map(|at| inner.entries[*at].clone())
+        inner.by_key.get(&key_hash(request_key)).map(|at| inner.entries[*at].clone())
     }
 
     /// All responses, in the order in which they came; of requests made twice, the later answer alone.
     pub fn entries(&self) -> Vec<Entry> {
         let inner = self.inner();
         let current = |(at, entry): &(usize, &Entry)| inner.by_key.get(&entry.key) == Some(at);
-        inner
-            .entries
-            .iter()
-            .enumerate()
-            .filter(current)
-            .map(|(_, entry)| entry.clone())
-            .collect()
+        inner.entries.iter().enumerate().filter(current).map(|(_, entry)| entry.clone()).collect()
     }
 
     /// Number of responses.
@@ -368,14 +311,9 @@ impl Journal {
     /// # Errors
     /// [`Error::Io`], also for a body that is damaged.
     pub fn body(&self, entry: &Entry) -> Result<Vec<u8>, Error> {
-        let io = |source| Error::Io {
-            path: self.path.clone(),
-            source,
-        };
+        let io = |source| Error::Io { path: self.path.clone(), source };
         let mut payload = vec![0; entry.length as usize];
-        self.reader
-            .read_exact_at(&mut payload, entry.offset)
-            .map_err(io)?;
+        self.reader.read_exact_at(&mut payload, entry.offset).map_err(io)?;
         let (_, body) = split(&payload).ok_or_else(|| io(io::Error::other("a record is damaged")))?;
         zstd::decode_all(body).map_err(io)
     }
@@ -386,10 +324,7 @@ impl Journal {
     /// [`Error::Io`].
     pub fn sync(&self) -> Result<(), Error> {
         let file = self.inner().file.try_clone();
-        file.and_then(|f| f.sync_data()).map_err(|source| Error::Io {
-            path: self.path.clone(),
-            source,
-        })
+        file.and_then(|f| f.sync_data()).map_err(|source| Error::Io { path: self.path.clone(), source })
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -495,11 +430,7 @@ mod tests {
             write(&journal, "GET /c", b"third");
             drop(journal);
             let journal = Journal::open(&path).unwrap();
-            let bodies: Vec<_> = journal
-                .entries()
-                .iter()
-                .map(|e| journal.body(e).unwrap())
-                .collect();
+            let bodies: Vec<_> = journal.entries().iter().map(|e| journal.body(e).unwrap()).collect();
             assert_eq!(bodies, [b"first".to_vec(), b"third".to_vec()]);
         }
     }
@@ -540,10 +471,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.hxj");
         Journal::create(&path, header()).unwrap();
-        assert_eq!(
-            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(Journal::create(&path, header()).is_err());
         let other = dir.path().join("b.hxj");
         std::fs::write(&other, "id,name\n").unwrap();

@@ -15,11 +15,7 @@ pub struct Clock {
 impl Clock {
     /// A clock that shows `epoch` now and runs `scale` times as fast as real time.
     pub fn new(epoch: DateTime<Utc>, scale: f64) -> Self {
-        Self {
-            epoch,
-            started: Instant::now(),
-            scale,
-        }
+        Self { epoch, started: Instant::now(), scale }
     }
 
     /// Simulated time.

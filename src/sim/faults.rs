@@ -6,6 +6,7 @@ use std::time::Duration;
 use rand::RngExt;
 
 use super::rng;
+use crate::units::parse_duration;
 
 /// Probabilities of faults, each from 0 to 1, and latency.
 ///
@@ -104,12 +105,7 @@ impl Faults {
             Fault::None
         };
         let latency = self.latency.mul_f64(r.random_range(0.5..1.5));
-        Fate {
-            fault,
-            latency,
-            duplicate: rng::chance(r, self.duplicate),
-            shift: rng::chance(r, self.shift),
-        }
+        Fate { fault, latency, duplicate: rng::chance(r, self.duplicate), shift: rng::chance(r, self.shift) }
     }
 }
 
@@ -119,9 +115,7 @@ impl FromStr for Faults {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut faults = Self::default();
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-            let (name, value) = part
-                .split_once('=')
-                .ok_or_else(|| format!("'{part}' is not name=value"))?;
+            let (name, value) = part.split_once('=').ok_or_else(|| format!("'{part}' is not name=value"))?;
             let share = || -> Result<f64, String> {
                 value
                     .parse::<f64>()
@@ -142,9 +136,7 @@ impl FromStr for Faults {
                 "hang" => faults.hang = parse_duration(value)?,
                 "retry-after" => faults.retry_after = parse_duration(value)?,
                 "seed" => {
-                    faults.seed = value
-                        .parse()
-                        .map_err(|_| format!("'{part}': a seed is a whole number"))?
+                    faults.seed = value.parse().map_err(|_| format!("'{part}': a seed is a whole number"))?
                 }
                 _ => {
                     return Err(format!(
@@ -158,26 +150,6 @@ impl FromStr for Faults {
     }
 }
 
-/// Reads `20ms`, `1.5s`, `5m`, `2h` or a number of seconds.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let text = text.trim();
-    let split = text.find(|c: char| c.is_alphabetic()).unwrap_or(text.len());
-    let unit = match &text[split..] {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" | "min" => 60.0,
-        "h" => 3600.0,
-        "d" => 86_400.0,
-        _ => return Err(format!("'{text}' is not a duration such as 500ms, 30s, 5m, 2h")),
-    };
-    let number: f64 = text[..split]
-        .trim()
-        .parse()
-        .map_err(|_| format!("'{text}' is not a duration such as 500ms, 30s, 5m, 2h"))?;
-    Duration::try_from_secs_f64(number * unit)
-        .map_err(|_| format!("'{text}' is not a duration that can be waited"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,9 +158,7 @@ mod tests {
     fn faults_are_read_from_text_and_strike_about_as_often_as_told() {
         let faults: Faults = "429=0.05, 500=0.05,reset=0.1,latency=20ms".parse().unwrap();
         assert_eq!(faults.latency, Duration::from_millis(20));
-        let resets = (0..10_000)
-            .filter(|n| faults.fate(*n).fault == Fault::Reset)
-            .count();
+        let resets = (0..10_000).filter(|n| faults.fate(*n).fault == Fault::Reset).count();
         assert!((800..1200).contains(&resets), "{resets}");
         assert!("reset=2".parse::<Faults>().is_err());
         assert!("fire=1".parse::<Faults>().unwrap_err().contains("unknown fault"));

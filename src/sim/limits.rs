@@ -51,22 +51,11 @@ impl Counter {
     pub fn new(limit: RateLimit) -> Self {
         let now = Instant::now();
         let tokens = f64::from(limit.requests);
-        Self {
-            limit,
-            window_start: now,
-            used: 0,
-            recent: VecDeque::new(),
-            tokens,
-            filled: now,
-        }
+        Self { limit, window_start: now, used: 0, recent: VecDeque::new(), tokens, filled: now }
     }
 
     pub fn take(&mut self, now: Instant) -> Standing {
-        let RateLimit {
-            kind,
-            requests,
-            window,
-        } = self.limit;
+        let RateLimit { kind, requests, window } = self.limit;
         match kind {
             LimitKind::FixedWindow => {
                 while now.duration_since(self.window_start) >= window {
@@ -76,33 +65,19 @@ impl Counter {
                 let allowed = self.used < requests;
                 self.used += u32::from(allowed);
                 let reset = (self.window_start + window).duration_since(now);
-                Standing {
-                    allowed,
-                    remaining: requests - self.used,
-                    reset,
-                }
+                Standing { allowed, remaining: requests - self.used, reset }
             }
             LimitKind::SlidingWindow => {
-                while self
-                    .recent
-                    .front()
-                    .is_some_and(|at| now.duration_since(*at) >= window)
-                {
+                while self.recent.front().is_some_and(|at| now.duration_since(*at) >= window) {
                     self.recent.pop_front();
                 }
                 let allowed = (self.recent.len() as u32) < requests;
                 if allowed {
                     self.recent.push_back(now);
                 }
-                let reset = self
-                    .recent
-                    .front()
-                    .map_or(Duration::ZERO, |at| (*at + window).duration_since(now));
-                Standing {
-                    allowed,
-                    remaining: requests - self.recent.len() as u32,
-                    reset,
-                }
+                let reset =
+                    self.recent.front().map_or(Duration::ZERO, |at| (*at + window).duration_since(now));
+                Standing { allowed, remaining: requests - self.recent.len() as u32, reset }
             }
             LimitKind::TokenBucket => {
                 let rate = f64::from(requests) / window.as_secs_f64();
@@ -129,32 +104,16 @@ mod tests {
     use super::*;
 
     fn allowed(kind: LimitKind, at_ms: &[u64]) -> Vec<bool> {
-        let mut counter = Counter::new(RateLimit {
-            kind,
-            requests: 2,
-            window: Duration::from_secs(1),
-        });
+        let mut counter = Counter::new(RateLimit { kind, requests: 2, window: Duration::from_secs(1) });
         let start = counter.window_start;
-        at_ms
-            .iter()
-            .map(|ms| counter.take(start + Duration::from_millis(*ms)).allowed)
-            .collect()
+        at_ms.iter().map(|ms| counter.take(start + Duration::from_millis(*ms)).allowed).collect()
     }
 
     #[test]
     fn the_three_kinds_differ_as_they_should() {
         let times = [0, 900, 950, 1001, 1002, 1901];
-        assert_eq!(
-            allowed(LimitKind::FixedWindow, &times),
-            [true, true, false, true, true, false]
-        );
-        assert_eq!(
-            allowed(LimitKind::SlidingWindow, &times),
-            [true, true, false, true, false, true]
-        );
-        assert_eq!(
-            allowed(LimitKind::TokenBucket, &times),
-            [true, true, true, false, false, true]
-        );
+        assert_eq!(allowed(LimitKind::FixedWindow, &times), [true, true, false, true, true, false]);
+        assert_eq!(allowed(LimitKind::SlidingWindow, &times), [true, true, false, true, false, true]);
+        assert_eq!(allowed(LimitKind::TokenBucket, &times), [true, true, true, false, false, true]);
     }
 }

@@ -4,6 +4,7 @@
 //! The same seed and size give the same workspace, byte for byte, and the generator knows the truth about
 //! it: tests compare what an export wrote with [`World`], not with a second run of the exporter.
 
+mod changes;
 mod clock;
 mod faults;
 mod limits;
@@ -12,8 +13,9 @@ mod server;
 mod sql;
 mod world;
 
+pub use changes::Change;
 pub use clock::Clock;
-pub use faults::{Faults, parse_duration};
+pub use faults::Faults;
 pub use limits::{LimitKind, RateLimit};
 pub use server::{RequestRecord, SimConfig, SimServer, SimToken};
 pub use sql::{CellTruth, TableRef};

@@ -1,6 +1,6 @@
 //! The simulated workspace's HTTP server.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +16,7 @@ use rand::RngExt;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use url::form_urlencoded;
 
 use crate::client::collections::{Collection, CollectionSharing, Creator};
@@ -64,6 +65,8 @@ pub struct SimConfig {
     pub token: SimToken,
     /// Simulated seconds a second; 0 stands still.
     pub clock_scale: f64,
+    /// Random changes of the workspace a second, of real time.
+    pub churn: f64,
     /// Whether every request is kept for [`SimServer::requests`].
     pub record: bool,
 }
@@ -76,6 +79,7 @@ impl Default for SimConfig {
             faults: Faults::default(),
             token: SimToken::default(),
             clock_scale: 0.0,
+            churn: 0.0,
             record: true,
         }
     }
@@ -92,13 +96,15 @@ pub struct RequestRecord {
     pub status: u16,
     /// When it came.
     pub at: Instant,
+    /// Its body.
+    pub body: Bytes,
 }
 
 /// A running simulated server; stops when dropped.
 pub struct SimServer {
     addr: SocketAddr,
     sim: Arc<Sim>,
-    task: tokio::task::JoinHandle<()>,
+    tasks: JoinSet<()>,
 }
 
 impl SimServer {
@@ -116,11 +122,16 @@ impl SimServer {
             live: Mutex::new(Live::default()),
             served: AtomicU64::new(0),
             log: Mutex::new(Vec::new()),
+            touched: Mutex::new(HashSet::new()),
             world: RwLock::new(world),
             config,
         });
-        let task = tokio::spawn(accept(listener, sim.clone()));
-        Ok(Self { addr, sim, task })
+        let mut tasks = JoinSet::new();
+        tasks.spawn(accept(listener, sim.clone()));
+        if sim.config.churn > 0.0 {
+            tasks.spawn(churn(sim.clone()));
+        }
+        Ok(Self { addr, sim, tasks })
     }
 
     /// The server's root, such as `http://127.0.0.1:4000`.
@@ -143,6 +154,11 @@ impl SimServer {
         self.sim.served.load(Ordering::Relaxed)
     }
 
+    /// Projects that were changed by [`SimConfig::churn`].
+    pub fn touched(&self) -> HashSet<String> {
+        lock(&self.sim.touched).clone()
+    }
+
     /// The workspace as it is now.
     pub fn world(&self) -> RwLockReadGuard<'_, World> {
         self.sim.world()
@@ -155,13 +171,20 @@ impl SimServer {
 
     /// Serves until the process ends.
     pub async fn forever(mut self) {
-        let _ = (&mut self.task).await;
+        self.tasks.join_next().await;
     }
 }
 
-impl Drop for SimServer {
-    fn drop(&mut self) {
-        self.task.abort();
+/// Changes the workspace, at an even rate.
+async fn churn(sim: Arc<Sim>) {
+    let mut random = rng::of(sim.config.world.seed, "churn", 0);
+    let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / sim.config.churn));
+    loop {
+        ticks.tick().await;
+        let now = sim.clock.now();
+        if let Some(id) = sim.world_mut().churn(&mut random, now) {
+            lock(&sim.touched).insert(id);
+        }
     }
 }
 
@@ -194,6 +217,7 @@ struct Sim {
     live: Mutex<Live>,
     served: AtomicU64,
     log: Mutex<Vec<RequestRecord>>,
+    touched: Mutex<HashSet<String>>,
 }
 
 /// Runs started over the API.
@@ -243,12 +267,7 @@ struct Failure {
 
 impl Failure {
     fn new(status: u16, reason: impl Into<String>) -> Self {
-        Self {
-            status,
-            reason: reason.into(),
-            details: None,
-            body: None,
-        }
+        Self { status, reason: reason.into(), details: None, body: None }
     }
 
     fn details(mut self, details: impl Into<String>) -> Self {
@@ -285,11 +304,7 @@ impl Call<'_> {
     /// Values of an array parameter, in the forms that clients send: repeated, `name[]`, `name[0]`.
     fn array(&self, name: &str) -> Vec<&str> {
         let matches = |n: &str| n == name || (n.starts_with(name) && n[name.len()..].starts_with('['));
-        self.query
-            .iter()
-            .filter(|(n, v)| matches(n) && !v.is_empty())
-            .map(|(_, v)| v.as_str())
-            .collect()
+        self.query.iter().filter(|(n, v)| matches(n) && !v.is_empty()).map(|(_, v)| v.as_str()).collect()
     }
 
     fn flag(&self, name: &str) -> Result<bool, Failure> {
@@ -306,12 +321,7 @@ impl Call<'_> {
             return Ok(default);
         };
         let fits = text.parse::<usize>().ok().filter(|n| (min..=max).contains(n));
-        fits.ok_or_else(|| {
-            self.bad(
-                name,
-                &format!("'{text}' is not a whole number from {min} to {max}"),
-            )
-        })
+        fits.ok_or_else(|| self.bad(name, &format!("'{text}' is not a whole number from {min} to {max}")))
     }
 
     fn one_of<'v>(&self, name: &str, allowed: &[&'v str]) -> Result<Option<&'v str>, Failure> {
@@ -354,15 +364,10 @@ impl Sim {
         let fate = self.config.faults.fate(number);
         let (parts, body) = request.into_parts();
         let target = parts.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
-        let record = |status: u16| {
+        let record = |status: u16, body: Bytes| {
             if self.config.record {
                 let target = target.strip_prefix("/api/v1").unwrap_or(&target).to_owned();
-                let entry = RequestRecord {
-                    method: parts.method.to_string(),
-                    target,
-                    status,
-                    at,
-                };
+                let entry = RequestRecord { method: parts.method.to_string(), target, status, at, body };
                 lock(&self.log).push(entry);
             }
         };
@@ -370,19 +375,17 @@ impl Sim {
             tokio::time::sleep(fate.latency).await;
         }
         if fate.fault == Fault::Timeout {
-            record(0);
+            record(0, Bytes::new());
             tokio::time::sleep(self.config.faults.hang).await;
             return Err(io::Error::other("fault: no answer"));
         }
-        let body = axum::body::to_bytes(Body::new(body), 16 << 20)
-            .await
-            .map_err(io::Error::other)?;
+        let body = axum::body::to_bytes(Body::new(body), 16 << 20).await.map_err(io::Error::other)?;
         let (status, mut headers, text) = self.respond(&parts, &body, fate, number);
         if fate.fault == Fault::Reset {
-            record(0);
+            record(0, body);
             return Err(io::Error::other("fault: connection closed"));
         }
-        record(status);
+        record(status, body);
         headers.insert(
             header::CONTENT_TYPE,
             header::HeaderValue::from_static("application/json; charset=utf-8"),
@@ -412,18 +415,11 @@ impl Sim {
         fate: Fate,
         number: u64,
     ) -> (u16, HeaderMap, Bytes) {
-        let trace = format!(
-            "{:032x}",
-            rng::of(self.config.world.seed, "trace", number).random::<u128>()
-        );
+        let trace = format!("{:032x}", rng::of(self.config.world.seed, "trace", number).random::<u128>());
         let mut headers = HeaderMap::new();
         let path = parts.uri.path();
         let query = parts.uri.query().unwrap_or("");
-        let host = parts
-            .headers
-            .get(header::HOST)
-            .and_then(|h| h.to_str().ok())
-            .unwrap_or("localhost");
+        let host = parts.headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or("localhost");
         let segments: Vec<String> = path
             .strip_prefix("/api/v1/")
             .unwrap_or("")
@@ -448,15 +444,13 @@ impl Sim {
         let operation = operation_of(&call);
         let style = operation.map_or(Style::Newer, |(_, style, _)| style);
         call.invalid = operation.map_or(400, |(_, _, invalid)| invalid);
-        let answer = self
-            .admit(&parts.headers, fate, &mut headers)
-            .and_then(|()| match operation {
-                None => Err(Failure::new(404, format!("There is no {} {path}", parts.method))),
-                Some((id, _, _)) if self.config.token.forbidden.iter().any(|f| f == id) => {
-                    Err(Failure::new(403, format!("This token has no access to {id}")))
-                }
-                Some((id, _, _)) => self.dispatch(id, &call),
-            });
+        let answer = self.admit(&parts.headers, fate, &mut headers).and_then(|()| match operation {
+            None => Err(Failure::new(404, format!("There is no {} {path}", parts.method))),
+            Some((id, _, _)) if self.config.token.forbidden.iter().any(|f| f == id) => {
+                Err(Failure::new(403, format!("This token has no access to {id}")))
+            }
+            Some((id, _, _)) => self.dispatch(id, &call),
+        });
         let (status, value) = match answer {
             Ok((status, value)) => (status, value),
             Err(failure) => {
@@ -464,9 +458,7 @@ impl Sim {
                 (status, Some(failure_body(failure, style, &trace)))
             }
         };
-        let text = value.map_or_else(Bytes::new, |v| {
-            Bytes::from(serde_json::to_vec(&v).unwrap_or_default())
-        });
+        let text = value.map_or_else(Bytes::new, |v| Bytes::from(serde_json::to_vec(&v).unwrap_or_default()));
         (status, headers, text)
     }
 
@@ -476,9 +468,7 @@ impl Sim {
             .get(header::AUTHORIZATION)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| {
-                value
-                    .split_once(' ')
-                    .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+                value.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             })
             .map(|(_, token)| token.trim())
             .filter(|token| !token.is_empty())
@@ -493,10 +483,7 @@ impl Sim {
         if let Some(limit) = self.config.limit {
             let standing = {
                 let mut counters = lock(&self.counters);
-                counters
-                    .entry(bearer.to_owned())
-                    .or_insert_with(|| Counter::new(limit))
-                    .take(Instant::now())
+                counters.entry(bearer.to_owned()).or_insert_with(|| Counter::new(limit)).take(Instant::now())
             };
             // A window of a real server is counted in whole seconds; a scaled one would lose its meaning.
             let seconds = |d: Duration| match limit.window.as_secs_f64() {
@@ -529,10 +516,7 @@ impl Sim {
         match fate.fault {
             Fault::TooMany => {
                 let wait = self.config.faults.retry_after.as_secs_f64().ceil().to_string();
-                headers.insert(
-                    header::RETRY_AFTER,
-                    wait.parse().expect("a number is a header value"),
-                );
+                headers.insert(header::RETRY_AFTER, wait.parse().expect("a number is a header value"));
                 Err(Failure::new(429, "Too many requests"))
             }
             Fault::Error(status) => Err(Failure::new(status, "Something went wrong")),
@@ -574,28 +558,19 @@ impl Sim {
             "GetDataConnection" => {
                 uuid(call, arg(1), "dataConnectionId")?;
                 let world = self.world();
-                found(
-                    world.connections.iter().find(|c| c.id == arg(1)),
-                    "data connection",
-                )
+                found(world.connections.iter().find(|c| c.id == arg(1)), "data connection")
             }
             "ListThreads" => self.list_threads(call),
             "ListTopics" => {
                 let world = self.world();
-                let items: Vec<_> = world
-                    .topics
-                    .iter()
-                    .map(|t| ((t.name.clone(), t.id.clone()), t))
-                    .collect();
+                let items: Vec<_> =
+                    world.topics.iter().map(|t| ((t.name.clone(), t.id.clone()), t)).collect();
                 cursor_page(call, items, "topics", 25, 100)
             }
             "ListDraftGuides" => {
                 let world = self.world();
-                let items: Vec<_> = world
-                    .guides
-                    .iter()
-                    .map(|g| ((g.file_path.clone(), g.id.clone()), g))
-                    .collect();
+                let items: Vec<_> =
+                    world.guides.iter().map(|g| ((g.file_path.clone(), g.id.clone()), g)).collect();
                 cursor_page(call, items, "values", 100, 100)
             }
             _ => Err(Failure::new(404, "Not found")),
@@ -605,15 +580,9 @@ impl Sim {
     fn me(&self) -> Answer {
         let world = self.world();
         let exp = (world.config.epoch + TimeDelta::days(90)).timestamp() as f64;
-        let org = Org {
-            id: world.org_id.clone(),
-        };
+        let org = Org { id: world.org_id.clone() };
         let me = if self.config.token.workspace {
-            Me {
-                org,
-                token: Some(TokenInfo { exp: None }),
-                ..Me::default()
-            }
+            Me { org, token: Some(TokenInfo { exp: None }), ..Me::default() }
         } else {
             let user = &world.users[0];
             Me {
@@ -653,9 +622,7 @@ impl Sim {
                 && (trashed || p.trashed_at.is_none())
                 && (components || p.kind != "COMPONENT")
                 && (statuses.is_empty()
-                    || p.status
-                        .as_ref()
-                        .is_some_and(|s| statuses.contains(&s.name.as_str())))
+                    || p.status.as_ref().is_some_and(|s| statuses.contains(&s.name.as_str())))
                 && (categories.is_empty()
                     || p.categories.iter().any(|c| categories.contains(&c.name.as_str())))
                 && creator.is_none_or(|email| p.creator.email == email)
@@ -683,13 +650,8 @@ impl Sim {
 
     fn create_project(&self, call: &Call<'_>) -> Answer {
         let body = call.json()?;
-        let title = body
-            .get("title")
-            .and_then(Value::as_str)
-            .filter(|t| !t.is_empty());
-        let title = title
-            .ok_or_else(|| Failure::new(400, "title is required"))?
-            .to_owned();
+        let title = body.get("title").and_then(Value::as_str).filter(|t| !t.is_empty());
+        let title = title.ok_or_else(|| Failure::new(400, "title is required"))?.to_owned();
         let description = body.get("description").and_then(Value::as_str).map(str::to_owned);
         let mut world = self.world_mut();
         let at = world.create_project(self.clock.now(), title, description);
@@ -699,9 +661,7 @@ impl Sim {
     fn get_project(&self, call: &Call<'_>, id: &str) -> Answer {
         let sharing = call.flag("includeSharing")?;
         let world = self.world();
-        let at = world
-            .find_project(id)
-            .ok_or_else(|| Failure::new(404, "Project not found"))?;
+        let at = world.find_project(id).ok_or_else(|| Failure::new(404, "Project not found"))?;
         Ok((200, Some(shown(&world.projects[at], sharing))))
     }
 
@@ -709,18 +669,12 @@ impl Sim {
         uuid(call, id, "projectId")?;
         let body = call.json()?;
         let mut world = self.world_mut();
-        let at = world
-            .find_project(id)
-            .ok_or_else(|| Failure::new(404, "Project not found"))?;
+        let at = world.find_project(id).ok_or_else(|| Failure::new(404, "Project not found"))?;
         match body.get("status") {
             None => {}
             Some(Value::Null) => world.projects[at].project.status = None,
             Some(Value::String(name)) => {
-                let known = world
-                    .statuses
-                    .iter()
-                    .find(|s| *s == name)
-                    .map(|s| (*s).to_owned());
+                let known = world.statuses.iter().find(|s| *s == name).map(|s| (*s).to_owned());
                 let name = known.ok_or_else(|| Failure::new(400, format!("There is no status '{name}'")))?;
                 world.projects[at].project.status = Some(Status { name });
             }
@@ -732,27 +686,14 @@ impl Sim {
     fn queried_tables(&self, call: &Call<'_>, id: &str) -> Answer {
         uuid(call, id, "projectId")?;
         if self.config.world.plan != Plan::Enterprise {
-            return Err(Failure::new(
-                403,
-                "Queried tables are available on the Enterprise plan only",
-            ));
+            return Err(Failure::new(403, "Queried tables are available on the Enterprise plan only"));
         }
         let world = self.world();
-        let at = world
-            .find_project(id)
-            .ok_or_else(|| Failure::new(404, "Project not found"))?;
+        let at = world.find_project(id).ok_or_else(|| Failure::new(404, "Project not found"))?;
         let tables = world.queried_tables(&world.projects[at]);
         let items: Vec<_> = tables
             .iter()
-            .map(|t| {
-                (
-                    (
-                        format!("{}.{}", t.data_connection_id, t.table_name),
-                        String::new(),
-                    ),
-                    t,
-                )
-            })
+            .map(|t| ((format!("{}.{}", t.data_connection_id, t.table_name), String::new()), t))
             .collect();
         let page = cut(call, items, 25, 100)?;
         let values = page.items.iter().map(|t| json!(t)).collect();
@@ -765,22 +706,13 @@ impl Sim {
         uuid(call, id, "projectId")?;
         let limit = call.number("limit", 25, 1, 100)?;
         let offset = call.number("offset", 0, 0, i32::MAX as usize)?;
-        let statuses = [
-            "PENDING",
-            "RUNNING",
-            "ERRORED",
-            "COMPLETED",
-            "KILLED",
-            "UNABLE_TO_ALLOCATE_KERNEL",
-        ];
+        let statuses = ["PENDING", "RUNNING", "ERRORED", "COMPLETED", "KILLED", "UNABLE_TO_ALLOCATE_KERNEL"];
         let status = call.one_of("statusFilter", &statuses)?;
         let trigger = call
             .one_of("runTriggerFilter", &["API", "SCHEDULED", "APP_REFRESH", "ALL"])?
             .filter(|t| *t != "ALL");
         let world = self.world();
-        let at = world
-            .find_project(id)
-            .ok_or_else(|| Failure::new(404, "Project not found"))?;
+        let at = world.find_project(id).ok_or_else(|| Failure::new(404, "Project not found"))?;
         let record = &world.projects[at];
         let live = self.live_runs(&record.project.id);
         let wanted = |run: &RunSpec| {
@@ -791,23 +723,14 @@ impl Sim {
             status.is_none_or(|s| s == status_now) && trigger.is_none_or(|t| t == run.trigger)
         };
         // A run that came between two pages pushes the others down by one.
-        let skip = if call.fate.shift && offset > 0 {
-            offset - 1
-        } else {
-            offset
-        };
+        let skip = if call.fate.shift && offset > 0 { offset - 1 } else { offset };
         let mut matching = world.runs(record).iter().filter(|run| wanted(run)).skip(skip);
-        let runs: Vec<Value> = matching
-            .by_ref()
-            .take(limit)
-            .map(|spec| self.run_json(&world, record, spec, &call.base))
-            .collect();
+        let runs: Vec<Value> =
+            matching.by_ref().take(limit).map(|spec| self.run_json(&world, record, spec)).collect();
         let more = matching.next().is_some();
         let url = |offset: usize| {
             let mut query = form_urlencoded::Serializer::new(String::new());
-            query
-                .append_pair("limit", &limit.to_string())
-                .append_pair("offset", &offset.to_string());
+            query.append_pair("limit", &limit.to_string()).append_pair("offset", &offset.to_string());
             for name in ["statusFilter", "runTriggerFilter"] {
                 if let Some(value) = call.get(name) {
                     query.append_pair(name, value);
@@ -834,7 +757,7 @@ impl Sim {
             .collect()
     }
 
-    fn run_json(&self, world: &World, record: &super::ProjectRecord, spec: &RunSpec, base: &str) -> Value {
+    fn run_json(&self, world: &World, record: &super::ProjectRecord, spec: &RunSpec) -> Value {
         let mut spec = spec.clone();
         if let Some(id) = &spec.id {
             let now = self.clock.now();
@@ -844,23 +767,18 @@ impl Sim {
                 spec.elapsed_ms = elapsed.map(|e| e.num_milliseconds().clamp(0, i64::from(u32::MAX)) as u32);
             }
         }
-        json!(world.run(record, &spec, base))
+        json!(world.run(record, &spec))
     }
 
     fn get_run(&self, call: &Call<'_>, id: &str, run: &str) -> Answer {
         uuid(call, id, "projectId")?;
         uuid(call, run, "runId")?;
         let world = self.world();
-        let at = world
-            .find_project(id)
-            .ok_or_else(|| Failure::new(404, "Project not found"))?;
+        let at = world.find_project(id).ok_or_else(|| Failure::new(404, "Project not found"))?;
         let record = &world.projects[at];
-        let spec = world
-            .runs(record)
-            .iter()
-            .find(|spec| world.run_id(record, spec) == run);
+        let spec = world.runs(record).iter().find(|spec| world.run_id(record, spec) == run);
         let spec = spec.ok_or_else(|| Failure::new(404, "Run not found"))?;
-        Ok((200, Some(self.run_json(&world, record, spec, &call.base))))
+        Ok((200, Some(self.run_json(&world, record, spec))))
     }
 
     fn start_run(&self, call: &Call<'_>, id: &str) -> Answer {
@@ -870,9 +788,7 @@ impl Sim {
             .map_err(|e| Failure::new(400, "The body is not a run request").details(e.to_string()))?;
         let now = self.clock.now();
         let mut world = self.world_mut();
-        let at = world
-            .find_project(id)
-            .ok_or_else(|| Failure::new(404, "Project not found"))?;
+        let at = world.find_project(id).ok_or_else(|| Failure::new(404, "Project not found"))?;
         let record = &world.projects[at];
         if record.project.last_published_at.is_none() {
             return Err(
@@ -884,10 +800,7 @@ impl Sim {
             return Err(Failure::new(400, "viewId and inputParams exclude each other"));
         }
         if !params.is_empty() && run.update_published_results == Some(true) {
-            return Err(Failure::new(
-                400,
-                "updatePublishedResults can't go with inputParams",
-            ));
+            return Err(Failure::new(400, "updatePublishedResults can't go with inputParams"));
         }
         check_inputs(&record.inputs, &params, &call.trace)?;
         let dry = run.dry_run == Some(true);
@@ -903,7 +816,7 @@ impl Sim {
         let run_id = rng::uuid(seed, "live-run", record.index.wrapping_mul(1 << 20) + serial);
         let project_id = record.project.id.clone();
         let started = StartedRun {
-            run_url: format!("{}/{}/app/{project_id}/runs/{run_id}", call.base, world.org_id),
+            run_url: world.run_url(&project_id, &run_id),
             run_status_url: format!("{}/api/v1/projects/{project_id}/runs/{run_id}", call.base),
             trace_id: call.trace.clone(),
             project_version: record.version,
@@ -923,14 +836,8 @@ impl Sim {
             });
             let config = world.config.clone();
             let id = Some(started.run_id.clone());
-            let spec = RunSpec {
-                number,
-                triggered: now,
-                elapsed_ms: None,
-                status: "PENDING",
-                trigger: "API",
-                id,
-            };
+            let spec =
+                RunSpec { number, triggered: now, elapsed_ms: None, status: "PENDING", trigger: "API", id };
             World::runs_mut(&config, &mut world.projects[at]).insert(0, spec);
         }
         Ok((201, Some(json!(started))))
@@ -940,14 +847,9 @@ impl Sim {
         uuid(call, id, "projectId")?;
         uuid(call, run, "runId")?;
         let world = self.world();
-        let at = world
-            .find_project(id)
-            .ok_or_else(|| Failure::new(404, "Project not found"))?;
+        let at = world.find_project(id).ok_or_else(|| Failure::new(404, "Project not found"))?;
         let record = &world.projects[at];
-        let known = world
-            .runs(record)
-            .iter()
-            .any(|spec| world.run_id(record, spec) == run);
+        let known = world.runs(record).iter().any(|spec| world.run_id(record, spec) == run);
         let now = self.clock.now();
         let mut live = lock(&self.live);
         match live.runs.iter_mut().find(|r| r.run == run) {
@@ -962,13 +864,9 @@ impl Sim {
     }
 
     fn list_cells(&self, call: &Call<'_>) -> Answer {
-        let id = call
-            .get("projectId")
-            .ok_or_else(|| call.bad("projectId", "is required"))?;
+        let id = call.get("projectId").ok_or_else(|| call.bad("projectId", "is required"))?;
         let world = self.world();
-        let at = world
-            .find_project(id)
-            .ok_or_else(|| Failure::new(404, "Project not found"))?;
+        let at = world.find_project(id).ok_or_else(|| Failure::new(404, "Project not found"))?;
         let cells = world.cells(&world.projects[at]);
         let items: Vec<_> = cells
             .iter()
@@ -981,11 +879,7 @@ impl Sim {
     fn get_cell(&self, id: &str) -> Answer {
         let world = self.world();
         let cell = world.projects.iter().find_map(|record| {
-            world
-                .cells(record)
-                .into_iter()
-                .map(|(cell, _)| cell)
-                .find(|c| c.id == id || c.static_id == id)
+            world.cells(record).into_iter().map(|(cell, _)| cell).find(|c| c.id == id || c.static_id == id)
         });
         found(cell.as_ref(), "cell")
     }
@@ -998,9 +892,7 @@ impl Sim {
             .and_then(Value::as_str)
             .ok_or_else(|| Failure::new(400, "projectId is required"))?;
         let world = self.world();
-        let at = world
-            .find_project(id)
-            .ok_or_else(|| Failure::new(400, "Project not found"))?;
+        let at = world.find_project(id).ok_or_else(|| Failure::new(400, "Project not found"))?;
         let record = &world.projects[at];
         let cells: Vec<Value> = world
             .cells(record)
@@ -1021,18 +913,13 @@ impl Sim {
             "cells": cells,
         });
         let content = serde_json::to_string_pretty(&file).unwrap_or_default();
-        Ok((
-            200,
-            Some(json!({"filename": format!("{}.yaml", record.project.id), "content": content})),
-        ))
+        Ok((200, Some(json!({"filename": format!("{}.yaml", record.project.id), "content": content}))))
     }
 
     fn list_users(&self, call: &Call<'_>) -> Answer {
         let by_email = call.one_of("sortBy", &["NAME", "EMAIL"])? == Some("EMAIL");
         let descending = call.one_of("sortDirection", &["ASC", "DESC"])? == Some("DESC");
-        let only: Option<Vec<&str>> = call
-            .get("userIds")
-            .map(|ids| ids.split(',').map(str::trim).collect());
+        let only: Option<Vec<&str>> = call.get("userIds").map(|ids| ids.split(',').map(str::trim).collect());
         let world = self.world();
         let users: Vec<&crate::client::users::User> = match call.get("groupId") {
             None => world.users.iter().collect(),
@@ -1042,16 +929,11 @@ impl Sim {
             }
         };
         let key = |u: &crate::client::users::User| {
-            let key = if by_email {
-                u.email.clone()
-            } else {
-                u.name.clone().unwrap_or_default()
-            };
+            let key = if by_email { u.email.clone() } else { u.name.clone().unwrap_or_default() };
             (key, u.id.clone())
         };
-        let items = users
-            .into_iter()
-            .filter(|u| only.as_ref().is_none_or(|ids| ids.contains(&u.id.as_str())));
+        let items =
+            users.into_iter().filter(|u| only.as_ref().is_none_or(|ids| ids.contains(&u.id.as_str())));
         sorted_page(call, items.map(|u| (key(u), u)).collect(), descending, 500)
     }
 
@@ -1060,40 +942,22 @@ impl Sim {
         let descending = call.one_of("sortDirection", &["DESC", "ASC"])? == Some("DESC");
         let world = self.world();
         let key = |g: &crate::client::groups::Group| {
-            (
-                if by_name {
-                    g.name.clone()
-                } else {
-                    g.created_at.clone()
-                },
-                g.id.clone(),
-            )
+            (if by_name { g.name.clone() } else { g.created_at.clone() }, g.id.clone())
         };
-        sorted_page(
-            call,
-            world.groups.iter().map(|g| (key(g), g)).collect(),
-            descending,
-            500,
-        )
+        sorted_page(call, world.groups.iter().map(|g| (key(g), g)).collect(), descending, 500)
     }
 
     fn list_collections(&self, call: &Call<'_>) -> Answer {
         call.one_of("sortBy", &["NAME"])?;
         let world = self.world();
-        let items = world
-            .collections
-            .iter()
-            .map(|c| ((c.name.clone(), c.id.clone()), c))
-            .collect();
+        let items = world.collections.iter().map(|c| ((c.name.clone(), c.id.clone()), c)).collect();
         sorted_page(call, items, false, 100)
     }
 
     fn create_collection(&self, call: &Call<'_>) -> Answer {
         let body = call.json()?;
         let name = body.get("name").and_then(Value::as_str).filter(|n| !n.is_empty());
-        let name = name
-            .ok_or_else(|| Failure::new(400, "name is required"))?
-            .to_owned();
+        let name = name.ok_or_else(|| Failure::new(400, "name is required"))?.to_owned();
         let description = body.get("description").and_then(Value::as_str).map(str::to_owned);
         let sharing: CollectionSharing = match body.get("sharing") {
             None => CollectionSharing::default(),
@@ -1107,10 +971,8 @@ impl Sim {
             id: rng::uuid(world.config.seed, "collection", serial),
             name,
             description,
-            creator: (!self.config.token.workspace).then(|| Creator {
-                email: me.email.clone(),
-                id: me.id.clone(),
-            }),
+            creator: (!self.config.token.workspace)
+                .then(|| Creator { email: me.email.clone(), id: me.id.clone() }),
             sharing,
         };
         world.collections.push(collection.clone());
@@ -1126,19 +988,7 @@ impl Sim {
             .connections
             .iter()
             .enumerate()
-            .map(|(i, c)| {
-                (
-                    (
-                        if by_name {
-                            c.name.clone()
-                        } else {
-                            format!("{i:06}")
-                        },
-                        c.id.clone(),
-                    ),
-                    c,
-                )
-            })
+            .map(|(i, c)| ((if by_name { c.name.clone() } else { format!("{i:06}") }, c.id.clone()), c))
             .collect();
         items.sort_by(|a, b| if descending { b.0.cmp(&a.0) } else { a.0.cmp(&b.0) });
         let page = cut(call, items, 25, 100)?;
@@ -1162,10 +1012,7 @@ impl Sim {
         let kind = call.one_of("type", &["THREADS", "NOTEBOOK", "MODELING"])?;
         let days = call.number("numDays", usize::MAX, 1, 36_500)?;
         let user = call.get("userId");
-        let feedback = call
-            .get("hasFeedback")
-            .map(|_| call.flag("hasFeedback"))
-            .transpose()?;
+        let feedback = call.get("hasFeedback").map(|_| call.flag("hasFeedback")).transpose()?;
         let topics: Option<Vec<&str>> = call.get("topicIds").map(|ids| ids.split(',').collect());
         let warnings: Option<Vec<&str>> = call.get("warnings").map(|types| types.split(',').collect());
         let roles: Option<Vec<&str>> = call.get("roles").map(|roles| roles.split(',').collect());
@@ -1185,15 +1032,10 @@ impl Sim {
                         .as_ref()
                         .is_none_or(|ids| t.topics.iter().any(|topic| ids.contains(&topic.id.as_str())))
                     && warnings.as_ref().is_none_or(|types| {
-                        t.warnings
-                            .iter()
-                            .any(|w| w["type"].as_str().is_some_and(|w| types.contains(&w)))
+                        t.warnings.iter().any(|w| w["type"].as_str().is_some_and(|w| types.contains(&w)))
                     })
                     && roles.as_ref().is_none_or(|roles| {
-                        t.user_id
-                            .as_deref()
-                            .and_then(role_of)
-                            .is_some_and(|r| roles.contains(&r))
+                        t.user_id.as_deref().and_then(role_of).is_some_and(|r| roles.contains(&r))
                     })
             })
             .map(|t| ((t.created_at.clone(), t.id.clone()), t))
@@ -1236,12 +1078,7 @@ fn operation_of(call: &Call<'_>) -> Option<(&'static str, Style, u16)> {
 }
 
 fn failure_body(failure: Failure, style: Style, trace: &str) -> Value {
-    let Failure {
-        status,
-        reason,
-        details,
-        body,
-    } = failure;
+    let Failure { status, reason, details, body } = failure;
     if let Some(body) = body {
         return body;
     }
@@ -1288,18 +1125,11 @@ fn found(value: Option<&impl Serialize>, what: &str) -> Answer {
 
 fn uuid(call: &Call<'_>, text: &str, name: &str) -> Result<(), Failure> {
     let fits = text.len() == 36
-        && text.bytes().enumerate().all(|(i, b)| {
-            if [8, 13, 18, 23].contains(&i) {
-                b == b'-'
-            } else {
-                b.is_ascii_hexdigit()
-            }
-        });
-    if fits {
-        Ok(())
-    } else {
-        Err(call.bad(name, "is not a UUID"))
-    }
+        && text
+            .bytes()
+            .enumerate()
+            .all(|(i, b)| if [8, 13, 18, 23].contains(&i) { b == b'-' } else { b.is_ascii_hexdigit() });
+    if fits { Ok(()) } else { Err(call.bad(name, "is not a UUID")) }
 }
 
 fn shown(record: &super::ProjectRecord, sharing: bool) -> Value {
@@ -1344,11 +1174,7 @@ fn admit_run(live: &mut Live, now: DateTime<Utc>) -> Result<(), Failure> {
                 .details(format!("at most {most} in {} s", period.num_seconds())));
         }
     }
-    let busy = live
-        .runs
-        .iter()
-        .filter(|run| matches!(run.state(now).0, "PENDING" | "RUNNING"))
-        .count();
+    let busy = live.runs.iter().filter(|run| matches!(run.state(now).0, "PENDING" | "RUNNING")).count();
     if busy >= KERNELS {
         return Err(Failure::new(503, "No kernel is free").details(format!("{KERNELS} are running")));
     }
@@ -1393,11 +1219,7 @@ fn cut<'a, T>(
         // The item is gone or has moved: its place in the order still tells where the page starts.
         let descending = items.len() > 1 && items[0].0 > items[items.len() - 1].0;
         let passed = |k: &Key| if descending { *k > key } else { *k < key };
-        Ok(items
-            .iter()
-            .take_while(|(k, _)| passed(k))
-            .count()
-            .saturating_sub(1))
+        Ok(items.iter().take_while(|(k, _)| passed(k)).count().saturating_sub(1))
     };
     let (from, to) = match (after, before) {
         (Some(cursor), _) => {
@@ -1442,10 +1264,7 @@ fn sorted_page<T: Serialize>(
 }
 
 fn encode_cursor(key: &Key) -> String {
-    format!("{}\u{0}{}", key.0, key.1)
-        .bytes()
-        .map(|b| format!("{b:02x}"))
-        .collect()
+    format!("{}\u{0}{}", key.0, key.1).bytes().map(|b| format!("{b:02x}")).collect()
 }
 
 fn decode_cursor(text: &str) -> Option<Key> {

@@ -63,16 +63,8 @@ pub struct Catalog {
     pub tables: Vec<CatalogTable>,
 }
 
-const SCHEMAS: [&str; 8] = [
-    "core",
-    "sales",
-    "finance",
-    "marketing",
-    "product",
-    "hr_private",
-    "support",
-    "staging",
-];
+const SCHEMAS: [&str; 8] =
+    ["core", "sales", "finance", "marketing", "product", "hr_private", "support", "staging"];
 const NOUNS: [&str; 24] = [
     "orders",
     "customers",
@@ -132,44 +124,27 @@ const COLUMNS: [&str; 28] = [
 ];
 
 /// Warehouse types of the description, the commonest first.
-pub const KINDS: [&str; 8] = [
-    "snowflake",
-    "bigquery",
-    "postgres",
-    "databricks",
-    "redshift",
-    "athena",
-    "trino",
-    "clickhouse",
-];
+pub const KINDS: [&str; 8] =
+    ["snowflake", "bigquery", "postgres", "databricks", "redshift", "athena", "trino", "clickhouse"];
 
 /// Makes the tables that connection number `connection` reaches.
 pub fn catalog(rng: &mut ChaCha8Rng, connection: usize, kind: &'static str) -> Catalog {
     let fold = |name: &str| {
-        if kind == "snowflake" {
-            name.to_uppercase()
-        } else {
-            name.to_owned()
-        }
+        if kind == "snowflake" { name.to_uppercase() } else { name.to_owned() }
     };
     let database = match kind {
         "clickhouse" => None,
         "athena" => Some("awsdatacatalog".to_owned()),
-        "bigquery" => Some(format!(
-            "acme-{}-{connection}",
-            pick(rng, &["prod", "analytics", "dwh"])
-        )),
+        "bigquery" => Some(format!("acme-{}-{connection}", pick(rng, &["prod", "analytics", "dwh"]))),
         _ => Some(fold(&format!(
             "{}{connection}",
             pick(rng, &["analytics", "prod", "warehouse", "reporting"])
         ))),
     };
     let schemas: Vec<String> = match kind {
-        "postgres" | "redshift" => std::iter::once("public")
-            .chain(SCHEMAS)
-            .map(str::to_owned)
-            .take(5)
-            .collect(),
+        "postgres" | "redshift" => {
+            std::iter::once("public").chain(SCHEMAS).map(str::to_owned).take(5).collect()
+        }
         _ => SCHEMAS.iter().map(|s| fold(s)).collect(),
     };
     let count = rng.random_range(20..70);
@@ -177,12 +152,7 @@ pub fn catalog(rng: &mut ChaCha8Rng, connection: usize, kind: &'static str) -> C
     for _ in 0..count {
         let schema = schemas[skewed(rng, schemas.len())].clone();
         let table = fold(&format!("{}{}", pick(rng, &PREFIXES), pick(rng, &NOUNS)));
-        let name = TableRef {
-            connection,
-            database: database.clone(),
-            schema,
-            table,
-        };
+        let name = TableRef { connection, database: database.clone(), schema, table };
         if tables.iter().any(|t| t.name == name) {
             continue;
         }
@@ -202,12 +172,7 @@ pub fn catalog(rng: &mut ChaCha8Rng, connection: usize, kind: &'static str) -> C
         "databricks" => Some("default".to_owned()),
         _ => Some(schemas[0].clone()),
     };
-    Catalog {
-        kind,
-        database,
-        schema,
-        tables,
-    }
+    Catalog { kind, database, schema, tables }
 }
 
 /// A generated SQL cell.
@@ -242,17 +207,9 @@ pub fn query(rng: &mut ChaCha8Rng, catalog: &Catalog, prefer: usize) -> SqlCell 
                 columns.push(column);
             }
         }
-        tables.push(Table {
-            table,
-            alias: format!("{}{i}", pick(rng, &["t", "a", "src_"])),
-            columns,
-        });
+        tables.push(Table { table, alias: format!("{}{i}", pick(rng, &["t", "a", "src_"])), columns });
     }
-    let style = Style {
-        kind: catalog.kind,
-        upper: chance(rng, 0.7),
-        catalog,
-    };
+    let style = Style { kind: catalog.kind, upper: chance(rng, 0.7), catalog };
     let (source, output) = match rng.random_range(0..6) {
         0 if tables.len() == 1 => subquery(rng, &style, &tables),
         1 => ctes(rng, &style, &tables),
@@ -263,18 +220,9 @@ pub fn query(rng: &mut ChaCha8Rng, catalog: &Catalog, prefer: usize) -> SqlCell 
     let mut truth = CellTruth::default();
     for table in &tables {
         truth.tables.push(table.table.name.clone());
-        truth.columns.extend(
-            table
-                .columns
-                .iter()
-                .map(|c| (table.table.name.clone(), (*c).to_owned())),
-        );
+        truth.columns.extend(table.columns.iter().map(|c| (table.table.name.clone(), (*c).to_owned())));
     }
-    SqlCell {
-        source,
-        truth,
-        output,
-    }
+    SqlCell { source, truth, output }
 }
 
 /// Writes a query over the dataframe of an earlier cell.
@@ -285,15 +233,8 @@ pub fn dataframe_query(rng: &mut ChaCha8Rng, frame: &str, columns: &[String]) ->
         1 => format!("with ranked as (\n  select {column} from {frame}\n)\nselect * from ranked limit 100"),
         _ => format!("SELECT {column}\nFROM {frame}\nWHERE {column} IS NOT NULL"),
     };
-    let truth = CellTruth {
-        dataframes: vec![frame.to_owned()],
-        ..CellTruth::default()
-    };
-    SqlCell {
-        source,
-        truth,
-        output: vec![column.clone()],
-    }
+    let truth = CellTruth { dataframes: vec![frame.to_owned()], ..CellTruth::default() };
+    SqlCell { source, truth, output: vec![column.clone()] }
 }
 
 struct Style<'a> {
@@ -304,11 +245,7 @@ struct Style<'a> {
 
 impl Style<'_> {
     fn word(&self, word: &str) -> String {
-        if self.upper {
-            word.to_uppercase()
-        } else {
-            word.to_lowercase()
-        }
+        if self.upper { word.to_uppercase() } else { word.to_lowercase() }
     }
 
     /// A table's name as an author would write it: quoted or not, in full or by the connection's defaults.
@@ -322,42 +259,26 @@ impl Style<'_> {
             (Some(database), _) => vec![database, &name.schema, &name.table],
         };
         match self.kind {
-            "bigquery" if form == 2 => parts
-                .iter()
-                .map(|p| format!("`{p}`"))
-                .collect::<Vec<_>>()
-                .join("."),
+            "bigquery" if form == 2 => parts.iter().map(|p| format!("`{p}`")).collect::<Vec<_>>().join("."),
             "bigquery" => format!("`{}`", parts.join(".")),
-            "databricks" | "clickhouse" if form == 2 => parts
-                .iter()
-                .map(|p| format!("`{p}`"))
-                .collect::<Vec<_>>()
-                .join("."),
+            "databricks" | "clickhouse" if form == 2 => {
+                parts.iter().map(|p| format!("`{p}`")).collect::<Vec<_>>().join(".")
+            }
             "snowflake" if form == 3 => parts.join(".").to_lowercase(),
-            "snowflake" | "postgres" | "redshift" | "athena" | "trino" if form == 2 => parts
-                .iter()
-                .map(|p| format!("\"{p}\""))
-                .collect::<Vec<_>>()
-                .join("."),
+            "snowflake" | "postgres" | "redshift" | "athena" | "trino" if form == 2 => {
+                parts.iter().map(|p| format!("\"{p}\"")).collect::<Vec<_>>().join(".")
+            }
             _ => parts.join("."),
         }
     }
 
     fn column(&self, rng: &mut ChaCha8Rng, column: &str) -> String {
-        if self.kind == "snowflake" && chance(rng, 0.5) {
-            column.to_lowercase()
-        } else {
-            column.to_owned()
-        }
+        if self.kind == "snowflake" && chance(rng, 0.5) { column.to_lowercase() } else { column.to_owned() }
     }
 }
 
 fn list(rng: &mut ChaCha8Rng, style: &Style<'_>, table: &Table<'_>, prefix: &str) -> Vec<String> {
-    table
-        .columns
-        .iter()
-        .map(|c| format!("{prefix}{}", style.column(rng, c)))
-        .collect()
+    table.columns.iter().map(|c| format!("{prefix}{}", style.column(rng, c))).collect()
 }
 
 fn join(
@@ -376,11 +297,7 @@ fn join(
             } else {
                 format!("{}_{}", table.alias, column.to_lowercase())
             };
-            let alias = if i == 0 {
-                String::new()
-            } else {
-                format!(" {} {name}", style.word("as"))
-            };
+            let alias = if i == 0 { String::new() } else { format!(" {} {name}", style.word("as")) };
             select.push(format!("{}.{written}{alias}", table.alias));
             output.push(name);
         }
@@ -432,12 +349,8 @@ fn subquery(rng: &mut ChaCha8Rng, style: &Style<'_>, tables: &[Table<'_>]) -> (S
 }
 
 fn ctes(rng: &mut ChaCha8Rng, style: &Style<'_>, tables: &[Table<'_>]) -> (String, Vec<String>) {
-    let (with, select, from, as_) = (
-        style.word("with"),
-        style.word("select"),
-        style.word("from"),
-        style.word("as"),
-    );
+    let (with, select, from, as_) =
+        (style.word("with"), style.word("select"), style.word("from"), style.word("as"));
     let mut parts = Vec::new();
     for (i, table) in tables.iter().enumerate() {
         let columns = list(rng, style, table, "").join(", ");
@@ -449,16 +362,9 @@ fn ctes(rng: &mut ChaCha8Rng, style: &Style<'_>, tables: &[Table<'_>]) -> (Strin
     let last = tables.len() - 1;
     let columns = list(rng, style, &tables[last], "").join(", ");
     let output = tables[last].columns.iter().map(|c| c.to_lowercase()).collect();
-    let others: String = (0..last)
-        .map(|i| format!(", ({select} count(*) {from} cte_{i}) {as_} n_{i}"))
-        .collect();
-    (
-        format!(
-            "{with} {}\n{select} {columns}{others}\n{from} cte_{last}",
-            parts.join(", ")
-        ),
-        output,
-    )
+    let others: String =
+        (0..last).map(|i| format!(", ({select} count(*) {from} cte_{i}) {as_} n_{i}")).collect();
+    (format!("{with} {}\n{select} {columns}{others}\n{from} cte_{last}", parts.join(", ")), output)
 }
 
 fn union(rng: &mut ChaCha8Rng, style: &Style<'_>, tables: &[Table<'_>]) -> (String, Vec<String>) {
@@ -480,10 +386,7 @@ fn union(rng: &mut ChaCha8Rng, style: &Style<'_>, tables: &[Table<'_>]) -> (Stri
             )
         })
         .collect();
-    (
-        parts.join(&format!("\n{all}\n")),
-        vec![tables[0].columns[0].to_lowercase()],
-    )
+    (parts.join(&format!("\n{all}\n")), vec![tables[0].columns[0].to_lowercase()])
 }
 
 fn jinja(rng: &mut ChaCha8Rng, style: &Style<'_>, tables: &[Table<'_>]) -> (String, Vec<String>) {
@@ -491,11 +394,7 @@ fn jinja(rng: &mut ChaCha8Rng, style: &Style<'_>, tables: &[Table<'_>]) -> (Stri
     let column = format!("{}.{}", first.alias, style.column(rng, first.columns[0]));
     let filter = match rng.random_range(0..4) {
         0 => format!("{} {column} = {{{{ selected_id }}}}", style.word("where")),
-        1 => format!(
-            "{} {column} {} ({{{{ ids | array }}}})",
-            style.word("where"),
-            style.word("in")
-        ),
+        1 => format!("{} {column} {} ({{{{ ids | array }}}})", style.word("where"), style.word("in")),
         2 => format!(
             "{} 1 = 1\n{{% if only_some %}}\n  {} {column} > {{{{ lower }}}}\n{{% endif %}}",
             style.word("where"),

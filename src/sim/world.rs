@@ -1,6 +1,6 @@
 //! The generator: a whole workspace from a seed and a size, and the truth about it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::OnceLock;
 
 use chrono::{
@@ -66,10 +66,7 @@ impl Default for WorldConfig {
             runs_per_project: 40.0,
             cells_per_project: 14.0,
             plan: Plan::Enterprise,
-            epoch: Utc
-                .with_ymd_and_hms(2026, 11, 2, 6, 0, 0)
-                .single()
-                .expect("a valid time"),
+            epoch: Utc.with_ymd_and_hms(2026, 11, 2, 6, 0, 0).single().expect("a valid time"),
         }
     }
 }
@@ -102,6 +99,8 @@ pub struct ProjectRecord {
     pub version: i64,
     /// How often it was edited over the API or by the moving workspace: changes its cells' ids.
     pub edits: u32,
+    /// Edits that the published version has.
+    pub published_edits: u32,
     /// Indexes of its collections.
     pub collections: Vec<usize>,
     /// Inputs of its app: name and type (`string`, `number`).
@@ -140,6 +139,8 @@ pub struct World {
     pub guides: Vec<DraftGuide>,
     /// Status labels of the workspace.
     pub statuses: Vec<&'static str>,
+    /// Places of projects by identifier; made anew when projects come or go.
+    places: OnceLock<HashMap<String, usize>>,
 }
 
 const FIRST: [&str; 24] = [
@@ -207,14 +208,8 @@ const SUFFIXES: [&str; 12] = [
     "model",
     "– copy",
 ];
-const STATUSES: [&str; 6] = [
-    "Approved",
-    "In development",
-    "Production",
-    "Deprecated",
-    "Exploratory",
-    "Needs review",
-];
+const STATUSES: [&str; 6] =
+    ["Approved", "In development", "Production", "Deprecated", "Exploratory", "Needs review"];
 const CATEGORIES: [(&str, Option<&str>); 7] = [
     ("Finance", Some("Money in, money out")),
     ("Marketing", None),
@@ -225,17 +220,8 @@ const CATEGORIES: [(&str, Option<&str>); 7] = [
     ("People", Some("Restricted: HR, payroll")),
 ];
 const ZONES: [&str; 4] = ["+00:00", "-05:00", "+01:00", "+09:00"];
-const CELL_TYPES: [&str; 9] = [
-    "INPUT",
-    "DISPLAY_TABLE",
-    "CHART",
-    "TEXT",
-    "METRIC",
-    "PIVOT",
-    "FILTER",
-    "MAP",
-    "COMPONENT_IMPORT",
-];
+const CELL_TYPES: [&str; 9] =
+    ["INPUT", "DISPLAY_TABLE", "CHART", "TEXT", "METRIC", "PIVOT", "FILTER", "MAP", "COMPONENT_IMPORT"];
 
 /// A time as Hex writes it: UTC with milliseconds.
 pub fn iso(at: DateTime<Utc>) -> String {
@@ -249,9 +235,7 @@ impl World {
         let mut rng = rng::of(seed, "world", 0);
         let size = config.projects as f64;
         let users = users(&config, (size.powf(0.7) * 1.2) as usize + 8);
-        let gone: Vec<String> = (0..users.len() / 12 + 2)
-            .map(|i| format!("gone.{i}@acme.example"))
-            .collect();
+        let gone: Vec<String> = (0..users.len() / 12 + 2).map(|i| format!("gone.{i}@acme.example")).collect();
         let (groups, members) = groups(&config, users.len(), 4 + users.len() / 15);
         let collections = collections(&config, &users, &groups, 3 + config.projects / 25);
         let (connections, catalogs) = connections(&config, &groups, 4 + size.powf(0.4) as usize);
@@ -268,26 +252,20 @@ impl World {
             topics: Vec::new(),
             guides: Vec::new(),
             statuses: STATUSES.to_vec(),
+            places: OnceLock::new(),
             config,
         };
-        world.projects = (0..world.config.projects)
-            .map(|i| world.make_project(i as u64, &gone))
-            .collect();
+        world.projects = (0..world.config.projects).map(|i| world.make_project(i as u64, &gone)).collect();
         world.projects.sort_by(|a, b| {
             (&b.project.created_at, &b.project.id).cmp(&(&a.project.created_at, &a.project.id))
         });
         world.topics = ["Billing", "Churn", "Growth", "Data quality", "Other"]
             .iter()
             .enumerate()
-            .map(|(i, name)| Topic {
-                id: rng::uuid(seed, "topic", i as u64),
-                name: (*name).into(),
-            })
+            .map(|(i, name)| Topic { id: rng::uuid(seed, "topic", i as u64), name: (*name).into() })
             .collect();
         world.topics.sort_by(|a, b| a.name.cmp(&b.name));
-        world.threads = (0..10 + world.config.projects / 4)
-            .map(|i| world.make_thread(i as u64))
-            .collect();
+        world.threads = (0..10 + world.config.projects / 4).map(|i| world.make_thread(i as u64)).collect();
         world.threads.sort_by(|a, b| b.created_at.cmp(&a.created_at));
         world.guides = (0..3 + rng.random_range(0..4))
             .map(|i| DraftGuide {
@@ -314,11 +292,7 @@ impl World {
         let archived = chance(r, 0.11).then(|| edited + (epoch - edited).mul_f64(r.random()));
         let trashed = chance(r, 0.04).then(|| edited + (epoch - edited).mul_f64(r.random()));
         let creator = self.user_email(r, gone, 0.07);
-        let owner = if chance(r, 0.8) {
-            creator.clone()
-        } else {
-            self.user_email(r, gone, 0.05)
-        };
+        let owner = if chance(r, 0.8) { creator.clone() } else { self.user_email(r, gone, 0.05) };
         let mut title = format!("{} {}", pick(r, &THEMES), pick(r, &SUFFIXES));
         if chance(r, 0.5) {
             title += &format!(" {}", r.random_range(1..400));
@@ -333,19 +307,10 @@ impl World {
             (true, x) if x < 0.36 => (0..if x < 0.02 { 2 } else { 1 }).map(|_| schedule(r)).collect(),
             _ => Vec::new(),
         };
-        let views = if published {
-            (r.random::<f64>().powi(4) * 4000.0) as i64
-        } else {
-            0
-        };
-        let recent = if chance(r, 0.3) {
-            0
-        } else {
-            (views as f64 * r.random::<f64>() * 0.2) as i64
-        };
-        let refreshed = published_at
-            .filter(|_| chance(r, 0.8))
-            .map(|at| at + (epoch - at).mul_f64(r.random()));
+        let views = if published { (r.random::<f64>().powi(4) * 4000.0) as i64 } else { 0 };
+        let recent = if chance(r, 0.3) { 0 } else { (views as f64 * r.random::<f64>() * 0.2) as i64 };
+        let refreshed =
+            published_at.filter(|_| chance(r, 0.8)).map(|at| at + (epoch - at).mul_f64(r.random()));
         let mut in_collections: BTreeSet<usize> = BTreeSet::new();
         for _ in 0..[0, 0, 1, 1, 2][r.random_range(0..5)] {
             in_collections.insert(skewed(r, self.collections.len()));
@@ -358,22 +323,17 @@ impl World {
             kind: if component { "COMPONENT" } else { "PROJECT" }.into(),
             creator: Person { email: creator },
             owner: Person { email: owner },
-            status: chance(r, 0.5).then(|| Status {
-                name: pick(r, &STATUSES).to_owned(),
-            }),
+            status: chance(r, 0.5).then(|| Status { name: pick(r, &STATUSES).to_owned() }),
             categories: {
-                let chosen: BTreeSet<usize> = (0..r.random_range(0..3))
-                    .map(|_| skewed(r, CATEGORIES.len()))
-                    .collect();
+                let chosen: BTreeSet<usize> =
+                    (0..r.random_range(0..3)).map(|_| skewed(r, CATEGORIES.len())).collect();
                 let category = |i: usize| Category {
                     name: CATEGORIES[i].0.into(),
                     description: CATEGORIES[i].1.map(Into::into),
                 };
                 chosen.into_iter().map(category).collect()
             },
-            reviews: Reviews {
-                required: chance(r, 0.1),
-            },
+            reviews: Reviews { required: chance(r, 0.1) },
             analytics: Analytics {
                 published_results_updated_at: refreshed.map(iso),
                 last_viewed_at: (views > 0)
@@ -394,10 +354,7 @@ impl World {
             sharing: Some(sharing),
         };
         let inputs = if published {
-            vec![
-                ("selected_id".to_owned(), "string"),
-                ("lower".to_owned(), "number"),
-            ]
+            vec![("selected_id".to_owned(), "string"), ("lower".to_owned(), "number")]
         } else {
             Vec::new()
         };
@@ -408,6 +365,7 @@ impl World {
             project,
             version: if published { r.random_range(1..30) } else { 0 },
             edits: 0,
+            published_edits: 0,
             collections: in_collections.into_iter().collect(),
             inputs,
             runs: OnceLock::new(),
@@ -438,6 +396,7 @@ impl World {
         record.version = 0;
         record.runs = OnceLock::from(Vec::new());
         self.projects.insert(0, record);
+        self.places = OnceLock::new();
         0
     }
 
@@ -450,48 +409,32 @@ impl World {
 
     fn sharing(&self, r: &mut ChaCha8Rng, owner: &str, collections: &BTreeSet<usize>) -> Sharing {
         let levels = ["APP_ONLY", "CAN_VIEW", "CAN_EDIT", "FULL_ACCESS"];
-        let mut users = vec![UserGrant {
-            access: "FULL_ACCESS".into(),
-            user: Person { email: owner.into() },
-        }];
+        let mut users =
+            vec![UserGrant { access: "FULL_ACCESS".into(), user: Person { email: owner.into() } }];
         for _ in 0..skewed(r, 5) {
             let email = self.users[skewed(r, self.users.len())].email.clone();
             if users.iter().all(|grant| grant.user.email != email) {
-                users.push(UserGrant {
-                    access: pick(r, &levels).into(),
-                    user: Person { email },
-                });
+                users.push(UserGrant { access: pick(r, &levels).into(), user: Person { email } });
             }
         }
         let chosen: BTreeSet<usize> = (0..skewed(r, 4)).map(|_| skewed(r, self.groups.len())).collect();
         let group = |i: usize, access: &str| GroupGrant {
             access: access.into(),
-            group: Named {
-                name: self.groups[i].name.clone(),
-            },
+            group: Named { name: self.groups[i].name.clone() },
         };
-        let collection = |i: usize| Named {
-            name: self.collections[i].name.clone(),
-        };
+        let collection = |i: usize| Named { name: self.collections[i].name.clone() };
         Sharing {
             users,
             groups: chosen.into_iter().map(|i| group(i, pick(r, &levels))).collect(),
             collections: collections
                 .iter()
-                .map(|i| CollectionGrant {
-                    access: pick(r, &levels).into(),
-                    collection: collection(*i),
-                })
+                .map(|i| CollectionGrant { access: pick(r, &levels).into(), collection: collection(*i) })
                 .collect(),
             workspace: Access {
                 access: pick(r, &["NONE", "NONE", "APP_ONLY", "CAN_VIEW", "CAN_EDIT"]).into(),
             },
-            public_web: Access {
-                access: if chance(r, 0.03) { "APP_ONLY" } else { "NONE" }.into(),
-            },
-            support: Access {
-                access: if chance(r, 0.1) { "CAN_VIEW" } else { "NONE" }.into(),
-            },
+            public_web: Access { access: if chance(r, 0.03) { "APP_ONLY" } else { "NONE" }.into() },
+            support: Access { access: if chance(r, 0.1) { "CAN_VIEW" } else { "NONE" }.into() },
         }
     }
 
@@ -570,16 +513,20 @@ impl World {
         }
     }
 
-    /// A run as the API gives it. `base` is the server's root, without `/api/v1`.
-    pub fn run(&self, record: &ProjectRecord, spec: &RunSpec, base: &str) -> Run {
+    /// Page of a run: at Hex, whatever address the simulator is served at, so that the same seed gives the
+    /// same answers.
+    pub fn run_url(&self, project_id: &str, run_id: &str) -> String {
+        format!("https://app.hex.tech/{}/app/{project_id}/runs/{run_id}", self.org_id)
+    }
+
+    /// A run as the API gives it.
+    pub fn run(&self, record: &ProjectRecord, spec: &RunSpec) -> Run {
         let id = self.run_id(record, spec);
         let key = record.index.wrapping_mul(1 << 24) + u64::from(spec.number);
         let r = &mut rng::of(self.config.seed, "run-detail", key);
         let started = (spec.status != "PENDING")
             .then(|| spec.triggered + TimeDelta::milliseconds(r.random_range(50..900)));
-        let ended = started
-            .zip(spec.elapsed_ms)
-            .map(|(at, ms)| at + TimeDelta::milliseconds(i64::from(ms)));
+        let ended = started.zip(spec.elapsed_ms).map(|(at, ms)| at + TimeDelta::milliseconds(i64::from(ms)));
         let trace_id = format!("{:032x}", r.random::<u128>());
         let state_events = chance(r, 0.2).then(|| {
             let event = |value: &str, at: DateTime<Utc>| StateEvent {
@@ -608,7 +555,7 @@ impl World {
         Run {
             project_id: record.project.id.clone(),
             project_version: record.version.max(1),
-            run_url: format!("{base}/{}/app/{}/runs/{id}", self.org_id, record.project.id),
+            run_url: self.run_url(&record.project.id, &id),
             run_id: id,
             status: spec.status.into(),
             run_trigger: spec.trigger.into(),
@@ -624,12 +571,14 @@ impl World {
 
     /// Cells of a project's draft, and the truth about what its SQL reads.
     pub fn cells(&self, record: &ProjectRecord) -> Vec<(Cell, CellTruth)> {
+        self.cells_at(record, record.edits)
+    }
+
+    fn cells_at(&self, record: &ProjectRecord, edits: u32) -> Vec<(Cell, CellTruth)> {
         let config = &self.config;
-        let r = &mut rng::of(config.seed, "cells", record.index);
+        let r = &mut rng::of(config.seed, "cells", record.index + (u64::from(edits) << 40));
         let spread = -(1.0 - r.random::<f64>()).ln();
-        let count = (1.0 + spread * (config.cells_per_project - 1.0))
-            .round()
-            .clamp(0.0, 5000.0) as usize;
+        let count = (1.0 + spread * (config.cells_per_project - 1.0)).round().clamp(0.0, 5000.0) as usize;
         let count = if record.index % 23 == 11 { 0 } else { count };
         let main = skewed(r, self.connections.len());
         let second = skewed(r, self.connections.len());
@@ -639,7 +588,7 @@ impl World {
         for at in 0..count {
             let key = record.index.wrapping_mul(1 << 20) + at as u64;
             let static_id = rng::uuid(config.seed, "cell", key);
-            let version = key.wrapping_add(u64::from(record.edits) << 44);
+            let version = key.wrapping_add(u64::from(edits) << 44);
             let mut cell = Cell {
                 id: rng::uuid(config.seed, "cell-version", version),
                 static_id,
@@ -663,10 +612,7 @@ impl World {
                     };
                     frames.push((frame.clone(), made.output));
                     truth = made.truth;
-                    cell.contents.sql_cell = Some(SqlSource {
-                        source: made.source,
-                        output_dataframe: frame,
-                    });
+                    cell.contents.sql_cell = Some(SqlSource { source: made.source, output_dataframe: frame });
                 }
                 35..=59 => {
                     cell.cell_type = "CODE".into();
@@ -675,9 +621,8 @@ impl World {
                 }
                 60..=74 => {
                     cell.cell_type = "MARKDOWN".into();
-                    cell.contents.markdown_cell = Some(Source {
-                        source: format!("## Part {at}\n\nSee `df_{at}`."),
-                    });
+                    cell.contents.markdown_cell =
+                        Some(Source { source: format!("## Part {at}\n\nSee `df_{at}`.") });
                 }
                 _ => cell.cell_type = pick(r, &CELL_TYPES).to_owned(),
             }
@@ -692,7 +637,7 @@ impl World {
             return Vec::new();
         }
         let tables: BTreeSet<QueriedTable> = self
-            .cells(record)
+            .cells_at(record, record.published_edits)
             .iter()
             .flat_map(|(_, truth)| &truth.tables)
             .map(|table| QueriedTable {
@@ -706,9 +651,16 @@ impl World {
 
     /// The project with this identifier.
     pub fn find_project(&self, id: &str) -> Option<usize> {
-        self.projects
-            .iter()
-            .position(|record| record.project.id.eq_ignore_ascii_case(id))
+        let places = self.places.get_or_init(|| {
+            self.projects.iter().enumerate().map(|(at, record)| (record.project.id.clone(), at)).collect()
+        });
+        places.get(&id.to_ascii_lowercase()).copied()
+    }
+
+    /// Deletes a project for good.
+    pub fn delete_project(&mut self, at: usize) {
+        self.projects.remove(at);
+        self.places = OnceLock::new();
     }
 }
 
@@ -717,12 +669,8 @@ fn users(config: &WorldConfig, count: usize) -> Vec<User> {
         .map(|i| {
             let r = &mut rng::of(config.seed, "user", i as u64);
             let (first, last) = (pick(r, &FIRST), pick(r, &LAST));
-            let ascii = |s: &str| {
-                s.chars()
-                    .filter(char::is_ascii_alphabetic)
-                    .collect::<String>()
-                    .to_lowercase()
-            };
+            let ascii =
+                |s: &str| s.chars().filter(char::is_ascii_alphabetic).collect::<String>().to_lowercase();
             let role = match i {
                 0 => "ADMIN",
                 _ => pick(
@@ -748,16 +696,7 @@ fn users(config: &WorldConfig, count: usize) -> Vec<User> {
 }
 
 fn groups(config: &WorldConfig, users: usize, count: usize) -> (Vec<Group>, Vec<Vec<usize>>) {
-    let teams = [
-        "Finance",
-        "Marketing",
-        "Data",
-        "Engineering",
-        "Support",
-        "Sales",
-        "People",
-        "Executives",
-    ];
+    let teams = ["Finance", "Marketing", "Data", "Engineering", "Support", "Sales", "People", "Executives"];
     let groups = (0..count)
         .map(|i| {
             let r = &mut rng::of(config.seed, "group", i as u64);
@@ -766,11 +705,7 @@ fn groups(config: &WorldConfig, users: usize, count: usize) -> (Vec<Group>, Vec<
                 None => format!("{} {}", teams[i % teams.len()], i / teams.len()),
             };
             let created = config.epoch - TimeDelta::minutes(r.random_range(1000..900_000));
-            Group {
-                id: rng::uuid(config.seed, "group", i as u64),
-                name,
-                created_at: iso(created),
-            }
+            Group { id: rng::uuid(config.seed, "group", i as u64), name, created_at: iso(created) }
         })
         .collect();
     let members = (0..count)
@@ -797,24 +732,18 @@ fn collections(config: &WorldConfig, users: &[User], groups: &[Group], count: us
                 id: rng::uuid(config.seed, "collection", i as u64),
                 name: format!("{} {}", pick(r, &THEMES), i + 1),
                 description: chance(r, 0.5).then(|| "Kept tidy, mostly.".to_owned()),
-                creator: chance(r, 0.95).then(|| Creator {
-                    email: creator.email.clone(),
-                    id: creator.id.clone(),
-                }),
+                creator: chance(r, 0.95)
+                    .then(|| Creator { email: creator.email.clone(), id: creator.id.clone() }),
                 sharing: CollectionSharing {
-                    users: Some(vec![IdGrant {
-                        access: "MANAGER".into(),
-                        id: member.id.clone(),
-                    }]),
+                    users: Some(vec![IdGrant { access: "MANAGER".into(), id: member.id.clone() }]),
                     groups: chance(r, 0.5).then(|| {
                         vec![IdGrant {
                             access: "MEMBER".into(),
                             id: groups[skewed(r, groups.len())].id.clone(),
                         }]
                     }),
-                    workspace: chance(r, 0.6).then(|| MembersAccess {
-                        members: Some(pick(r, &["NONE", "MEMBER"]).into()),
-                    }),
+                    workspace: chance(r, 0.6)
+                        .then(|| MembersAccess { members: Some(pick(r, &["NONE", "MEMBER"]).into()) }),
                 },
             }
         })
@@ -894,10 +823,7 @@ fn details(kind: &str, catalog: &Catalog) -> Value {
 fn schedule(r: &mut ChaCha8Rng) -> Schedule {
     let timezone = pick(r, &ZONES).to_owned();
     let (hour, minute) = (r.random_range(0..24), r.random_range(0..60));
-    let mut schedule = Schedule {
-        enabled: chance(r, 0.88),
-        ..Schedule::default()
-    };
+    let mut schedule = Schedule { enabled: chance(r, 0.88), ..Schedule::default() };
     match r.random_range(0..10) {
         0 | 1 => {
             schedule.cadence = "HOURLY".into();
@@ -905,30 +831,16 @@ fn schedule(r: &mut ChaCha8Rng) -> Schedule {
         }
         2..=5 => {
             schedule.cadence = "DAILY".into();
-            schedule.daily = Some(Daily {
-                timezone,
-                minute,
-                hour,
-            });
+            schedule.daily = Some(Daily { timezone, minute, hour });
         }
         6 | 7 => {
             schedule.cadence = "WEEKLY".into();
             let day_of_week = pick(r, &["MONDAY", "WEDNESDAY", "SUNDAY"]).to_owned();
-            schedule.weekly = Some(Weekly {
-                timezone,
-                minute,
-                hour,
-                day_of_week,
-            });
+            schedule.weekly = Some(Weekly { timezone, minute, hour, day_of_week });
         }
         8 => {
             schedule.cadence = "MONTHLY".into();
-            schedule.monthly = Some(Monthly {
-                timezone,
-                minute,
-                hour,
-                day: r.random_range(1..29),
-            });
+            schedule.monthly = Some(Monthly { timezone, minute, hour, day: r.random_range(1..29) });
         }
         _ => {
             schedule.cadence = "CUSTOM".into();
@@ -987,20 +899,10 @@ fn due_times(schedule: &Schedule, until: DateTime<Utc>) -> Box<dyn Iterator<Item
             "WEDNESDAY" => Weekday::Wed,
             _ => Weekday::Sun,
         };
-        return Box::new(daily(
-            s.timezone,
-            s.hour,
-            s.minute,
-            Box::new(move |d| d.weekday() == day),
-        ));
+        return Box::new(daily(s.timezone, s.hour, s.minute, Box::new(move |d| d.weekday() == day)));
     }
     if let Some(s) = schedule.monthly.clone() {
-        return Box::new(daily(
-            s.timezone,
-            s.hour,
-            s.minute,
-            Box::new(move |d| i64::from(d.day()) == s.day),
-        ));
+        return Box::new(daily(s.timezone, s.hour, s.minute, Box::new(move |d| i64::from(d.day()) == s.day)));
     }
     if let Some(s) = schedule.custom.clone() {
         let fields: Vec<&str> = s.cron.split(' ').collect();
@@ -1010,22 +912,14 @@ fn due_times(schedule: &Schedule, until: DateTime<Utc>) -> Box<dyn Iterator<Item
         }
         let weekdays = fields[4] == "1-5";
         let keep = move |d: NaiveDate| !weekdays || d.weekday().number_from_monday() <= 5;
-        return Box::new(daily(
-            s.timezone,
-            fields[1].parse().unwrap_or(0),
-            minute,
-            Box::new(keep),
-        ));
+        return Box::new(daily(s.timezone, fields[1].parse().unwrap_or(0), minute, Box::new(keep)));
     }
     Box::new(std::iter::empty())
 }
 
 fn make_runs(config: &WorldConfig, record: &ProjectRecord) -> Vec<RunSpec> {
-    let Some(published) = record
-        .project
-        .last_published_at
-        .as_deref()
-        .and_then(|t| t.parse::<DateTime<Utc>>().ok())
+    let Some(published) =
+        record.project.last_published_at.as_deref().and_then(|t| t.parse::<DateTime<Utc>>().ok())
     else {
         return Vec::new();
     };
@@ -1033,28 +927,20 @@ fn make_runs(config: &WorldConfig, record: &ProjectRecord) -> Vec<RunSpec> {
     let spread = -(1.0 - r.random::<f64>()).ln();
     let wanted = (spread * config.runs_per_project).round() as usize;
     let frozen = [&record.project.archived_at, &record.project.trashed_at];
-    let until = frozen
-        .iter()
-        .filter_map(|t| t.as_deref()?.parse().ok())
-        .fold(config.epoch, DateTime::min);
+    let until = frozen.iter().filter_map(|t| t.as_deref()?.parse().ok()).fold(config.epoch, DateTime::min);
     let mut due: Vec<(DateTime<Utc>, &'static str)> = Vec::new();
     for schedule in record.project.schedules.iter().filter(|s| s.enabled) {
         // One slot in forty is missed, as happens.
-        let times = due_times(schedule, until)
-            .take_while(|at| *at > published)
-            .take(wanted);
+        let times = due_times(schedule, until).take_while(|at| *at > published).take(wanted);
         due.extend(times.filter(|_| !chance(r, 0.025)).map(|at| (at, "SCHEDULED")));
     }
     let others = if due.is_empty() { wanted } else { due.len() / 12 };
     let span = (until - published).num_milliseconds().max(1);
     for _ in 0..others {
         let back = (r.random::<f64>().powi(2) * span as f64) as i64;
-        due.push((
-            until - TimeDelta::milliseconds(back),
-            if chance(r, 0.5) { "API" } else { "APP_REFRESH" },
-        ));
+        due.push((until - TimeDelta::milliseconds(back), if chance(r, 0.5) { "API" } else { "APP_REFRESH" }));
     }
-    due.sort_by(|a, b| b.0.cmp(&a.0));
+    due.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
     let total = due.len() as u32;
     let failing_lately = if chance(r, 0.06) { r.random_range(3..12) } else { 0 };
     due.into_iter()
@@ -1086,17 +972,10 @@ fn make_runs(config: &WorldConfig, record: &ProjectRecord) -> Vec<RunSpec> {
 }
 
 fn intern(status: &str) -> &'static str {
-    [
-        "PENDING",
-        "RUNNING",
-        "ERRORED",
-        "COMPLETED",
-        "KILLED",
-        "UNABLE_TO_ALLOCATE_KERNEL",
-    ]
-    .into_iter()
-    .find(|known| *known == status)
-    .unwrap_or("COMPLETED")
+    ["PENDING", "RUNNING", "ERRORED", "COMPLETED", "KILLED", "UNABLE_TO_ALLOCATE_KERNEL"]
+        .into_iter()
+        .find(|known| *known == status)
+        .unwrap_or("COMPLETED")
 }
 
 trait MulF64 {
@@ -1115,18 +994,10 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_world_and_another_seed_another() {
-        let world = |seed| {
-            World::generate(WorldConfig {
-                seed,
-                ..WorldConfig::default()
-            })
-        };
+        let world = |seed| World::generate(WorldConfig { seed, ..WorldConfig::default() });
         let (a, b, c) = (world(1), world(1), world(2));
         let text = |w: &World| -> String {
-            w.projects
-                .iter()
-                .map(|p| format!("{:?}{:?}{:?}", p.project, w.runs(p), w.cells(p)))
-                .collect()
+            w.projects.iter().map(|p| format!("{:?}{:?}{:?}", p.project, w.runs(p), w.cells(p))).collect()
         };
         assert_eq!(text(&a), text(&b));
         assert_ne!(text(&a), text(&c));
@@ -1134,10 +1005,7 @@ mod tests {
 
     #[test]
     fn runs_are_newest_first_and_only_of_published_projects() {
-        let world = World::generate(WorldConfig {
-            projects: 300,
-            ..WorldConfig::default()
-        });
+        let world = World::generate(WorldConfig { projects: 300, ..WorldConfig::default() });
         for record in &world.projects {
             let runs = world.runs(record);
             assert!(runs.windows(2).all(|w| w[0].triggered >= w[1].triggered));
@@ -1151,17 +1019,9 @@ mod tests {
     #[test]
     fn a_daily_schedule_is_due_at_its_local_hour() {
         let until: DateTime<Utc> = "2026-11-02T06:00:00Z".parse().unwrap();
-        let daily = Daily {
-            timezone: "+09:00".into(),
-            minute: 30,
-            hour: 8,
-        };
-        let schedule = Schedule {
-            cadence: "DAILY".into(),
-            enabled: true,
-            daily: Some(daily),
-            ..Schedule::default()
-        };
+        let daily = Daily { timezone: "+09:00".into(), minute: 30, hour: 8 };
+        let schedule =
+            Schedule { cadence: "DAILY".into(), enabled: true, daily: Some(daily), ..Schedule::default() };
         let times: Vec<String> = due_times(&schedule, until).take(2).map(iso).collect();
         assert_eq!(times, ["2026-11-01T23:30:00.000Z", "2026-10-31T23:30:00.000Z"]);
     }

@@ -69,30 +69,16 @@ impl Lake {
         match fs::metadata(&self.root) {
             Ok(meta) if !meta.is_dir() => {
                 let source = std::io::Error::from(std::io::ErrorKind::NotADirectory);
-                return Err(Error::Io {
-                    what: "can't write to",
-                    path: self.root.clone(),
-                    source,
-                });
+                return Err(Error::Io { what: "can't write to", path: self.root.clone(), source });
             }
             Ok(_) => {}
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                let parent = self
-                    .root
-                    .ancestors()
-                    .skip(1)
-                    .find(|p| p.as_os_str().is_empty() || p.exists());
-                let parent = parent
-                    .filter(|p| !p.as_os_str().is_empty())
-                    .unwrap_or(Path::new("."));
+                let parent = self.root.ancestors().skip(1).find(|p| p.as_os_str().is_empty() || p.exists());
+                let parent = parent.filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
                 return probe(parent).map_err(Error::io("can't create", &self.root));
             }
             Err(e) => {
-                return Err(Error::Io {
-                    what: "can't open",
-                    path: self.root.clone(),
-                    source: e,
-                });
+                return Err(Error::Io { what: "can't open", path: self.root.clone(), source: e });
             }
         }
         let mut found = None;
@@ -111,10 +97,7 @@ impl Lake {
             found = Some(name);
         }
         match found {
-            Some(found) => Err(Error::Foreign {
-                path: self.root.clone(),
-                found,
-            }),
+            Some(found) => Err(Error::Foreign { path: self.root.clone(), found }),
             None => probe(&self.root).map_err(Error::io("can't write to", &self.root)),
         }
     }
@@ -126,12 +109,7 @@ impl Lake {
     pub fn lock(&self) -> Result<LakeLock, Error> {
         fs::create_dir_all(&self.root).map_err(Error::io("can't create", &self.root))?;
         let path = self.root.join(LOCK);
-        let open = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path);
+        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let mut file = open.map_err(Error::io("can't open", &path))?;
         match file.try_lock() {
             // Whoever held it may have removed the file between our opening and locking it.
@@ -148,23 +126,13 @@ impl Lake {
                     ),
                     Err(_) => "it has not said who it is".into(),
                 };
-                return Err(Error::Locked {
-                    path: self.root.clone(),
-                    holder,
-                });
+                return Err(Error::Locked { path: self.root.clone(), holder });
             }
             Err(TryLockError::Error(e)) => {
-                return Err(Error::Io {
-                    what: "can't lock",
-                    path,
-                    source: e,
-                });
+                return Err(Error::Io { what: "can't lock", path, source: e });
             }
         }
-        let holder = Holder {
-            pid: std::process::id(),
-            started: Utc::now(),
-        };
+        let holder = Holder { pid: std::process::id(), started: Utc::now() };
         let text = serde_json::to_string(&holder).unwrap_or_default();
         let written = file.set_len(0).and_then(|()| file.write_all(text.as_bytes()));
         written.map_err(Error::io("can't write", &path))?;
@@ -186,8 +154,7 @@ impl Lake {
 
     /// Path of a snapshot's journal.
     pub fn journal_path(&self, snapshot_id: &str) -> PathBuf {
-        self.journal_folder()
-            .join(format!("{snapshot_id}.{}", journal::EXTENSION))
+        self.journal_folder().join(format!("{snapshot_id}.{}", journal::EXTENSION))
     }
 
     /// Journals in the destination, the oldest first, with the snapshots they belong to.
@@ -201,11 +168,7 @@ impl Lake {
             Ok(entries) => entries,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(found),
             Err(e) => {
-                return Err(Error::Io {
-                    what: "can't read",
-                    path: folder,
-                    source: e,
-                });
+                return Err(Error::Io { what: "can't read", path: folder, source: e });
             }
         };
         for entry in entries {
@@ -236,11 +199,7 @@ impl Lake {
             Ok(entries) => entries,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(found),
             Err(e) => {
-                return Err(Error::Io {
-                    what: "can't read",
-                    path: self.root.clone(),
-                    source: e,
-                });
+                return Err(Error::Io { what: "can't read", path: self.root.clone(), source: e });
             }
         };
         for entry in entries {
@@ -273,10 +232,8 @@ impl Lake {
     pub fn manifest(&self, snapshot_id: &str) -> Result<Manifest, Error> {
         let path = self.snapshot_folder(snapshot_id).join("manifest.json");
         let text = fs::read(&path).map_err(Error::io("can't read", &path))?;
-        serde_json::from_slice(&text).map_err(|e| Error::Damaged {
-            path,
-            why: format!("not a manifest: {e}"),
-        })
+        serde_json::from_slice(&text)
+            .map_err(|e| Error::Damaged { path, why: format!("not a manifest: {e}") })
     }
 
     /// Begins a snapshot: an empty folder beside the others that no reader looks at. What an interrupted
@@ -287,20 +244,13 @@ impl Lake {
     pub fn stage(&self, snapshot_id: &str) -> Result<Staging, Error> {
         for entry in fs::read_dir(&self.root).map_err(Error::io("can't read", &self.root))? {
             let path = entry.map_err(Error::io("can't read", &self.root))?.path();
-            if path
-                .file_name()
-                .is_some_and(|n| n.to_string_lossy().starts_with(STAGING))
-            {
+            if path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(STAGING)) {
                 fs::remove_dir_all(&path).map_err(Error::io("can't remove", &path))?;
             }
         }
         let folder = self.root.join(format!("{STAGING}{snapshot_id}"));
         fs::create_dir(&folder).map_err(Error::io("can't create", &folder))?;
-        Ok(Staging {
-            lake: self.clone(),
-            folder,
-            snapshot_id: snapshot_id.to_owned(),
-        })
+        Ok(Staging { lake: self.clone(), folder, snapshot_id: snapshot_id.to_owned() })
     }
 }
 
@@ -368,9 +318,7 @@ fn replace_durably(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 }
 
 fn sync_folder(path: &Path) -> Result<(), Error> {
-    File::open(path)
-        .and_then(|f| f.sync_all())
-        .map_err(Error::io("can't sync", path))
+    File::open(path).and_then(|f| f.sync_all()).map_err(Error::io("can't sync", path))
 }
 
 fn is_same_file(file: &File, path: &Path) -> bool {
@@ -402,10 +350,7 @@ mod tests {
     fn a_foreign_folder_is_refused_and_nothing_is_made() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("thesis.doc"), "x").unwrap();
-        assert!(matches!(
-            Lake::new(dir.path()).check(),
-            Err(Error::Foreign { .. })
-        ));
+        assert!(matches!(Lake::new(dir.path()).check(), Err(Error::Foreign { .. })));
         let new = dir.path().join("a/b/c");
         Lake::new(&new).check().unwrap();
         assert!(!dir.path().join("a").exists());

@@ -44,14 +44,8 @@ impl Manifest {
             snapshot_id: snapshot_id.into(),
             snapshot_at: DateTime::UNIX_EPOCH,
             committed_at: DateTime::UNIX_EPOCH,
-            tool: ToolEntry {
-                name: "hexport".into(),
-                version: "0".into(),
-            },
-            workspace: WorkspaceEntry {
-                base_url: "http://localhost/api/v1".into(),
-                org_id: None,
-            },
+            tool: ToolEntry { name: "hexport".into(), version: "0".into() },
+            workspace: WorkspaceEntry { base_url: "http://localhost/api/v1".into(), org_id: None },
             complete: true,
             schema_version: 1,
             tables: BTreeMap::new(),

@@ -41,10 +41,8 @@ impl TableReader {
         columns: &[&str],
     ) -> Result<Option<Self>, Error> {
         let schema = table.schema();
-        let wanted: Vec<_> = columns
-            .iter()
-            .filter_map(|name| schema.field_with_name(name).ok().cloned())
-            .collect();
+        let wanted: Vec<_> =
+            columns.iter().filter_map(|name| schema.field_with_name(name).ok().cloned()).collect();
         Self::with_schema(lake, manifest, table, Schema::new(wanted).into())
     }
 
@@ -54,30 +52,18 @@ impl TableReader {
         table: &'static Table,
         schema: SchemaRef,
     ) -> Result<Option<Self>, Error> {
-        let file = manifest
-            .tables
-            .get(table.name)
-            .and_then(|t| t.files.iter().find(|f| f.format == "parquet"));
+        let file =
+            manifest.tables.get(table.name).and_then(|t| t.files.iter().find(|f| f.format == "parquet"));
         let Some(file) = file else { return Ok(None) };
         let path = lake.snapshot_folder(&manifest.snapshot_id).join(&file.path);
         let input = File::open(&path).map_err(Error::io("can't read", &path))?;
-        let damaged = |e: parquet::errors::ParquetError| Error::Damaged {
-            path: path.clone(),
-            why: e.to_string(),
-        };
+        let damaged =
+            |e: parquet::errors::ParquetError| Error::Damaged { path: path.clone(), why: e.to_string() };
         let builder = ParquetRecordBatchReaderBuilder::try_new(input).map_err(damaged)?;
         let names = schema.fields().iter().map(|f| f.name().as_str());
         let mask = ProjectionMask::columns(builder.parquet_schema(), names);
-        let batches = builder
-            .with_projection(mask)
-            .with_batch_size(BATCH_ROWS)
-            .build()
-            .map_err(damaged)?;
-        Ok(Some(Self {
-            table,
-            schema,
-            batches,
-        }))
+        let batches = builder.with_projection(mask).with_batch_size(BATCH_ROWS).build().map_err(damaged)?;
+        Ok(Some(Self { table, schema, batches }))
     }
 
     fn adapt(&self, batch: &RecordBatch) -> Result<RecordBatch, Error> {
@@ -106,10 +92,6 @@ impl Iterator for TableReader {
 
     fn next(&mut self) -> Option<Self::Item> {
         let batch = self.batches.next()?;
-        Some(
-            batch
-                .map_err(|e| self.failed(e))
-                .and_then(|batch| self.adapt(&batch)),
-        )
+        Some(batch.map_err(|e| self.failed(e)).and_then(|batch| self.adapt(&batch)))
     }
 }

@@ -14,12 +14,7 @@ pub fn sql(manifest: &Manifest) -> String {
          -- first: SET file_search_path = '/path/to/lake';\n",
     );
     for (name, table) in &manifest.tables {
-        let Some(file) = table
-            .files
-            .iter()
-            .find(|f| f.format == "parquet")
-            .or(table.files.first())
-        else {
+        let Some(file) = table.files.iter().find(|f| f.format == "parquet").or(table.files.first()) else {
             continue;
         };
         let (latest, all) = if file.format == "parquet" {
@@ -32,10 +27,7 @@ pub fn sql(manifest: &Manifest) -> String {
             )
         } else {
             (
-                format!(
-                    "read_csv('snapshot={}/{}', header = true)",
-                    manifest.snapshot_id, file.path
-                ),
+                format!("read_csv('snapshot={}/{}', header = true)", manifest.snapshot_id, file.path),
                 format!(
                     "read_csv('snapshot=*/{}', header = true, union_by_name = true, hive_partitioning = true)",
                     file.path
@@ -43,10 +35,7 @@ pub fn sql(manifest: &Manifest) -> String {
             )
         };
         let _ = writeln!(out, "CREATE OR REPLACE VIEW {name} AS SELECT * FROM {latest};");
-        let _ = writeln!(
-            out,
-            "CREATE OR REPLACE VIEW {name}_history AS SELECT * FROM {all};"
-        );
+        let _ = writeln!(out, "CREATE OR REPLACE VIEW {name}_history AS SELECT * FROM {all};");
     }
     out
 }

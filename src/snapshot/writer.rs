@@ -54,16 +54,8 @@ pub struct TableWriter {
 }
 
 enum Sink {
-    Parquet {
-        name: String,
-        path: PathBuf,
-        writer: Box<ArrowWriter<HashingFile>>,
-    },
-    Csv {
-        name: String,
-        path: PathBuf,
-        writer: Box<arrow::csv::Writer<HashingFile>>,
-    },
+    Parquet { name: String, path: PathBuf, writer: Box<ArrowWriter<HashingFile>> },
+    Csv { name: String, path: PathBuf, writer: Box<arrow::csv::Writer<HashingFile>> },
 }
 
 impl TableWriter {
@@ -87,30 +79,18 @@ impl TableWriter {
                     let properties = Some(properties(table, snapshot_id));
                     let writer = ArrowWriter::try_new(file, table.schema(), properties)
                         .map_err(|e| failed(table, e))?;
-                    Sink::Parquet {
-                        name,
-                        path,
-                        writer: Box::new(writer),
-                    }
+                    Sink::Parquet { name, path, writer: Box::new(writer) }
                 }
                 Format::Csv => {
                     let writer = WriterBuilder::new()
                         .with_header(true)
                         .with_timestamp_tz_format("%Y-%m-%dT%H:%M:%S%.6fZ".into())
                         .build(file);
-                    Sink::Csv {
-                        name,
-                        path,
-                        writer: Box::new(writer),
-                    }
+                    Sink::Csv { name, path, writer: Box::new(writer) }
                 }
             });
         }
-        Ok(Self {
-            table,
-            rows: 0,
-            sinks,
-        })
+        Ok(Self { table, rows: 0, sinks })
     }
 
     /// Appends rows. Batches come in the order of the table's key.
@@ -148,34 +128,20 @@ impl TableWriter {
         let mut files = Vec::new();
         for sink in self.sinks {
             let (format, name, path, file) = match sink {
-                Sink::Parquet { name, path, writer } => (
-                    Format::Parquet,
-                    name,
-                    path,
-                    writer.into_inner().map_err(|e| failed(self.table, e))?,
-                ),
+                Sink::Parquet { name, path, writer } => {
+                    (Format::Parquet, name, path, writer.into_inner().map_err(|e| failed(self.table, e))?)
+                }
                 Sink::Csv { name, path, writer } => (Format::Csv, name, path, writer.into_inner()),
             };
             let (bytes, sha256) = file.finish().map_err(Error::io("can't write", &path))?;
-            files.push(FileEntry {
-                path: name,
-                format: format.name().into(),
-                bytes,
-                sha256,
-            });
+            files.push(FileEntry { path: name, format: format.name().into(), bytes, sha256 });
         }
-        Ok(TableEntry {
-            rows: self.rows,
-            files,
-        })
+        Ok(TableEntry { rows: self.rows, files })
     }
 }
 
 fn failed(table: &'static Table, error: impl std::fmt::Display) -> Error {
-    Error::Table {
-        table: table.name,
-        why: error.to_string(),
-    }
+    Error::Table { table: table.name, why: error.to_string() }
 }
 
 fn properties(table: &Table, snapshot_id: &str) -> WriterProperties {
@@ -194,10 +160,7 @@ fn properties(table: &Table, snapshot_id: &str) -> WriterProperties {
         .set_created_by(format!("hexport {}", env!("CARGO_PKG_VERSION")))
         .set_key_value_metadata(Some(vec![
             KeyValue::new("hexport.snapshot_id".into(), snapshot_id.to_owned()),
-            KeyValue::new(
-                "hexport.schema_version".into(),
-                crate::tables::SCHEMA_VERSION.to_string(),
-            ),
+            KeyValue::new("hexport.schema_version".into(), crate::tables::SCHEMA_VERSION.to_string()),
             KeyValue::new("hexport.table".into(), table.name.to_owned()),
         ]));
     for column in table.columns.iter().filter(|c| c.name.ends_with("_id")) {
@@ -231,9 +194,8 @@ fn as_json(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     let field = Arc::new(Field::new("v", column.data_type().clone(), true));
     let batch = RecordBatch::from(StructArray::from(vec![(field, column.clone())]));
     let mut text = Vec::new();
-    let mut writer = arrow::json::WriterBuilder::new()
-        .with_explicit_nulls(true)
-        .build::<_, LineDelimited>(&mut text);
+    let mut writer =
+        arrow::json::WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut text);
     writer.write(&batch)?;
     writer.finish()?;
     drop(writer);
@@ -258,11 +220,7 @@ pub(super) struct HashingFile {
 impl HashingFile {
     pub(super) fn create(path: &Path) -> io::Result<Self> {
         let file = BufWriter::with_capacity(1 << 18, File::create_new(path)?);
-        Ok(Self {
-            file,
-            hasher: Sha256::new(),
-            bytes: 0,
-        })
+        Ok(Self { file, hasher: Sha256::new(), bytes: 0 })
     }
 
     pub(super) fn finish(self) -> io::Result<(u64, String)> {

@@ -14,12 +14,7 @@ pub static COLLECTION_SHARING: Table = Table {
     key: &["collection_id", "principal_type", "principal_id"],
     columns: &[
         text("collection_id", "collectionId", "Collection").required(),
-        text(
-            "principal_type",
-            "principalType",
-            "USER, GROUP or WORKSPACE (its members)",
-        )
-        .required(),
+        text("principal_type", "principalType", "USER, GROUP or WORKSPACE (its members)").required(),
         text("principal_id", "id", "User or group; null for the workspace"),
         text("access", "access", "Access level"),
     ],
@@ -37,10 +32,7 @@ fn grants(mut item: Value) -> Vec<Value> {
             rows.push(grant);
         }
     }
-    if let Some(access) = item
-        .pointer("/sharing/workspace/members")
-        .filter(|a| !a.is_null())
-    {
+    if let Some(access) = item.pointer("/sharing/workspace/members").filter(|a| !a.is_null()) {
         rows.push(json!({"collectionId": id, "principalType": "WORKSPACE", "access": access}));
     }
     rows

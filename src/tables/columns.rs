@@ -63,13 +63,7 @@ pub struct Column {
 impl Column {
     /// A column that may be null.
     pub const fn new(name: &'static str, ty: Type, from: &'static str, doc: &'static str) -> Self {
-        Self {
-            name,
-            ty,
-            from,
-            doc,
-            nullable: true,
-        }
+        Self { name, ty, from, doc, nullable: true }
     }
 
     /// The same column, never null.
@@ -125,8 +119,5 @@ impl Type {
 }
 
 pub(super) fn struct_fields(fields: &[SubField]) -> Fields {
-    fields
-        .iter()
-        .map(|f| Field::new(f.name, f.ty.arrow(), true))
-        .collect()
+    fields.iter().map(|f| Field::new(f.name, f.ty.arrow(), true)).collect()
 }

@@ -8,19 +8,15 @@ const MATCH: Type = Type::Struct(&[
     SubField::new("match_type", Type::Utf8, "matchType"),
     SubField::new("values", Type::List(&Type::Utf8), "values"),
 ]);
-const FILTER: Type = Type::Struct(&[
-    SubField::new("include", MATCH, "include"),
-    SubField::new("exclude", MATCH, "exclude"),
-]);
+const FILTER: Type =
+    Type::Struct(&[SubField::new("include", MATCH, "include"), SubField::new("exclude", MATCH, "exclude")]);
 const FILTERS: Type = Type::Struct(&[
     SubField::new("databases", FILTER, "databases"),
     SubField::new("schemas", FILTER, "schemas"),
     SubField::new("tables", FILTER, "tables"),
 ]);
-const PROPERTY: Type = Type::Struct(&[
-    SubField::new("key", Type::Utf8, "key"),
-    SubField::new("value", Type::Utf8, "value"),
-]);
+const PROPERTY: Type =
+    Type::Struct(&[SubField::new("key", Type::Utf8, "key"), SubField::new("value", Type::Utf8, "value")]);
 
 /// One row a connection. Of the short form, which a token without rights to the settings gets, only the
 /// first four columns are set.
@@ -38,57 +34,25 @@ pub static DATA_CONNECTIONS: Table = Table {
             "Warehouse: snowflake, bigquery, postgres, redshift, databricks, athena, trino, clickhouse, ...",
         ),
         text("description", "description", "Description"),
-        boolean(
-            "connect_via_ssh",
-            "connectViaSsh",
-            "Whether it goes through an SSH tunnel",
-        ),
+        boolean("connect_via_ssh", "connectViaSsh", "Whether it goes through an SSH tunnel"),
         boolean("include_magic", "includeMagic", "Whether Hex's Magic may use it"),
-        boolean(
-            "allow_writeback_cells",
-            "allowWritebackCells",
-            "Whether projects may write back through it",
-        ),
-        text(
-            "host",
-            "connectionDetails.*.hostname|connectionDetails.*.host",
-            "Host of the warehouse",
-        ),
+        boolean("allow_writeback_cells", "allowWritebackCells", "Whether projects may write back through it"),
+        text("host", "connectionDetails.*.hostname|connectionDetails.*.host", "Host of the warehouse"),
         int("port", "connectionDetails.*.port", "Port of the warehouse"),
-        text(
-            "account_name",
-            "connectionDetails.*.accountName",
-            "Snowflake account",
-        ),
+        text("account_name", "connectionDetails.*.accountName", "Snowflake account"),
         text(
             "database",
             "connectionDetails.*.database|connectionDetails.*.catalog|connectionDetails.*.projectId",
             "Default database, catalog (Athena, Trino) or project (BigQuery)",
         ),
         text("schema", "connectionDetails.*.schema", "Default schema"),
-        text(
-            "username",
-            "connectionDetails.*.username",
-            "User that the connection logs in as",
-        ),
+        text("username", "connectionDetails.*.username", "User that the connection logs in as"),
         text("role", "connectionDetails.*.role", "Snowflake role"),
-        text(
-            "warehouse",
-            "connectionDetails.*.warehouse",
-            "Snowflake warehouse",
-        ),
+        text("warehouse", "connectionDetails.*.warehouse", "Snowflake warehouse"),
         text("jdbc_url", "connectionDetails.*.jdbcUrl", "Databricks JDBC URL"),
-        text(
-            "access_key_id",
-            "connectionDetails.*.accessKeyId",
-            "Athena access key id (not the secret)",
-        ),
+        text("access_key_id", "connectionDetails.*.accessKeyId", "Athena access key id (not the secret)"),
         text("workgroup", "connectionDetails.*.workgroup", "Athena workgroup"),
-        text(
-            "s3_output_path",
-            "connectionDetails.*.s3OutputPath",
-            "Athena output path",
-        ),
+        text("s3_output_path", "connectionDetails.*.s3OutputPath", "Athena output path"),
         boolean(
             "enable_storage_api",
             "connectionDetails.*.enableStorageApi",
@@ -121,11 +85,7 @@ pub static DATA_CONNECTIONS: Table = Table {
             "schemaRefreshSchedule.cadence",
             "How often Hex reads the schema anew",
         ),
-        boolean(
-            "schema_refresh_enabled",
-            "schemaRefreshSchedule.enabled",
-            "Whether that schedule runs",
-        ),
+        boolean("schema_refresh_enabled", "schemaRefreshSchedule.enabled", "Whether that schedule runs"),
         text(
             "schema_refresh_timezone",
             "schemaRefreshSchedule.daily.timezoneString|schemaRefreshSchedule.weekly.timezoneString|\
@@ -147,16 +107,8 @@ pub static DATA_CONNECTIONS: Table = Table {
             "schemaRefreshSchedule.weekly.dayOfWeek",
             "Day of the week of that schedule",
         ),
-        int(
-            "schema_refresh_day",
-            "schemaRefreshSchedule.monthly.day",
-            "Day of the month of that schedule",
-        ),
-        text(
-            "schema_refresh_cron",
-            "schemaRefreshSchedule.custom.cron",
-            "Cron expression of that schedule",
-        ),
+        int("schema_refresh_day", "schemaRefreshSchedule.monthly.day", "Day of the month of that schedule"),
+        text("schema_refresh_cron", "schemaRefreshSchedule.custom.cron", "Cron expression of that schedule"),
     ],
     elsewhere: &["sharing"],
     explode: itself,

@@ -132,20 +132,8 @@ pub const COMMON: &[Column] = &[
         "",
         "What the API said beyond the columns of this table, as a JSON object",
     ),
-    Column::new(
-        "fetched_at",
-        Type::Timestamp,
-        "",
-        "When the row was read from the API",
-    )
-    .required(),
-    Column::new(
-        "snapshot_at",
-        Type::Timestamp,
-        "",
-        "The snapshot's time: when its crawl began",
-    )
-    .required(),
+    Column::new("fetched_at", Type::Timestamp, "", "When the row was read from the API").required(),
+    Column::new("snapshot_at", Type::Timestamp, "", "The snapshot's time: when its crawl began").required(),
 ];
 
 impl Table {
@@ -178,10 +166,8 @@ impl Table {
 
     /// Places of the key's columns.
     pub fn key_indices(&self) -> Vec<usize> {
-        let index = |name: &&str| {
-            self.index_of(name)
-                .unwrap_or_else(|| panic!("{} has no column {name}", self.name))
-        };
+        let index =
+            |name: &&str| self.index_of(name).unwrap_or_else(|| panic!("{} has no column {name}", self.name));
         self.key.iter().map(index).collect()
     }
 
@@ -205,10 +191,8 @@ pub fn type_name(ty: &DataType) -> String {
         DataType::Timestamp(_, _) => "timestamp[us, UTC]".into(),
         DataType::List(item) => format!("list<{}>", type_name(item.data_type())),
         DataType::Struct(fields) => {
-            let inner: Vec<String> = fields
-                .iter()
-                .map(|f| format!("{}: {}", f.name(), type_name(f.data_type())))
-                .collect();
+            let inner: Vec<String> =
+                fields.iter().map(|f| format!("{}: {}", f.name(), type_name(f.data_type()))).collect();
             format!("struct<{}>", inner.join(", "))
         }
         other => other.to_string().to_lowercase(),
@@ -229,18 +213,8 @@ mod tests {
             table.key_indices();
             let mut columns = HashSet::new();
             for column in table.all_columns() {
-                assert!(
-                    columns.insert(column.name),
-                    "{}.{} twice",
-                    table.name,
-                    column.name
-                );
-                assert!(
-                    !column.doc.is_empty(),
-                    "{}.{} has no docs",
-                    table.name,
-                    column.name
-                );
+                assert!(columns.insert(column.name), "{}.{} twice", table.name, column.name);
+                assert!(!column.doc.is_empty(), "{}.{} has no docs", table.name, column.name);
             }
             assert_eq!(table.schema().fields().len(), table.all_columns().count());
         }

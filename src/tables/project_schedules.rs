@@ -14,12 +14,7 @@ pub static PROJECT_SCHEDULES: Table = Table {
     key: &["project_id", "position"],
     columns: &[
         text("project_id", "projectId", "Project").required(),
-        int(
-            "position",
-            "position",
-            "Place of the schedule in the project, from 0",
-        )
-        .required(),
+        int("position", "position", "Place of the schedule in the project, from 0").required(),
         text("cadence", "cadence", "HOURLY, DAILY, WEEKLY, MONTHLY, CUSTOM"),
         boolean("enabled", "enabled", "Whether it runs"),
         text(
@@ -27,22 +22,10 @@ pub static PROJECT_SCHEDULES: Table = Table {
             "hourly.timezone|daily.timezone|weekly.timezone|monthly.timezone|custom.timezone",
             "Time zone, such as +01:00",
         ),
-        int(
-            "minute",
-            "hourly.minute|daily.minute|weekly.minute|monthly.minute",
-            "Minute, 0 to 59",
-        ),
+        int("minute", "hourly.minute|daily.minute|weekly.minute|monthly.minute", "Minute, 0 to 59"),
         int("hour", "daily.hour|weekly.hour|monthly.hour", "Hour, 0 to 23"),
-        text(
-            "day_of_week",
-            "weekly.dayOfWeek",
-            "SUNDAY to SATURDAY, of a weekly schedule",
-        ),
-        int(
-            "day",
-            "monthly.day",
-            "Day of the month, 1 to 28, of a monthly schedule",
-        ),
+        text("day_of_week", "weekly.dayOfWeek", "SUNDAY to SATURDAY, of a weekly schedule"),
+        int("day", "monthly.day", "Day of the month, 1 to 28, of a monthly schedule"),
         text("cron", "custom.cron", "Cron expression, of a custom schedule"),
     ],
     elsewhere: &[],

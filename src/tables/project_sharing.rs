@@ -14,22 +14,14 @@ pub static PROJECT_SHARING: Table = Table {
     key: &["project_id", "principal_type", "principal"],
     columns: &[
         text("project_id", "projectId", "Project").required(),
-        text(
-            "principal_type",
-            "principalType",
-            "USER, GROUP, COLLECTION, WORKSPACE, PUBLIC_WEB, SUPPORT",
-        )
-        .required(),
+        text("principal_type", "principalType", "USER, GROUP, COLLECTION, WORKSPACE, PUBLIC_WEB, SUPPORT")
+            .required(),
         text(
             "principal",
             "user.email|group.name|collection.name",
             "User's email, group's or collection's name; else null",
         ),
-        text(
-            "access",
-            "access",
-            "NONE, APP_ONLY, CAN_VIEW, CAN_EDIT, FULL_ACCESS",
-        ),
+        text("access", "access", "NONE, APP_ONLY, CAN_VIEW, CAN_EDIT, FULL_ACCESS"),
     ],
     elsewhere: &[],
     explode: grants,
@@ -45,20 +37,12 @@ fn grants(mut item: Value) -> Vec<Value> {
             rows.push(grant);
         }
     };
-    for (name, kind) in [
-        ("users", "USER"),
-        ("groups", "GROUP"),
-        ("collections", "COLLECTION"),
-    ] {
+    for (name, kind) in [("users", "USER"), ("groups", "GROUP"), ("collections", "COLLECTION")] {
         for grant in take_array(&mut item, &["sharing", name]) {
             push(grant, kind);
         }
     }
-    for (name, kind) in [
-        ("workspace", "WORKSPACE"),
-        ("publicWeb", "PUBLIC_WEB"),
-        ("support", "SUPPORT"),
-    ] {
+    for (name, kind) in [("workspace", "WORKSPACE"), ("publicWeb", "PUBLIC_WEB"), ("support", "SUPPORT")] {
         push(item["sharing"][name].take(), kind);
     }
     // A kind of grant that this version doesn't know is still a grant.

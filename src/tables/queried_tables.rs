@@ -13,16 +13,8 @@ pub static QUERIED_TABLES: Table = Table {
     columns: &[
         text("project_id", "@entity", "Project").required(),
         text("data_connection_id", "dataConnectionId", "Data connection"),
-        text(
-            "data_connection_name",
-            "dataConnectionName",
-            "Data connection's name",
-        ),
-        text(
-            "table_name",
-            "tableName",
-            "Table as the warehouse names it, usually database.schema.table",
-        ),
+        text("data_connection_name", "dataConnectionName", "Data connection's name"),
+        text("table_name", "tableName", "Table as the warehouse names it, usually database.schema.table"),
     ],
     elsewhere: &[],
     explode: itself,

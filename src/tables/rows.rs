@@ -91,12 +91,7 @@ impl RowMapper {
             })
             .collect();
         let elsewhere = table.elsewhere.iter().map(|p| path(p)).collect();
-        Self {
-            table,
-            paths,
-            elsewhere,
-            drift: Drift::new(),
-        }
+        Self { table, paths, elsewhere, drift: Drift::new() }
     }
 
     /// Adds the rows that `item` makes.
@@ -250,10 +245,7 @@ fn convert(ty: &Type, value: Value) -> (Datum, Option<Value>) {
                 data.push(datum);
             }
             rest.extend(map);
-            (
-                Datum::Struct(data),
-                (!rest.is_empty()).then_some(Value::Object(rest)),
-            )
+            (Datum::Struct(data), (!rest.is_empty()).then_some(Value::Object(rest)))
         }
         (_, value) => (Datum::Null, Some(value)),
     }
@@ -261,11 +253,9 @@ fn convert(ty: &Type, value: Value) -> (Datum, Option<Value>) {
 
 fn integer(value: &Value) -> Option<i64> {
     match value {
-        Value::Number(n) => n.as_i64().or_else(|| {
-            n.as_f64()
-                .filter(|f| f.fract() == 0.0 && f.abs() < 9e15)
-                .map(|f| f as i64)
-        }),
+        Value::Number(n) => {
+            n.as_i64().or_else(|| n.as_f64().filter(|f| f.fract() == 0.0 && f.abs() < 9e15).map(|f| f as i64))
+        }
         Value::String(text) => text.trim().parse().ok(),
         _ => None,
     }
@@ -283,9 +273,7 @@ fn timestamp(value: &Value) -> Option<i64> {
     match value {
         Value::String(text) => parse_timestamp(text),
         // Seconds or milliseconds since 1970.
-        Value::Number(n) => n
-            .as_f64()
-            .map(|n| (if n > 1e11 { n * 1e3 } else { n * 1e6 }) as i64),
+        Value::Number(n) => n.as_f64().map(|n| (if n > 1e11 { n * 1e3 } else { n * 1e6 }) as i64),
         _ => None,
     }
 }
@@ -297,16 +285,9 @@ pub fn parse_timestamp(text: &str) -> Option<i64> {
     if let Ok(at) = DateTime::parse_from_rfc3339(text) {
         return Some(at.timestamp_micros());
     }
-    let naive = |format| {
-        NaiveDateTime::parse_from_str(text, format)
-            .ok()
-            .map(|at| at.and_utc().timestamp_micros())
-    };
-    let zoned = |format| {
-        DateTime::parse_from_str(text, format)
-            .ok()
-            .map(|at| at.timestamp_micros())
-    };
+    let naive =
+        |format| NaiveDateTime::parse_from_str(text, format).ok().map(|at| at.and_utc().timestamp_micros());
+    let zoned = |format| DateTime::parse_from_str(text, format).ok().map(|at| at.timestamp_micros());
     zoned("%Y-%m-%d %H:%M:%S%.f%#z")
         .or_else(|| zoned("%Y-%m-%dT%H:%M:%S%.f%#z"))
         .or_else(|| naive("%Y-%m-%dT%H:%M:%S%.f"))
@@ -356,12 +337,7 @@ pub fn array_of(ty: &Type, values: Vec<Datum>) -> ArrayRef {
             }
             let field = Arc::new(Field::new("item", item.arrow(), true));
             let offsets = OffsetBuffer::from_lengths(lengths);
-            Arc::new(ListArray::new(
-                field,
-                offsets,
-                array_of(item, all),
-                nulls.finish(),
-            ))
+            Arc::new(ListArray::new(field, offsets, array_of(item, all), nulls.finish()))
         }
         Type::Struct(fields) => {
             let mut nulls = NullBufferBuilder::new(values.len());
@@ -372,10 +348,7 @@ pub fn array_of(ty: &Type, values: Vec<Datum>) -> ArrayRef {
                 match value {
                     Datum::Struct(data) => {
                         nulls.append_non_null();
-                        columns
-                            .iter_mut()
-                            .zip(data)
-                            .for_each(|(column, datum)| column.push(datum));
+                        columns.iter_mut().zip(data).for_each(|(column, datum)| column.push(datum));
                     }
                     _ => {
                         nulls.append_null();
@@ -383,11 +356,7 @@ pub fn array_of(ty: &Type, values: Vec<Datum>) -> ArrayRef {
                     }
                 }
             }
-            let arrays = fields
-                .iter()
-                .zip(columns)
-                .map(|(f, column)| array_of(&f.ty, column))
-                .collect();
+            let arrays = fields.iter().zip(columns).map(|(f, column)| array_of(&f.ty, column)).collect();
             let array =
                 StructArray::try_new_with_length(struct_fields(fields), arrays, nulls.finish(), length);
             Arc::new(array.expect("arrays are built from the fields' own types"))
@@ -403,16 +372,9 @@ pub fn batch_of(table: &Table, rows: Vec<Row>) -> Result<RecordBatch, ArrowError
     let types: Vec<Type> = table.all_columns().map(|c| c.ty).collect();
     let mut columns: Vec<Vec<Datum>> = types.iter().map(|_| Vec::with_capacity(rows.len())).collect();
     for row in rows {
-        columns
-            .iter_mut()
-            .zip(row)
-            .for_each(|(column, datum)| column.push(datum));
+        columns.iter_mut().zip(row).for_each(|(column, datum)| column.push(datum));
     }
-    let arrays = types
-        .iter()
-        .zip(columns)
-        .map(|(ty, column)| array_of(ty, column))
-        .collect();
+    let arrays = types.iter().zip(columns).map(|(ty, column)| array_of(ty, column)).collect();
     RecordBatch::try_new(table.schema(), arrays)
 }
 
@@ -429,29 +391,18 @@ pub fn sort_unique(
     if all.num_rows() == 0 {
         return Ok(all);
     }
-    let key: Vec<ArrayRef> = table
-        .key_indices()
-        .iter()
-        .map(|i| all.column(*i).clone())
-        .collect();
-    let fields = key
-        .iter()
-        .map(|c| SortField::new(c.data_type().clone()))
-        .collect();
+    let key: Vec<ArrayRef> = table.key_indices().iter().map(|i| all.column(*i).clone()).collect();
+    let fields = key.iter().map(|c| SortField::new(c.data_type().clone())).collect();
     let converter = RowConverter::new(fields)?;
     let rows = converter.convert_columns(&key)?;
     let fetched = all.column(table.index_of("fetched_at").expect("a common column"));
-    let fetched = fetched
-        .as_any()
-        .downcast_ref::<arrow::array::TimestampMicrosecondArray>()
-        .expect("a timestamp");
+    let fetched =
+        fetched.as_any().downcast_ref::<arrow::array::TimestampMicrosecondArray>().expect("a timestamp");
     let mut order: Vec<u32> = (0..all.num_rows() as u32).collect();
     // Of equal keys the latest comes first: by time, then by place in the crawl.
     order.sort_unstable_by(|a, b| {
         let (x, y) = (*a as usize, *b as usize);
-        rows.row(x)
-            .cmp(&rows.row(y))
-            .then_with(|| (fetched.value(y), y).cmp(&(fetched.value(x), x)))
+        rows.row(x).cmp(&rows.row(y)).then_with(|| (fetched.value(y), y).cmp(&(fetched.value(x), x)))
     });
     order.dedup_by(|b, a| rows.row(*a as usize) == rows.row(*b as usize));
     take_record_batch(&all, &UInt32Array::from(order))
@@ -466,11 +417,7 @@ mod tests {
 
     fn context() -> Context<'static> {
         let at = "2026-11-24T02:00:00Z".parse().unwrap();
-        Context {
-            entity: Some("p1"),
-            fetched_at: at,
-            snapshot_at: at,
-        }
+        Context { entity: Some("p1"), fetched_at: at, snapshot_at: at }
     }
 
     fn rows(table: &str, item: Value) -> (RecordBatch, Drift) {
@@ -499,10 +446,7 @@ mod tests {
             json!({"creator": {"slackId": "U1"}, "newField": [1, 2], "analytics": {"appViews": {"allTime": "many"}}})
         );
         assert_eq!(text(&batch, "creator_email").as_deref(), Some("a@b"));
-        assert!(
-            drift.contains_key("creator.slackId") && drift.contains_key("newField"),
-            "{drift:?}"
-        );
+        assert!(drift.contains_key("creator.slackId") && drift.contains_key("newField"), "{drift:?}");
     }
 
     #[test]
@@ -520,10 +464,7 @@ mod tests {
     fn unknown_fields_inside_lists_of_structs_are_kept() {
         let item = json!({"runId": "r", "projectId": "p1", "stateEvents": [{"type": "STATUS", "value": "x", "timestamp": "2026-01-01T00:00:00Z", "by": "me"}]});
         let (batch, _) = rows("runs", item);
-        assert_eq!(
-            text(&batch, "extra").as_deref(),
-            Some(r#"{"stateEvents":[{"by":"me"}]}"#)
-        );
+        assert_eq!(text(&batch, "extra").as_deref(), Some(r#"{"stateEvents":[{"by":"me"}]}"#));
     }
 
     #[test]
@@ -548,14 +489,7 @@ mod tests {
         let mut all = Vec::new();
         for (second, name) in [(1, "old"), (3, "newest"), (2, "newer")] {
             let fetched_at = DateTime::from_timestamp(second, 0).unwrap();
-            mapper.map(
-                json!({"id": "t", "name": name}),
-                &Context {
-                    fetched_at,
-                    ..context()
-                },
-                &mut all,
-            );
+            mapper.map(json!({"id": "t", "name": name}), &Context { fetched_at, ..context() }, &mut all);
         }
         mapper.map(json!({"id": "a", "name": "first"}), &context(), &mut all);
         let sorted = sort_unique(table, &table.schema(), &[batch_of(table, all).unwrap()]).unwrap();

@@ -21,11 +21,7 @@ const NOTIFICATION: Type = Type::Struct(&[
     SubField::new("subject", Type::Utf8, "subject"),
     SubField::new("body", Type::Utf8, "body"),
     SubField::new("recipient_type", Type::Utf8, "recipientType"),
-    SubField::new(
-        "include_success_screenshot",
-        Type::Boolean,
-        "includeSuccessScreenshot",
-    ),
+    SubField::new("include_success_screenshot", Type::Boolean, "includeSuccessScreenshot"),
     SubField::new("screenshot_format", Type::List(&Type::Utf8), "screenshotFormat"),
     SubField::new("recipient", RECIPIENT, "recipient"),
 ]);
@@ -39,17 +35,9 @@ pub static RUNS: Table = Table {
     columns: &[
         text("project_id", "@entity", "Project").required(),
         text("run_id", "runId", "Identifier (UUID)").required(),
-        text(
-            "status",
-            "status",
-            "PENDING, RUNNING, ERRORED, COMPLETED, KILLED, UNABLE_TO_ALLOCATE_KERNEL",
-        ),
+        text("status", "status", "PENDING, RUNNING, ERRORED, COMPLETED, KILLED, UNABLE_TO_ALLOCATE_KERNEL"),
         text("run_trigger", "runTrigger", "API, SCHEDULED, APP_REFRESH"),
-        int(
-            "project_version",
-            "projectVersion",
-            "Version of the project that ran, from 1",
-        ),
+        int("project_version", "projectVersion", "Version of the project that ran, from 1"),
         time("start_time", "startTime", "Start"),
         time("end_time", "endTime", "End"),
         float(
@@ -69,17 +57,8 @@ pub static RUNS: Table = Table {
         ),
         text("run_url", "runUrl", "Page of the run in Hex"),
         text("trace_id", "traceId", "Hex's trace id"),
-        text(
-            "flag_config_override",
-            "flagConfigOverride",
-            "Value of the header flag-config-override",
-        ),
-        Column::new(
-            "state_events",
-            Type::List(&EVENT),
-            "stateEvents",
-            "What happened when",
-        ),
+        text("flag_config_override", "flagConfigOverride", "Value of the header flag-config-override"),
+        Column::new("state_events", Type::List(&EVENT), "stateEvents", "What happened when"),
         Column::new(
             "notifications",
             Type::List(&NOTIFICATION),
@@ -102,9 +81,7 @@ fn with_duration(mut item: Value) -> Vec<Value> {
         return vec![item];
     }
     let at = |name: &str| item[name].as_str().and_then(parse_timestamp);
-    let span = at("startTime")
-        .zip(at("endTime"))
-        .map(|(start, end)| (end - start) as f64 / 1e6);
+    let span = at("startTime").zip(at("endTime")).map(|(start, end)| (end - start) as f64 / 1e6);
     let elapsed = item["elapsedTime"].as_f64().map(|ms| ms / 1000.0);
     if let Some((span, elapsed)) = span.zip(elapsed) {
         item["@agrees"] = json!((span - elapsed).abs() <= (0.02 * span.abs()).max(1.0));

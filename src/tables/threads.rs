@@ -4,10 +4,8 @@ use super::columns::{SubField, Type, boolean, float, text, time};
 use super::{Column, Origin, Table, itself};
 use crate::client::operation::LIST_THREADS;
 
-const TOPIC: Type = Type::Struct(&[
-    SubField::new("id", Type::Utf8, "id"),
-    SubField::new("name", Type::Utf8, "name"),
-]);
+const TOPIC: Type =
+    Type::Struct(&[SubField::new("id", Type::Utf8, "id"), SubField::new("name", Type::Utf8, "name")]);
 const WARNING: Type = Type::Struct(&[
     SubField::new("id", Type::Utf8, "id"),
     SubField::new("type", Type::Utf8, "type"),
@@ -40,17 +38,8 @@ pub static THREADS: Table = Table {
         text("summary", "threadSummary", "Summary"),
         text("intent", "threadIntent", "Intent"),
         Column::new("topics", Type::List(&TOPIC), "topics", "Topics"),
-        Column::new(
-            "warnings",
-            Type::List(&WARNING),
-            "warnings",
-            "Warnings about its answers",
-        ),
-        time(
-            "warnings_generated_at",
-            "warningsGeneratedAt",
-            "When the warnings were made",
-        ),
+        Column::new("warnings", Type::List(&WARNING), "warnings", "Warnings about its answers"),
+        time("warnings_generated_at", "warningsGeneratedAt", "When the warnings were made"),
         Column::new("feedback", Type::List(&FEEDBACK), "feedback", "Users' feedback"),
         text("org_id", "orgId", "Organisation"),
         text("url", "url", "Page in Hex"),

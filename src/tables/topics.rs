@@ -10,10 +10,7 @@ pub static TOPICS: Table = Table {
     doc: "Topics of agent threads",
     origin: Origin::Api(&LIST_TOPICS),
     key: &["topic_id"],
-    columns: &[
-        text("topic_id", "id", "Identifier").required(),
-        text("name", "name", "Name"),
-    ],
+    columns: &[text("topic_id", "id", "Identifier").required(), text("name", "name", "Name")],
     elsewhere: &[],
     explode: itself,
 };

@@ -14,11 +14,7 @@ pub static USERS: Table = Table {
         text("user_id", "id", "Identifier (UUID)").required(),
         text("email", "email", "Email address"),
         text("name", "name", "Name"),
-        text(
-            "role",
-            "role",
-            "ADMIN, MANAGER, EDITOR, EXPLORER, MEMBER, GUEST, EMBEDDED_USER, ANONYMOUS",
-        ),
+        text("role", "role", "ADMIN, MANAGER, EDITOR, EXPLORER, MEMBER, GUEST, EMBEDDED_USER, ANONYMOUS"),
         time("last_login_at", "lastLoginDate", "Last login"),
     ],
     elsewhere: &[],

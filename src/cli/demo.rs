@@ -1,0 +1,92 @@
+//! `hexport demo`: a simulated workspace, a real export over HTTP, and what to try next.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::exit::{Code, Failure};
+use super::export::{WhatArgs, exit_code, show};
+use super::progress::{Reporter, stop_on_signals};
+use super::{Output, Ui};
+use crate::client::{BaseUrl, Client, ClientConfig, Pace, Token};
+use crate::crawl::{Source, Stop};
+use crate::export::{self, Options, Unfinished};
+use crate::sim::{SimConfig, SimServer, WorldConfig};
+use crate::snapshot::Lake;
+
+/// What manifests name in place of an address that is another one each time.
+const SIMULATED: &str = "simulated workspace";
+
+/// Arguments of `hexport demo`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder of the data lake
+    #[arg(value_name = "DEST", default_value = "hexport-demo")]
+    dest: PathBuf,
+    #[command(flatten)]
+    what: WhatArgs,
+    /// Seed of the workspace
+    #[arg(long, default_value_t = WorldConfig::default().seed)]
+    seed: u64,
+    /// Projects of the workspace
+    #[arg(long, default_value_t = WorldConfig::default().projects as u32, value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    projects: u32,
+    /// Form of the closing summary
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+    /// Give the snapshot and every answer this time, so that the same workspace gives the same files
+    #[arg(long, value_name = "TIME", hide = true)]
+    fixed_time: Option<DateTime<Utc>>,
+}
+
+/// Serves, exports, and says what to try next.
+///
+/// # Errors
+/// If the server can't start or nothing could be committed.
+pub async fn run(args: Args, ui: &Ui) -> Result<Code, Failure> {
+    let tables = args.what.tables()?;
+    let world = WorldConfig { seed: args.seed, projects: args.projects as usize, ..WorldConfig::default() };
+    let server = SimServer::start(
+        SimConfig { world, record: false, ..SimConfig::default() },
+        ([127, 0, 0, 1], 0).into(),
+    );
+    let server =
+        server.await.map_err(|e| Failure::new(Code::Nothing, format!("the simulator can't listen: {e}")))?;
+    let reporter = Arc::new(Reporter::new(ui));
+    let mut config = ClientConfig::new(BaseUrl::new(&server.url())?, Token::new("demo")?);
+    config.pace = Pace::UNLIMITED;
+    config.observer = Some(reporter.clone());
+    let client = Client::new(config)?;
+    let options = Options {
+        tables,
+        formats: args.what.formats(),
+        base_url: SIMULATED.into(),
+        // The simulator is another one each time: nothing that an interrupted demo left is of use.
+        unfinished: Unfinished::Discard,
+        fixed_time: args.fixed_time,
+        ..Options::default()
+    };
+    let stop = Stop::default();
+    stop_on_signals(&stop);
+    let lake = Lake::new(&args.dest);
+    let result = export::export(Source::Api(client.clone()), &lake, options, reporter.clone(), stop).await;
+    reporter.end();
+    let outcome = result?;
+    let code = exit_code(&outcome, false);
+    show(&outcome, client.requests_sent(), args.output, code);
+    if args.output == Output::Table {
+        next_steps(&args.dest);
+    }
+    Ok(code)
+}
+
+fn next_steps(dest: &std::path::Path) {
+    let dest = dest.display();
+    println!(
+        "\nThis was a simulated workspace. Try next:\n\
+         \n  cd {dest} && duckdb -init views.sql -c \"SELECT status, count(*) FROM runs GROUP BY ALL\"\
+         \n  hexport schema runs                      what each column means\
+         \n  HEX_API_TOKEN=... hexport check          the same on your workspace, beginning with what the token may see"
+    );
+}

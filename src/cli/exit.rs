@@ -1,0 +1,166 @@
+//! Exit codes, and errors as people read them: what failed, why, what to do next.
+
+use std::process::ExitCode;
+
+use crate::{client, crawl, export, journal, snapshot};
+
+/// Exit code of the command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    /// Complete.
+    Complete = 0,
+    /// A flag, a setting or a URL is wrong.
+    Usage = 2,
+    /// No token, or one that the API refuses.
+    Authentication = 3,
+    /// Committed, with gaps.
+    Incomplete = 4,
+    /// Nothing committed; resumable.
+    Nothing = 5,
+    /// The destination.
+    Destination = 6,
+    /// Interrupted; resumable.
+    Interrupted = 130,
+}
+
+impl From<Code> for ExitCode {
+    fn from(code: Code) -> Self {
+        ExitCode::from(code as u8)
+    }
+}
+
+/// Why a command ended without its result.
+#[derive(Debug)]
+pub struct Failure {
+    /// The process's exit code.
+    pub code: Code,
+    what: String,
+    next: Option<String>,
+}
+
+impl Failure {
+    /// A failure; `what` says what failed and why.
+    pub fn new(code: Code, what: impl Into<String>) -> Self {
+        Self { code, what: what.into(), next: None }
+    }
+
+    /// Adds what to do next.
+    pub fn next(mut self, next: impl Into<String>) -> Self {
+        self.next = Some(next.into());
+        self
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "error: {}", self.what)?;
+        match &self.next {
+            Some(next) => write!(f, ". {next}"),
+            None => Ok(()),
+        }
+    }
+}
+
+const NEW_TOKEN: &str =
+    "Make a token in Hex under Settings > API keys, and set HEX_API_TOKEN or --token-file to it.";
+const AGAIN: &str = "What was answered is kept: the same command goes on where it ended.";
+
+impl From<client::Error> for Failure {
+    fn from(error: client::Error) -> Self {
+        use client::Error as E;
+        let text = error.to_string();
+        match error {
+            E::Token(_) => Failure::new(Code::Authentication, text).next(NEW_TOKEN),
+            E::BaseUrl(_) => Failure::new(Code::Usage, text)
+                .next("Set HEX_API_URL or --url to your workspace's address, such as https://app.hex.tech."),
+            E::Api { status: 401, .. } => Failure::new(
+                Code::Authentication,
+                format!("{text}: the token is unknown, revoked or expired"),
+            )
+            .next(NEW_TOKEN),
+            E::Api { status: 403, .. } => Failure::new(Code::Authentication, text).next(
+                "The token's user may not do this: use a token of one who may, or ask a workspace admin.",
+            ),
+            E::Api { .. } => Failure::new(Code::Nothing, text),
+            E::Transport { .. } | E::CircuitOpen { .. } => Failure::new(Code::Nothing, text)
+                .next("Check the URL (HEX_API_URL), the network and Hex's status page."),
+            E::Malformed { .. } => Failure::new(Code::Nothing, text).next(
+                "Check that HEX_API_URL is the address of a Hex workspace and not of a proxy's login page.",
+            ),
+        }
+    }
+}
+
+impl From<crawl::Error> for Failure {
+    fn from(error: crawl::Error) -> Self {
+        use crawl::Error as E;
+        match error {
+            E::Interrupted => {
+                Failure::new(Code::Interrupted, "interrupted before the snapshot was committed").next(AGAIN)
+            }
+            E::Refused(inner) => inner.into(),
+            E::Api(inner) => {
+                let failure = Failure::from(inner);
+                let next = [failure.next.as_deref().unwrap_or(""), AGAIN].join(" ");
+                failure.next(next.trim().to_owned())
+            }
+            E::Forbidden { .. } => Failure::new(Code::Authentication, error.to_string())
+                .next("Use a token whose scope includes reading projects."),
+            E::List { .. } => Failure::new(Code::Nothing, error.to_string())
+                .next(format!("Check the URL (HEX_API_URL), the network and Hex's status page. {AGAIN}")),
+            E::Journal(inner) => inner.into(),
+        }
+    }
+}
+
+impl From<journal::Error> for Failure {
+    fn from(error: journal::Error) -> Self {
+        let next = match &error {
+            journal::Error::Io { .. } => {
+                "Make room or set the rights, then run the same command again: it goes on where it ended."
+            }
+            journal::Error::Foreign { .. } => {
+                "Finish it with the version that wrote it, or throw it away with --fresh."
+            }
+        };
+        Failure::new(Code::Destination, error.to_string()).next(next)
+    }
+}
+
+impl From<snapshot::Error> for Failure {
+    fn from(error: snapshot::Error) -> Self {
+        use snapshot::Error as E;
+        let next = match &error {
+            E::Io { .. } => {
+                "Make sure that DEST is a folder that this user may write to and that the disk is not full."
+            }
+            E::Foreign { .. } => "Name an empty or new folder, or one that hexport made.",
+            E::Locked { .. } => {
+                "Wait until it ends, or stop it; a lock of a process that died is taken over by itself."
+            }
+            E::Damaged { .. } => "Remove the damaged snapshot's folder, or name another DEST.",
+            E::Table { .. } => {
+                "This is a fault of hexport: please report it with the version and the table's name."
+            }
+        };
+        Failure::new(Code::Destination, error.to_string()).next(next)
+    }
+}
+
+impl From<export::Error> for Failure {
+    fn from(error: export::Error) -> Self {
+        use export::Error as E;
+        let text = error.to_string();
+        match error {
+            E::Crawl(inner) => inner.into(),
+            E::Snapshot(inner) => inner.into(),
+            E::Journal(inner) => inner.into(),
+            E::OtherCrawl { .. } => Failure::new(Code::Destination, text)
+                .next("Finish it with HEX_API_URL set to that address, throw it away with --fresh, or name another DEST."),
+            E::OtherWorkspace { .. } => {
+                Failure::new(Code::Destination, text).next("Give each workspace a DEST of its own.")
+            }
+            E::NoJournal(_) => Failure::new(Code::Usage, text).next("Journals are kept by hexport export --keep-journal."),
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! `hexport export`: the main job.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+
+use super::exit::{Code, Failure};
+use super::progress::{Reporter, stop_on_signals};
+use super::settings::{ApiArgs, Settings};
+use super::{Output, Ui, render};
+use crate::crawl::{Budget, Source, Stop};
+use crate::export::{self, JournalFate, Options, Outcome, Reuse, Unfinished, choose};
+use crate::snapshot::{Format, Lake};
+use crate::tables::{self, Table};
+use crate::units::parse_duration;
+
+/// Which tables, in which formats.
+#[derive(Debug, clap::Args)]
+pub struct WhatArgs {
+    /// Tables to write, separated by commas [default: all]
+    #[arg(long, value_name = "TABLES", value_delimiter = ',')]
+    tables: Vec<String>,
+    /// Formats of the files, separated by commas
+    #[arg(long, value_name = "FORMATS", value_delimiter = ',', default_value = "parquet")]
+    format: Vec<Format>,
+}
+
+impl WhatArgs {
+    /// The tables.
+    ///
+    /// # Errors
+    /// For a name that isn't a table's.
+    pub fn tables(&self) -> Result<Vec<&'static Table>, Failure> {
+        choose(&self.tables).map_err(|name| {
+            let known: Vec<&str> = tables::all().map(|t| t.name).collect();
+            Failure::new(Code::Usage, format!("there is no table '{name}'"))
+                .next(format!("There are {}.", known.join(", ")))
+        })
+    }
+
+    /// The formats, each once.
+    pub fn formats(&self) -> Vec<Format> {
+        let mut formats = self.format.clone();
+        formats.sort();
+        formats.dedup();
+        formats
+    }
+}
+
+/// How much may be spent.
+#[derive(Debug, clap::Args)]
+struct BudgetArgs {
+    /// Time that may be spent, such as 30m; what matters most and was read longest ago comes first
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    budget: Option<Duration>,
+    /// Requests that may be spent; the lists of the workspace are read in any case
+    #[arg(long, value_name = "N")]
+    max_requests: Option<u64>,
+}
+
+/// Arguments of `hexport export`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder of the data lake; made if it isn't there
+    #[arg(value_name = "DEST")]
+    dest: PathBuf,
+    #[command(flatten)]
+    what: WhatArgs,
+    #[command(flatten)]
+    api: ApiArgs,
+    /// Read everything anew, also what has not changed since the last snapshot
+    #[arg(long)]
+    full: bool,
+    /// Throw an interrupted crawl away in place of resuming it
+    #[arg(long)]
+    fresh: bool,
+    /// Keep the journal after the commit, for hexport rebuild
+    #[arg(long)]
+    keep_journal: bool,
+    /// Count what the token or the plan doesn't allow as incomplete (exit code 4)
+    #[arg(long)]
+    strict: bool,
+    #[command(flatten)]
+    budget: BudgetArgs,
+    /// Form of the closing summary
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+    /// Write figures for Prometheus' textfile collector to this file
+    #[arg(long, value_name = "FILE")]
+    metrics_file: Option<PathBuf>,
+    /// Give the snapshot and every answer this time, so that the same workspace gives the same files
+    #[arg(long, value_name = "TIME", hide = true)]
+    fixed_time: Option<DateTime<Utc>>,
+}
+
+/// Exports, and says what came of it.
+///
+/// # Errors
+/// If nothing could be committed.
+pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failure> {
+    let tables = args.what.tables()?;
+    let reporter = Arc::new(Reporter::new(ui));
+    let api = args.api.connect(settings, reporter.clone())?;
+    let lake = Lake::new(&args.dest);
+    let options = Options {
+        tables,
+        formats: args.what.formats(),
+        base_url: api.client.base_url().to_string(),
+        concurrency: api.concurrency,
+        budget: Budget {
+            until: args.budget.budget.map(|budget| tokio::time::Instant::now() + budget),
+            requests: args.budget.max_requests,
+        },
+        reuse: if args.full { Reuse::Nothing } else { Reuse::Unchanged },
+        unfinished: if args.fresh { Unfinished::Discard } else { Unfinished::Resume },
+        journal: if args.keep_journal { JournalFate::Kept } else { JournalFate::Removed },
+        fixed_time: args.fixed_time,
+    };
+    let stop = Stop::default();
+    stop_on_signals(&stop);
+    let result =
+        export::export(Source::Api(api.client.clone()), &lake, options, reporter.clone(), stop).await;
+    reporter.end();
+    let sent = api.client.requests_sent();
+    let code = match &result {
+        Ok(outcome) => exit_code(outcome, args.strict),
+        Err(_) => Code::Nothing,
+    };
+    if let Some(path) = &args.metrics_file {
+        let text = super::metrics::text(result.as_ref().ok(), sent, code == Code::Complete);
+        super::metrics::write(path, &text)?;
+    }
+    let outcome = result?;
+    show(&outcome, sent, args.output, code);
+    Ok(code)
+}
+
+/// Exit code of a committed snapshot.
+pub fn exit_code(outcome: &Outcome, strict: bool) -> Code {
+    let forbidden = strict && outcome.forbidden().next().is_some();
+    if outcome.gaps().next().is_some() || forbidden { Code::Incomplete } else { Code::Complete }
+}
+
+/// Prints what came of an export.
+pub fn show(outcome: &Outcome, sent: u64, output: Output, code: Code) {
+    match output {
+        Output::Json => {
+            let text = serde_json::to_string_pretty(&summary(outcome, sent, code)).unwrap_or_default();
+            println!("{text}");
+        }
+        Output::Table => show_tables(outcome, sent),
+    }
+}
+
+fn summary(outcome: &Outcome, sent: u64, code: Code) -> serde_json::Value {
+    let manifest = &outcome.manifest;
+    let tables: BTreeMap<&str, serde_json::Value> = manifest
+        .tables
+        .iter()
+        .map(|(name, table)| {
+            let seconds = outcome.table_seconds.get(name.as_str());
+            let bytes: u64 = table.files.iter().map(|f| f.bytes).sum();
+            (name.as_str(), json!({"rows": table.rows, "bytes": bytes, "seconds": seconds}))
+        })
+        .collect();
+    let list = |state: &crate::crawl::Coverage| json!({"operation": state.endpoint.name(), "entity": state.entity.as_deref(), "state": state.state.name(), "reason": state.reason});
+    json!({
+        "snapshot_id": manifest.snapshot_id,
+        "path": outcome.folder,
+        "complete": manifest.complete,
+        "exit_code": code as u8,
+        "requests_sent": sent,
+        "resumed_answers": outcome.resumed,
+        "base_snapshot": outcome.base,
+        "crawl_seconds": outcome.crawl_seconds,
+        "journal": outcome.journal,
+        "tables": tables,
+        "endpoints": manifest.endpoints,
+        "gaps": outcome.gaps().map(list).collect::<Vec<_>>(),
+        "forbidden": outcome.forbidden().filter(|c| c.requests > 0).map(list).collect::<Vec<_>>(),
+        "schema_drift": manifest.schema_drift,
+    })
+}
+
+fn show_tables(outcome: &Outcome, sent: u64) {
+    let manifest = &outcome.manifest;
+    let mut endpoints = render::table(&["Endpoint", "Requests", "Repeated", "Items", "Coverage"], &[1, 2, 3]);
+    for (name, summary) in &manifest.endpoints {
+        let states: Vec<String> =
+            summary.states.iter().map(|(state, n)| format!("{} {state}", render::count(*n))).collect();
+        endpoints.add_row([
+            name.clone(),
+            render::count(summary.requests),
+            render::count(summary.retries),
+            render::count(summary.rows),
+            states.join(", "),
+        ]);
+    }
+    let mut tables = render::table(&["Table", "Rows", "Size", "Time"], &[1, 2, 3]);
+    for (name, table) in &manifest.tables {
+        let bytes = table.files.iter().map(|f| f.bytes).sum();
+        let took = outcome.table_seconds.get(name.as_str()).copied().unwrap_or(0.0);
+        tables.add_row([
+            name.clone(),
+            render::count(table.rows),
+            render::bytes(bytes),
+            render::seconds(took),
+        ]);
+    }
+    println!("{endpoints}\n\n{tables}\n");
+    for (table, fields) in &manifest.schema_drift {
+        let names: Vec<&str> = fields.keys().map(String::as_str).collect();
+        println!("{table}: kept in 'extra', since no column maps it: {}", names.join(", "));
+    }
+    for gone in outcome.forbidden().filter(|c| c.requests > 0) {
+        println!("forbidden: {}: {}", gone.endpoint.name(), gone.reason.as_deref().unwrap_or(""));
+    }
+    let gaps = outcome.gaps().count();
+    if gaps > 0 {
+        println!(
+            "incomplete: {} things were not read, or are old; the table crawl_coverage says which",
+            render::count(gaps as u64)
+        );
+    }
+    let took = render::seconds(outcome.crawl_seconds);
+    println!("{} requests in {took}; committed {}", render::count(sent), outcome.folder.display());
+}

@@ -1,0 +1,121 @@
+//! `hexport schema`: the exported tables.
+
+use serde_json::{Value, json};
+
+use super::exit::{Code, Failure};
+use super::render;
+use crate::tables::{self, COMMON, Column, Table, type_name};
+
+/// Arguments of `hexport schema`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Table to show [default: all]
+    #[arg(value_name = "TABLE")]
+    table: Option<String>,
+    /// Form of the result
+    #[arg(long, value_enum, default_value_t = Form::Table)]
+    format: Form,
+}
+
+/// Form of the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Form {
+    /// For people.
+    Table,
+    /// One JSON document.
+    Json,
+    /// Markdown.
+    Markdown,
+}
+
+/// Shows the tables.
+///
+/// # Errors
+/// For a name that isn't a table's.
+pub fn run(args: &Args) -> Result<Code, Failure> {
+    let chosen: Vec<&'static Table> = match &args.table {
+        None => tables::all().collect(),
+        Some(name) => {
+            let known = || tables::all().map(|t| t.name).collect::<Vec<_>>().join(", ");
+            let missing = || {
+                Failure::new(Code::Usage, format!("there is no table '{name}'"))
+                    .next(format!("There are {}.", known()))
+            };
+            vec![tables::by_name(name).ok_or_else(missing)?]
+        }
+    };
+    match args.format {
+        Form::Json => {
+            let all: Vec<Value> = chosen.iter().map(|t| as_json(t)).collect();
+            println!("{}", serde_json::to_string_pretty(&all).unwrap_or_default());
+        }
+        Form::Markdown => chosen.iter().for_each(|t| print_markdown(t)),
+        Form::Table => chosen.iter().for_each(|t| print_table(t)),
+    }
+    Ok(Code::Complete)
+}
+
+fn source(table: &Table) -> &'static str {
+    table.operation().map_or("the crawl", |operation| operation.id)
+}
+
+/// Where a column's value comes from, in the API's own words.
+fn field(column: &Column) -> String {
+    match column.from {
+        "@entity" => "the project or group asked about".into(),
+        from if from.is_empty() || from.starts_with('@') => "hexport".into(),
+        from => from.replace('|', ", else "),
+    }
+}
+
+fn nullable(column: &Column) -> &'static str {
+    if column.nullable { "null" } else { "" }
+}
+
+fn as_json(table: &'static Table) -> Value {
+    let columns: Vec<Value> = table
+        .all_columns()
+        .map(|c| json!({"name": c.name, "type": type_name(&c.ty.arrow()), "nullable": c.nullable, "source": field(c), "doc": c.doc}))
+        .collect();
+    json!({"table": table.name, "doc": table.doc, "source": source(table), "key": table.key, "columns": columns})
+}
+
+fn print_markdown(table: &'static Table) {
+    println!(
+        "## {}\n\n{}. From `{}`; key: {}.\n",
+        table.name,
+        table.doc,
+        source(table),
+        table.key.join(", ")
+    );
+    println!("| column | type | null | source | meaning |\n| --- | --- | --- | --- | --- |");
+    for c in table.all_columns() {
+        let escaped = |text: &str| text.replace('|', "\\|");
+        println!(
+            "| {} | {} | {} | {} | {} |",
+            c.name,
+            escaped(&type_name(&c.ty.arrow())),
+            nullable(c),
+            escaped(&field(c)),
+            escaped(c.doc)
+        );
+    }
+    println!();
+}
+
+fn print_table(table: &'static Table) {
+    println!("{}: {}\n  from {}; key: {}\n", table.name, table.doc, source(table), table.key.join(", "));
+    let mut shown = render::table(&["  Column", "Type", "", "Source", "Meaning"], &[]);
+    // The common columns mean the same everywhere; only their names stand in each table.
+    for c in table.columns {
+        shown.add_row([
+            format!("  {}", c.name),
+            type_name(&c.ty.arrow()),
+            nullable(c).into(),
+            field(c),
+            c.doc.into(),
+        ]);
+    }
+    let names: Vec<&str> = COMMON.iter().map(|c| c.name).collect();
+    println!("{shown}\n  and {}, as every table\n", names.join(", "));
+}

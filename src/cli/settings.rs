@@ -1,0 +1,164 @@
+//! Settings: flag, then environment, then `hexport.toml`, then default.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::LogFormat;
+use super::exit::{Code, Failure};
+use crate::client::{BaseUrl, Client, ClientConfig, DEFAULT_BASE_URL, Observer, Pace, Token};
+use crate::units::parse_duration;
+
+/// Name of the settings file that is read if it is there.
+const FILE: &str = "hexport.toml";
+/// Requests under way at once, by default: hides a latency of eight seconds at Hex's limit.
+const CONCURRENCY: usize = 8;
+
+/// What the settings file says.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    url: Option<String>,
+    token_file: Option<PathBuf>,
+    rate: Option<toml::Value>,
+    burst: Option<u32>,
+    concurrency: Option<usize>,
+    timeout: Option<String>,
+    /// Form of log lines.
+    pub log_format: Option<LogFormat>,
+}
+
+/// Settings that don't come from flags.
+#[derive(Debug, Default)]
+pub struct Settings {
+    /// The settings file.
+    pub file: File,
+}
+
+impl Settings {
+    /// Reads the settings file.
+    ///
+    /// # Errors
+    /// If a file that was named can't be read, or one holds something unknown or wrong.
+    pub fn load(path: Option<&Path>) -> Result<Self, Failure> {
+        let (path, named) = match path {
+            Some(path) => (path, true),
+            None => (Path::new(FILE), false),
+        };
+        let bad =
+            |why: String| Failure::new(Code::Usage, format!("the settings file {}: {why}", path.display()));
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && !named => return Ok(Self::default()),
+            Err(e) => return Err(bad(format!("can't be read: {e}"))),
+        };
+        // Only the message: toml's whole error shows the line, and someone may have put a token there.
+        let file = toml::from_str(&text).map_err(|e| {
+            let line = e.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
+            bad(format!("line {line}: {}", e.message()))
+                .next("It may hold url, token_file, rate, burst, concurrency, timeout, log_format; never the token itself.")
+        })?;
+        Ok(Self { file })
+    }
+}
+
+/// Flags of every command that asks the API.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Hex API")]
+pub struct ApiArgs {
+    /// Address of the workspace [default: https://app.hex.tech]
+    #[arg(long, env = "HEX_API_URL", value_name = "URL", hide_env_values = true)]
+    url: Option<String>,
+    /// File that holds the token; HEX_API_TOKEN comes first
+    #[arg(long, env = "HEX_API_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Requests a minute, or 'unlimited' [default: 60]
+    #[arg(long, env = "HEXPORT_RATE", value_name = "N")]
+    rate: Option<Rate>,
+    /// Requests that may leave together after a pause [default: 1]
+    #[arg(long, env = "HEXPORT_BURST", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    burst: Option<u32>,
+    /// Requests under way at once [default: 8]
+    #[arg(long, env = "HEXPORT_CONCURRENCY", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    concurrency: Option<u16>,
+    /// Time for one request [default: 60s]
+    #[arg(long, env = "HEXPORT_TIMEOUT", value_name = "DURATION", value_parser = parse_duration)]
+    timeout: Option<Duration>,
+}
+
+/// A rate as people write it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate(Option<f64>);
+
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.eq_ignore_ascii_case("unlimited") {
+            return Ok(Rate(None));
+        }
+        let rate = text.parse::<f64>().ok().filter(|rate| rate.is_finite() && (0.01..=1e6).contains(rate));
+        rate.map(|rate| Rate(Some(rate)))
+            .ok_or_else(|| "a rate is a number of requests a minute, or 'unlimited'".into())
+    }
+}
+
+/// How the API is asked, all settings taken together.
+pub struct Api {
+    /// The client.
+    pub client: Client,
+    /// Requests under way at once.
+    pub concurrency: usize,
+}
+
+impl ApiArgs {
+    /// A client of these settings.
+    ///
+    /// # Errors
+    /// If there is no token, or a setting is wrong.
+    pub fn connect(&self, settings: &Settings, observer: Arc<dyn Observer>) -> Result<Api, Failure> {
+        let file = &settings.file;
+        let wrong = |name: &str, why: String| {
+            Failure::new(Code::Usage, format!("{name} in the settings file: {why}"))
+        };
+        let url = self.url.as_deref().or(file.url.as_deref()).unwrap_or(DEFAULT_BASE_URL);
+        let base_url = BaseUrl::new(url)?;
+        let rate = match (self.rate, &file.rate) {
+            (Some(rate), _) => rate,
+            (None, Some(toml::Value::String(text))) => text.parse().map_err(|e| wrong("rate", e))?,
+            (None, Some(value)) => value.to_string().parse().map_err(|e| wrong("rate", e))?,
+            (None, None) => Rate(Pace::HEX.per_minute),
+        };
+        let timeout = match (&self.timeout, &file.timeout) {
+            (Some(timeout), _) => *timeout,
+            (None, Some(text)) => parse_duration(text).map_err(|e| wrong("timeout", e))?,
+            (None, None) => Duration::from_secs(60),
+        };
+        let burst = self.burst.or(file.burst).unwrap_or(1);
+        let concurrency = self.concurrency.map(usize::from).or(file.concurrency).unwrap_or(CONCURRENCY);
+        if !(1..=512).contains(&concurrency) {
+            return Err(wrong("concurrency", "it is a number from 1 to 512".into()));
+        }
+        let mut config = ClientConfig::new(base_url, self.token(file)?);
+        config.pace = Pace { per_minute: rate.0, burst };
+        config.timeout = timeout;
+        config.observer = Some(observer);
+        Ok(Api { client: Client::new(config)?, concurrency })
+    }
+
+    fn token(&self, file: &File) -> Result<Token, Failure> {
+        if let Some(text) = std::env::var_os("HEX_API_TOKEN").filter(|text| !text.is_empty()) {
+            let text = text.into_string().map_err(|_| "the token in HEX_API_TOKEN is not text");
+            let token =
+                text.map_err(|why| Failure::new(Code::Authentication, why)).map(|text| Token::new(&text))?;
+            return Ok(token?);
+        }
+        match self.token_file.as_deref().or(file.token_file.as_deref()) {
+            Some(path) => Ok(Token::from_file(path)?),
+            None => Err(crate::client::Error::Token("there is no token".into()).into()),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! `hexport simulate`: the simulator as a server.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::exit::{Code, Failure};
+use crate::sim::{Faults, LimitKind, Plan, RateLimit, SimConfig, SimServer, SimToken, WorldConfig};
+use crate::units::parse_duration;
+
+/// Arguments of `hexport simulate`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Address to listen at
+    #[arg(long, default_value = "127.0.0.1")]
+    host: IpAddr,
+    /// Port to listen at; 0 for any that is free
+    #[arg(long, default_value_t = 8787)]
+    port: u16,
+    /// Seed of the workspace
+    #[arg(long, default_value_t = WorldConfig::default().seed)]
+    seed: u64,
+    /// Projects and components
+    #[arg(long, default_value_t = WorldConfig::default().projects as u32, value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    projects: u32,
+    /// Mean number of runs of a published project
+    #[arg(long, default_value_t = WorldConfig::default().runs_per_project)]
+    runs_per_project: f64,
+    /// Mean number of cells of a project
+    #[arg(long, default_value_t = WorldConfig::default().cells_per_project)]
+    cells_per_project: f64,
+    /// The workspace's plan; queried tables need enterprise
+    #[arg(long, value_enum, default_value_t = Plan::Enterprise)]
+    plan: Plan,
+    /// Requests allowed in a window; no limit if not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+    /// How requests are counted against the limit
+    #[arg(long, value_enum, default_value_t = LimitKind::SlidingWindow)]
+    limit_kind: LimitKind,
+    /// Length of the window
+    #[arg(long, default_value = "60s", value_parser = parse_duration)]
+    limit_window: Duration,
+    /// Faults, such as 429=0.05,500=0.05,reset=0.05,timeout=0.05,truncate=0.05,malformed=0.05,duplicate=0.1,
+    /// shift=0.1,latency=20ms,hang=60s,retry-after=1s,seed=1
+    #[arg(long, value_name = "FAULTS", default_value = "")]
+    faults: Faults,
+    /// The only token accepted; any is, if none is set
+    #[arg(long, env = "HEXPORT_SIM_TOKEN", hide_env_values = true)]
+    accept_token: Option<String>,
+    /// Answer as to a workspace token, which names no user
+    #[arg(long)]
+    workspace_token: bool,
+    /// Answer as to an expired token
+    #[arg(long)]
+    expired_token: bool,
+    /// Operations that the token may not use, separated by commas
+    #[arg(long, value_name = "OPERATIONS", value_delimiter = ',')]
+    forbid: Vec<String>,
+    /// List data connections in the short form
+    #[arg(long)]
+    short_connections: bool,
+    /// Simulated seconds a second
+    #[arg(long, default_value_t = 1.0)]
+    clock_scale: f64,
+    /// Changes of the workspace a second: projects made, edited, published, archived, deleted, runs started
+    #[arg(long, default_value_t = 0.0)]
+    churn: f64,
+}
+
+/// Serves until the process is told to end.
+///
+/// # Errors
+/// If the address can't be bound.
+pub async fn run(args: Args) -> Result<Code, Failure> {
+    let finite =
+        [("--runs-per-project", args.runs_per_project), ("--cells-per-project", args.cells_per_project)];
+    for (name, value) in
+        finite.into_iter().chain([("--clock-scale", args.clock_scale), ("--churn", args.churn)])
+    {
+        if !value.is_finite() || value < 0.0 {
+            return Err(Failure::new(Code::Usage, format!("{name} is not a number from 0 up")));
+        }
+    }
+    let config = SimConfig {
+        world: WorldConfig {
+            seed: args.seed,
+            projects: args.projects as usize,
+            runs_per_project: args.runs_per_project,
+            cells_per_project: args.cells_per_project,
+            plan: args.plan,
+            ..WorldConfig::default()
+        },
+        limit: args.limit.map(|requests| RateLimit {
+            kind: args.limit_kind,
+            requests,
+            window: args.limit_window,
+        }),
+        faults: args.faults,
+        token: SimToken {
+            secret: args.accept_token,
+            workspace: args.workspace_token,
+            expired: args.expired_token,
+            forbidden: args.forbid,
+            short_connections: args.short_connections,
+        },
+        clock_scale: args.clock_scale,
+        churn: args.churn,
+        record: false,
+    };
+    let addr = SocketAddr::new(args.host, args.port);
+    let server = SimServer::start(config, addr).await.map_err(|e| {
+        Failure::new(Code::Usage, format!("can't listen at {addr}: {e}"))
+            .next("Name another --port, or 0 for any that is free.")
+    })?;
+    println!("{}/api/v1", server.url());
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+        .map_err(|e| Failure::new(Code::Nothing, format!("signals can't be awaited: {e}")))?;
+    tokio::select! {
+        () = server.forever() => {}
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(Code::Complete)
+}

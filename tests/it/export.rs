@@ -1,0 +1,214 @@
+//! The main job, checked against the generator's truth.
+
+use hexport::sim::{Plan, SimConfig, SimToken, World, WorldConfig};
+use serde_json::json;
+
+use crate::support::*;
+
+#[test]
+fn the_demo_exports_exactly_what_the_generator_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = dir.path().join("lake");
+    let out = run(&mut hexport(&["demo", lake.to_str().unwrap(), "--format", "csv,parquet"]), 0);
+    let world = World::generate(WorldConfig::default());
+    let mut rows = rows_of_tables(&lake);
+    assert!(rows.remove("crawl_coverage").unwrap() > 100);
+    assert_eq!(rows, true_rows(&world));
+
+    let names: Vec<&str> = hexport::tables::all().map(|t| t.name).collect();
+    let latest = ask_one(&lake, "SELECT path FROM read_json('latest.json')");
+    assert_eq!(csv_differences(&lake.join(latest.as_str().unwrap()), &names), Vec::<String>::new());
+
+    let text = stdout(&out);
+    assert!(
+        text.contains("Try next") && text.contains("GetProjectRuns") && text.contains("queried_tables"),
+        "{text}"
+    );
+}
+
+#[test]
+fn every_value_of_a_project_arrives_as_the_api_gave_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(60);
+    sim.export(dir.path(), &[], 0);
+    let world = sim.server.world();
+    let sql = "SELECT project_id, title, owner_email, status, app_views_all_time, epoch_ms(created_at), epoch_ms(last_published_at), \
+               extra FROM projects ORDER BY project_id";
+    let found = ask(dir.path(), sql);
+    let ms = |text: &str| text.parse::<chrono::DateTime<chrono::Utc>>().unwrap().timestamp_millis();
+    let mut expected: Vec<_> = world
+        .projects
+        .iter()
+        .map(|record| {
+            let p = &record.project;
+            let status = p.status.as_ref().map(|s| s.name.clone());
+            let (created, published) = (ms(&p.created_at), p.last_published_at.as_deref().map(ms));
+            let views = p.analytics.app_views.all_time;
+            json!([p.id, p.title, p.owner.email, status, views, created, published, null])
+        })
+        .collect();
+    expected.sort_by_key(|row| row[0].as_str().unwrap().to_owned());
+    assert_eq!(json!(found), json!(expected));
+
+    let runs = ask(
+        dir.path(),
+        "SELECT run_id, status, elapsed_time, duration_seconds, no_longer_listed FROM runs ORDER BY run_id",
+    );
+    let mut expected: Vec<_> = world
+        .projects
+        .iter()
+        .flat_map(|record| world.runs(record).iter().map(move |spec| (record, spec)))
+        .map(|(record, spec)| {
+            let ms = spec.elapsed_ms.map(f64::from);
+            json!([world.run_id(record, spec), spec.status, ms, ms.map(|ms| ms / 1000.0), false])
+        })
+        .collect();
+    expected.sort_by_key(|row| row[0].as_str().unwrap().to_owned());
+    assert_eq!(json!(runs), json!(expected));
+}
+
+#[test]
+fn an_export_of_2000_projects_sends_the_least_number_of_requests() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(2000);
+    let summary = sim.export(dir.path(), &["--concurrency", "16"], 0);
+    let least = least_requests(&sim.server.world());
+    assert_eq!(sim.server.requests().len() as u64, least);
+    assert_eq!(summary["requests_sent"].as_u64(), Some(least));
+    let mut rows = rows_of_tables(dir.path());
+    rows.remove("crawl_coverage");
+    assert_eq!(rows, true_rows(&sim.server.world()));
+}
+
+#[test]
+fn reading_uses_get_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(20);
+    sim.export(dir.path(), &[], 0);
+    run(&mut sim.hexport(&["plan", dir.path().to_str().unwrap()]), 0);
+    run(&mut sim.hexport(&["check"]), 0);
+    let requests = sim.server.requests();
+    assert!(requests.len() > 50);
+    assert!(requests.iter().all(|r| r.method == "GET"), "{requests:?}");
+}
+
+#[test]
+fn a_plan_without_queried_tables_is_learnt_once_and_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = WorldConfig { plan: Plan::Team, ..world_of(60) };
+    let sim = Sim::start(SimConfig { world, ..SimConfig::default() });
+    let summary = sim.export(dir.path(), &[], 0);
+    let asked = sim.server.requests().iter().filter(|r| r.target.contains("queriedTables")).count();
+    assert_eq!(asked, 1, "the first refusal is enough");
+    assert_eq!(summary["complete"], true);
+    assert_eq!(summary["forbidden"].as_array().unwrap().len(), 1);
+    let states = ask(
+        dir.path(),
+        "SELECT state, count(*) FROM crawl_coverage WHERE operation = 'GetQueriedTables' GROUP BY ALL ORDER BY ALL",
+    );
+    assert_eq!(
+        states.iter().map(|row| row[0].as_str().unwrap()).collect::<Vec<_>>(),
+        ["forbidden", "skipped"]
+    );
+    let reason =
+        ask_one(dir.path(), "SELECT any_value(reason) FROM crawl_coverage WHERE state = 'forbidden'");
+    assert!(reason.as_str().unwrap().contains("Enterprise"), "{reason}");
+    sim.export(dir.path(), &["--strict"], 4);
+}
+
+#[test]
+fn what_a_token_may_not_see_is_told_and_the_rest_is_exported() {
+    let dir = tempfile::tempdir().unwrap();
+    let token = SimToken {
+        forbidden: vec!["ListThreads".into(), "GetProjectRuns".into()],
+        short_connections: true,
+        workspace: true,
+        ..SimToken::default()
+    };
+    let sim = Sim::start(SimConfig { world: world_of(80), token, ..SimConfig::default() });
+    sim.export(dir.path(), &["--concurrency", "1"], 0);
+    let asked = sim.server.requests().iter().filter(|r| r.target.contains("/runs")).count();
+    assert_eq!(asked, 5, "an operation that is refused five times in a row is given up");
+    let rows = rows_of_tables(dir.path());
+    assert_eq!((rows["threads"], rows["runs"], rows["data_connection_sharing"]), (0, 0, 0));
+    assert_eq!(rows["cells"], true_rows(&sim.server.world())["cells"]);
+    let short =
+        ask_one(dir.path(), "SELECT count(*) FROM data_connections WHERE name IS NOT NULL AND host IS NULL");
+    assert_eq!(short.as_u64(), Some(sim.server.world().connections.len() as u64));
+}
+
+#[test]
+fn chosen_tables_cost_only_their_own_requests() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(60);
+    let summary = sim.export(dir.path(), &["--tables", "users,group_members"], 0);
+    let groups = sim.server.world().groups.len() as u64;
+    assert_eq!(
+        summary["requests_sent"].as_u64(),
+        Some(3 + groups),
+        "me, users, groups, and each group's members"
+    );
+    let tables: Vec<&String> = summary["tables"].as_object().unwrap().keys().collect();
+    assert_eq!(tables, ["crawl_coverage", "group_members", "users"]);
+}
+
+#[test]
+fn fields_that_no_column_maps_are_kept_and_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(20);
+    // A newer server says more than the description does.
+    let proxy = sim.block_on(crate::contract::answering_more(sim.server.url()));
+    let mut command = sim.hexport(&["export", dir.path().to_str().unwrap(), "--output", "json"]);
+    let out = run(command.env("HEX_API_URL", proxy), 0);
+    let summary: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(summary["schema_drift"]["projects"]["somethingNew.deep"].as_u64(), Some(20));
+    let extra = ask_one(
+        dir.path(),
+        "SELECT count(*) FROM projects WHERE json_extract_string(extra, '$.somethingNew.deep[1]') = 'b'",
+    );
+    assert_eq!(extra.as_u64(), Some(20));
+}
+
+#[test]
+fn a_reader_that_follows_the_pointer_finds_a_whole_snapshot() {
+    use sha2::Digest;
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(30);
+    sim.export(dir.path(), &["--format", "csv,parquet"], 0);
+    let read = |path: &std::path::Path| -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    };
+    let latest = read(&dir.path().join("latest.json"));
+    let folder = dir.path().join(latest["path"].as_str().unwrap());
+    let manifest = read(&folder.join("manifest.json"));
+    assert_eq!(manifest["snapshot_id"], latest["snapshot_id"]);
+    let mut named = vec!["manifest.json".to_owned()];
+    for table in manifest["tables"].as_object().unwrap().values() {
+        for file in table["files"].as_array().unwrap() {
+            let name = file["path"].as_str().unwrap();
+            let bytes = std::fs::read(folder.join(name)).unwrap();
+            assert_eq!(bytes.len() as u64, file["bytes"].as_u64().unwrap());
+            let digest: String = sha2::Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+            assert_eq!(digest, file["sha256"].as_str().unwrap(), "{name}");
+            named.push(name.to_owned());
+        }
+    }
+    named.sort();
+    let mut there: Vec<String> =
+        std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    there.sort();
+    assert_eq!(there, named);
+    let mut top: Vec<String> = std::fs::read_dir(dir.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    top.sort();
+    assert_eq!(
+        top,
+        ["latest.json", latest["path"].as_str().unwrap(), "views.sql"],
+        "no lock, journal or staging is left"
+    );
+    // All of it as Hive partitions, too.
+    let hive = ask_one(dir.path(), "SELECT any_value(snapshot) FROM projects_history");
+    assert_eq!(hive, latest["snapshot_id"]);
+}

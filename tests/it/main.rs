@@ -1,0 +1,9 @@
+//! Drives the real `hexport` binary over real HTTP against the simulator, and reads what it wrote with real
+//! DuckDB.
+
+mod support;
+
+mod bad_input;
+mod commands;
+mod contract;
+mod export;

@@ -1,0 +1,239 @@
+//! A simulator, the binary, DuckDB, and the truth.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use hexport::client::projects::Project;
+use hexport::sim::{SimConfig, SimServer, World, WorldConfig};
+use serde_json::{Value, json};
+
+/// The token of every test; no output and no file may hold it.
+pub const SECRET: &str = "hxtp_5ecretNeverShown7f3a";
+
+/// A simulator with a runtime of its own.
+pub struct Sim {
+    pub server: SimServer,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Sim {
+    pub fn start(config: SimConfig) -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let server = runtime.block_on(SimServer::start(config, ([127, 0, 0, 1], 0).into())).unwrap();
+        Self { server, runtime }
+    }
+
+    pub fn of_projects(projects: usize) -> Self {
+        Self::start(SimConfig { world: world_of(projects), ..SimConfig::default() })
+    }
+
+    pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    /// The binary, pointed at this simulator, at no limit of its own.
+    pub fn hexport(&self, args: &[&str]) -> Command {
+        let mut command = hexport(args);
+        command
+            .env("HEX_API_URL", self.server.url())
+            .env("HEX_API_TOKEN", SECRET)
+            .env("HEXPORT_RATE", "unlimited");
+        command
+    }
+
+    /// Exports, expects an exit code, and gives the summary (of a committed snapshot).
+    pub fn export(&self, dest: &Path, more: &[&str], code: i32) -> Value {
+        let mut args = vec!["export", dest.to_str().unwrap(), "--output", "json"];
+        args.extend(more);
+        let out = run(&mut self.hexport(&args), code);
+        serde_json::from_slice(&out.stdout).unwrap_or(Value::Null)
+    }
+}
+
+pub fn world_of(projects: usize) -> WorldConfig {
+    WorldConfig { projects, ..WorldConfig::default() }
+}
+
+/// An HTTP client that isn't ours.
+pub fn http() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
+}
+
+/// The binary, in an empty environment and folder.
+pub fn hexport(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hexport"));
+    let keep =
+        ["PATH", "HOME", "TMPDIR"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+    let kept: Vec<_> = keep.collect();
+    command.env_clear().envs(kept).current_dir(std::env::temp_dir()).args(args);
+    command
+}
+
+/// Runs to the end and expects an exit code.
+pub fn run(command: &mut Command, code: i32) -> Output {
+    let out = command.stdin(Stdio::null()).output().unwrap();
+    assert_no_secret(&out.stdout, "stdout");
+    assert_no_secret(&out.stderr, "stderr");
+    assert_eq!(
+        out.status.code(),
+        Some(code),
+        "{command:?}\n{}{}",
+        String::from_utf8_lossy(&out.stdout),
+        String::from_utf8_lossy(&out.stderr)
+    );
+    out
+}
+
+pub fn stderr(out: &Output) -> String {
+    String::from_utf8(out.stderr.clone()).unwrap()
+}
+
+pub fn stdout(out: &Output) -> String {
+    String::from_utf8(out.stdout.clone()).unwrap()
+}
+
+pub fn spawn(command: &mut Command) -> Child {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+pub fn assert_no_secret(bytes: &[u8], place: &str) {
+    let found = bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes());
+    assert!(!found, "the token is in {place}: {}", String::from_utf8_lossy(bytes));
+}
+
+/// No file below `folder` holds the token, also none that is compressed in the journal.
+pub fn assert_no_secret_below(folder: &Path) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            assert_no_secret_below(&path);
+            continue;
+        }
+        assert_no_secret(&std::fs::read(&path).unwrap(), &path.display().to_string());
+        if path.extension().is_some_and(|e| e == "hxj") {
+            let journal = hexport::journal::Journal::open(&path).unwrap();
+            for entry in journal.entries() {
+                assert_no_secret(&journal.body(&entry).unwrap(), "a journalled answer");
+            }
+        }
+    }
+}
+
+fn python() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let python = root.join(".venv/bin/python");
+    assert!(python.exists(), "the tests need DuckDB in .venv: run tests/run, which installs it");
+    python
+}
+
+fn duck(asked: &Value) -> Value {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/duck.py");
+    let mut command = Command::new(python());
+    command.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(asked.to_string().as_bytes()).unwrap();
+    let out = child.wait_with_output().unwrap();
+    assert!(out.status.success(), "DuckDB: {asked}\n{}", String::from_utf8_lossy(&out.stderr));
+    serde_json::from_slice(&out.stdout).unwrap()
+}
+
+/// The rows of a query over a lake's views.
+pub fn ask(lake: &Path, sql: &str) -> Vec<Vec<Value>> {
+    let asked = json!({"folder": lake, "views": "views.sql", "sql": [sql]});
+    serde_json::from_value(duck(&asked)[0].clone()).unwrap()
+}
+
+/// The one value that a query over a lake's views gives.
+pub fn ask_one(lake: &Path, sql: &str) -> Value {
+    ask(lake, sql)[0][0].clone()
+}
+
+/// Differences between the Parquet and the CSV files of a snapshot.
+pub fn csv_differences(snapshot: &Path, tables: &[&str]) -> Vec<String> {
+    serde_json::from_value(duck(&json!({"folder": snapshot, "same": tables}))).unwrap()
+}
+
+/// Rows of every table of a lake's latest snapshot, counted by DuckDB.
+pub fn rows_of_tables(lake: &Path) -> BTreeMap<String, u64> {
+    let names: Vec<&str> = hexport::tables::all().map(|t| t.name).collect();
+    let counts: Vec<String> = names.iter().map(|n| format!("SELECT '{n}', count(*) FROM {n}")).collect();
+    let rows = ask(lake, &counts.join(" UNION ALL "));
+    rows.into_iter().map(|row| (row[0].as_str().unwrap().to_owned(), row[1].as_u64().unwrap())).collect()
+}
+
+/// Rows that a whole export of `world` has, by table; without `crawl_coverage`.
+pub fn true_rows(world: &World) -> BTreeMap<String, u64> {
+    let projects = || world.projects.iter().map(|record| &record.project);
+    let of_projects = |count: fn(&Project) -> usize| projects().map(count).sum::<usize>();
+    let of_records = |count: &dyn Fn(&hexport::sim::ProjectRecord) -> usize| {
+        world.projects.iter().map(count).sum::<usize>()
+    };
+    let sharing = |p: &Project| {
+        let s = p.sharing.as_ref().unwrap();
+        s.users.len() + s.groups.len() + s.collections.len() + 3
+    };
+    let collection_grants = |c: &hexport::client::collections::Collection| {
+        let s = &c.sharing;
+        let workspace = s.workspace.iter().filter(|w| w.members.is_some()).count();
+        s.users.as_ref().map_or(0, Vec::len) + s.groups.as_ref().map_or(0, Vec::len) + workspace
+    };
+    let connection_grants = |c: &hexport::client::connections::DataConnection| {
+        let s = c.sharing.as_ref().unwrap();
+        let w = s.workspace.as_ref().unwrap();
+        let workspace = [&w.public, &w.guests, &w.members].into_iter().filter(|a| a.is_some()).count();
+        s.groups.as_ref().map_or(0, Vec::len) + workspace
+    };
+    let members = (0..world.groups.len()).map(|g| world.group_members(g).len()).sum::<usize>();
+    [
+        ("projects", world.projects.len()),
+        ("project_categories", of_projects(|p| p.categories.len())),
+        ("project_schedules", of_projects(|p| p.schedules.len())),
+        ("project_sharing", of_projects(sharing)),
+        ("users", world.users.len()),
+        ("groups", world.groups.len()),
+        ("group_members", members),
+        ("collections", world.collections.len()),
+        ("collection_sharing", world.collections.iter().map(collection_grants).sum()),
+        ("data_connections", world.connections.len()),
+        ("data_connection_sharing", world.connections.iter().map(connection_grants).sum()),
+        ("queried_tables", of_records(&|record| world.queried_tables(record).len())),
+        ("runs", of_records(&|record| world.runs(record).len())),
+        ("cells", of_records(&|record| world.cells(record).len())),
+        ("threads", world.threads.len()),
+        ("topics", world.topics.len()),
+        ("draft_guides", world.guides.len()),
+    ]
+    .into_iter()
+    .map(|(name, rows)| (name.to_owned(), rows as u64))
+    .collect()
+}
+
+/// The least number of requests that a whole export of `world` can do with.
+pub fn least_requests(world: &World) -> u64 {
+    let pages = |rows: usize, page: usize| rows.div_ceil(page).max(1) as u64;
+    let lists = 1
+        + pages(world.projects.len(), 100)
+        + pages(world.users.len(), 500)
+        + pages(world.groups.len(), 500)
+        + pages(world.collections.len(), 100)
+        + pages(world.connections.len(), 100)
+        + pages(world.threads.len(), 100)
+        + pages(world.topics.len(), 100)
+        + pages(world.guides.len(), 100);
+    let members: u64 = (0..world.groups.len()).map(|g| pages(world.group_members(g).len(), 500)).sum();
+    let projects: u64 = world
+        .projects
+        .iter()
+        .map(|record| {
+            let published = record.project.last_published_at.is_some();
+            let of_published =
+                pages(world.runs(record).len(), 100) + pages(world.queried_tables(record).len(), 100);
+            pages(world.cells(record).len(), 100) + if published { of_published } else { 0 }
+        })
+        .sum();
+    lists + members + projects
+}
