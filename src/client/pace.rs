@@ -13,8 +13,12 @@ use tokio::time::Instant;
 const HEADROOM: f64 = 0.01;
 /// Share of the pace won back at each step after a refusal, up to the server's measured or announced limit.
 const RECOVERY: f64 = 0.02;
-/// How long the pace must have held before it tries to go beyond a limit that was only measured.
+/// How long a limit that was only measured is believed.
 const PROBE_AFTER: Duration = Duration::from_secs(600);
+/// Requests that must have been accepted for a refusal to measure the limit.
+const MEASURE_FROM: u64 = 10;
+/// However long a server asks us to wait, it is asked again after this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 /// However hard a server refuses, one request in this time is still tried.
 const SLOWEST: Duration = Duration::from_secs(120);
 
@@ -71,7 +75,7 @@ struct State {
     counting_since: Option<Instant>,
     /// Requests accepted since then.
     accepted: u64,
-    /// When the pace was last lowered or probed.
+    /// When the limit was last measured.
     settled: Instant,
 }
 
@@ -81,6 +85,8 @@ pub struct Pacer {
     configured: Duration,
     burst: u32,
     state: Mutex<State>,
+    /// Requests wait here in the order in which they came; the first of them waits for its time.
+    queue: tokio::sync::Mutex<()>,
 }
 
 impl Pacer {
@@ -94,6 +100,7 @@ impl Pacer {
         Self {
             configured,
             burst: pace.burst.max(1),
+            queue: tokio::sync::Mutex::new(()),
             state: Mutex::new(State {
                 next: now,
                 paused_until: now,
@@ -109,30 +116,27 @@ impl Pacer {
 
     /// Waits for this request's turn.
     pub async fn turn(&self) {
+        let _first = self.queue.lock().await;
         let mut slot = {
-            let mut state = self.state();
+            let state = self.state();
             let now = Instant::now();
             let credit = state.interval * (self.burst - 1);
-            let earliest = now.checked_sub(credit).unwrap_or(now);
-            let slot = state.next.max(earliest);
-            state.next = slot + state.interval;
-            slot
+            state.next.max(now.checked_sub(credit).unwrap_or(now))
         };
         loop {
-            let now = Instant::now();
-            if slot > now {
+            if slot > Instant::now() {
                 tokio::time::sleep_until(slot).await;
             }
-            // A pause that was called while this request slept holds it too. After a pause the waiting
-            // requests leave spaced again, in place of all at once.
             let mut state = self.state();
             let now = Instant::now();
+            // A pause that was called while this request slept holds it too.
             if state.paused_until <= now {
                 state.counting_since.get_or_insert(now);
+                // From its slot and not from now: waking late must not slow the pace.
+                state.next = slot + state.interval;
                 return;
             }
-            slot = state.next.max(state.paused_until);
-            state.next = slot + state.interval;
+            slot = state.paused_until;
         }
     }
 
@@ -143,15 +147,12 @@ impl Pacer {
         let now = Instant::now();
         if let Some(announced) = headers.per_second() {
             state.announced = Some(announced);
-            let floor = spacing(announced);
-            if state.interval < floor {
-                state.interval = floor;
-            }
+            state.interval = state.interval.max(spacing(announced));
         }
         if headers.remaining.is_some_and(|left| left < 1.0)
             && let Some(reset) = headers.reset
         {
-            let until = now + reset.min(Duration::from_secs(3600));
+            let until = now + reset.min(LONGEST_PAUSE);
             state.paused_until = state.paused_until.max(until);
         }
         self.recover(&mut state, now);
@@ -159,9 +160,9 @@ impl Pacer {
 
     /// Tells of a refusal (429). Returns how long nothing will be sent.
     ///
-    /// The time from the first request since the last refusal until the server lets requests through again,
-    /// and the requests accepted in it, measure the server's limit: exactly for a fixed or sliding window,
-    /// and from the second refusal on for a token bucket.
+    /// The time from the first request counted until the server lets requests through again, and the requests
+    /// accepted in it, measure the server's limit: exactly for a fixed or sliding window, and from the second
+    /// measure on for a token bucket. A few requests measure nothing: someone else may have used the limit up.
     pub fn refused(
         &self,
         headers: &LimitHeaders,
@@ -170,29 +171,40 @@ impl Pacer {
     ) -> Duration {
         let mut state = self.state();
         let now = Instant::now();
-        let wait =
-            retry_after.or(headers.reset).unwrap_or(Duration::from_secs(1)).min(Duration::from_secs(3600));
+        let wait = retry_after.or(headers.reset).unwrap_or(Duration::from_secs(1)).min(LONGEST_PAUSE);
         let already_known =
             state.paused_until > now || state.counting_since.is_none_or(|since| since > sent_at);
         let resume = now + wait;
         state.paused_until = state.paused_until.max(resume);
-        if already_known {
+        // A server that says that more would be let through refuses for another reason than the pace.
+        if already_known || headers.remaining.is_some_and(|left| left >= 1.0) {
             return wait;
         }
         if let Some(announced) = headers.per_second() {
             state.announced = Some(announced);
+            state.interval = state.interval.max(spacing(announced));
         }
-        let since = state.counting_since.unwrap_or(sent_at);
-        let span = (resume - since).as_secs_f64();
-        let measured = state.accepted as f64 / span.max(1e-3);
-        state.measured = Some(measured);
-        let target = state.announced.unwrap_or(measured);
-        let slower =
-            if state.accepted == 0 { state.interval.mul_f64(1.5).max(wait / 2) } else { spacing(target) };
-        state.interval = state.interval.max(slower).min(SLOWEST);
+        let held = state.measured.is_some_and(|rate| {
+            let of_measured = state.interval.as_secs_f64() / spacing(rate).as_secs_f64();
+            (0.95..1.15).contains(&of_measured)
+        });
+        if state.accepted < MEASURE_FROM {
+            state.interval = state.interval.max(wait / 60).mul_f64(1.25).min(SLOWEST);
+            return wait;
+        }
+        if held || state.announced.is_some() {
+            // Refused although the limit is held: a whim, or a limit shared with others. Measuring would take
+            // the pause for a lower limit, each time anew.
+            state.interval = state.interval.mul_f64(1.05).min(SLOWEST);
+        } else {
+            let since = state.counting_since.unwrap_or(sent_at);
+            let measured = state.accepted as f64 / (resume - since).as_secs_f64().max(1e-3);
+            state.measured = Some(measured);
+            state.interval = state.interval.max(spacing(measured)).min(SLOWEST);
+            state.settled = now;
+        }
         state.accepted = 0;
         state.counting_since = None;
-        state.settled = now;
         wait
     }
 
@@ -202,18 +214,18 @@ impl Pacer {
         (!interval.is_zero()).then(|| 60.0 * (1.0 + HEADROOM) / interval.as_secs_f64())
     }
 
+    /// Wins a little of the pace back, up to what is known of the limit. A measure that is old is forgotten:
+    /// the limit may have been raised.
     fn recover(&self, state: &mut State, now: Instant) {
-        if state.interval <= self.configured {
-            return;
+        if state.measured.is_some() && now.duration_since(state.settled) > PROBE_AFTER {
+            state.measured = None;
         }
-        let probing = now.duration_since(state.settled) > PROBE_AFTER;
-        let known = state.announced.or(if probing { None } else { state.measured });
+        let known = state.announced.or(state.measured);
         let floor = known.map_or(self.configured, spacing).max(self.configured);
         if state.interval > floor {
             state.interval = state.interval.mul_f64(1.0 - RECOVERY).max(floor);
-            if probing && state.announced.is_none() {
-                state.settled = now;
-                state.measured = state.measured.map(|rate| rate * (1.0 + RECOVERY));
+            if floor.is_zero() && state.interval < Duration::from_micros(500) {
+                state.interval = floor;
             }
         }
     }
@@ -230,6 +242,7 @@ fn spacing(per_second: f64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sim::{Counter, LimitKind, RateLimit};
 
     #[tokio::test(start_paused = true)]
     async fn requests_leave_evenly_spaced() {
@@ -297,5 +310,100 @@ mod tests {
             pacer.accepted(&generous);
         }
         assert!((pacer.per_minute().unwrap() - 60.0).abs() < 0.5, "the configured pace is never exceeded");
+    }
+
+    /// What came of sending `total` requests at `per_minute` to a server with a limit of 60 a minute, each
+    /// answered after `latency`: seconds taken and requests refused.
+    async fn drive(kind: LimitKind, per_minute: f64, total: u64, told: Told) -> (f64, u64) {
+        let window = Duration::from_secs(60);
+        let mut server = Counter::new(RateLimit { kind, requests: 60, window });
+        let pacer = Pacer::new(Pace { per_minute: Some(per_minute), burst: 1 });
+        let start = Instant::now();
+        let (mut accepted, mut refused) = (0, 0);
+        while accepted < total {
+            pacer.turn().await;
+            let sent = Instant::now();
+            let standing = server.take(sent.into_std());
+            tokio::time::sleep(Duration::from_millis(80)).await;
+            let headers = match told {
+                Told::Headers => LimitHeaders {
+                    limit: Some(60.0),
+                    window: Some(window),
+                    remaining: Some(f64::from(standing.remaining)),
+                    reset: Some(standing.reset),
+                },
+                Told::Nothing => LimitHeaders::default(),
+            };
+            if standing.allowed {
+                accepted += 1;
+                pacer.accepted(&headers);
+            } else {
+                refused += 1;
+                pacer.refused(&headers, Some(standing.reset), sent);
+            }
+        }
+        (start.elapsed().as_secs_f64(), refused)
+    }
+
+    #[derive(Clone, Copy)]
+    enum Told {
+        Headers,
+        Nothing,
+    }
+
+    const KINDS: [LimitKind; 3] = [LimitKind::FixedWindow, LimitKind::SlidingWindow, LimitKind::TokenBucket];
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pace_at_the_limit_is_never_refused_and_loses_two_percent_at_most() {
+        for kind in KINDS {
+            for told in [Told::Headers, Told::Nothing] {
+                let (took, refused) = drive(kind, 60.0, 1800, told).await;
+                assert!(took <= 1.02 * 1800.0 && refused == 0, "{kind:?}: {took} s, {refused} refused");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pace_three_times_too_high_converges_and_loses_less_than_five_percent() {
+        for kind in KINDS {
+            for told in [Told::Headers, Told::Nothing] {
+                let (took, refused) = drive(kind, 180.0, 1800, told).await;
+                assert!(
+                    took <= 1.05 * 1800.0 && refused <= 1800 / 50,
+                    "{kind:?}: {took} s, {refused} refused"
+                );
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_that_others_used_up_is_not_taken_for_a_lower_one() {
+        let pacer = Pacer::new(Pace { per_minute: Some(60.0), burst: 1 });
+        pacer.turn().await;
+        pacer.refused(&LimitHeaders::default(), Some(Duration::from_secs(50)), Instant::now());
+        let start = Instant::now();
+        for _ in 0..60 {
+            pacer.turn().await;
+            pacer.accepted(&LimitHeaders::default());
+        }
+        assert!(start.elapsed() < Duration::from_secs(50 + 65), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refusals_at_random_do_not_stop_the_crawl() {
+        let pacer = Pacer::new(Pace { per_minute: Some(60.0), burst: 1 });
+        let start = Instant::now();
+        for n in 0..1000 {
+            pacer.turn().await;
+            match n % 20 {
+                19 => drop(pacer.refused(
+                    &LimitHeaders::default(),
+                    Some(Duration::from_secs(1)),
+                    Instant::now(),
+                )),
+                _ => pacer.accepted(&LimitHeaders::default()),
+            }
+        }
+        assert!(start.elapsed() < Duration::from_secs(1250), "{:?}", start.elapsed());
     }
 }

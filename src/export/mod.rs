@@ -174,6 +174,7 @@ pub async fn export(
 ) -> Result<Outcome, Error> {
     lake.check()?;
     let lock = lake.lock()?;
+    lake.repair()?;
     let (journal, resumed) = open_journal(lake, &options, &*progress)?;
     let result = run(source, lake, &options, &journal, progress, stop).await;
     if let (Err(_), true) = (&result, journal.is_empty()) {

@@ -27,7 +27,7 @@ pub struct RateLimit {
 
 /// Where a request stands against the limit.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Standing {
+pub(crate) struct Standing {
     /// Whether the request is let through.
     pub allowed: bool,
     /// Requests left after it.
@@ -38,7 +38,7 @@ pub(super) struct Standing {
 
 /// Counts requests against a limit.
 #[derive(Debug)]
-pub(super) struct Counter {
+pub(crate) struct Counter {
     limit: RateLimit,
     window_start: Instant,
     used: u32,

@@ -16,6 +16,8 @@ mod world;
 pub use changes::Change;
 pub use clock::Clock;
 pub use faults::Faults;
+#[cfg(test)]
+pub(crate) use limits::Counter;
 pub use limits::{LimitKind, RateLimit};
 pub use server::{RequestRecord, SimConfig, SimServer, SimToken};
 pub use sql::{CellTruth, TableRef};

@@ -24,6 +24,7 @@ use crate::client::projects::Status;
 use crate::client::runs::{RunRequest, StartedRun};
 use crate::client::users::{Me, Org, TokenInfo};
 
+use super::changes::Change;
 use super::clock::Clock;
 use super::faults::{Fate, Fault, Faults};
 use super::limits::{Counter, RateLimit};
@@ -137,6 +138,11 @@ impl SimServer {
     /// The server's root, such as `http://127.0.0.1:4000`.
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)
+    }
+
+    /// The address that it listens at.
+    pub fn address(&self) -> SocketAddr {
+        self.addr
     }
 
     /// Requests answered so far, in order; empty unless they are recorded.
@@ -711,6 +717,13 @@ impl Sim {
         let trigger = call
             .one_of("runTriggerFilter", &["API", "SCHEDULED", "APP_REFRESH", "ALL"])?
             .filter(|t| *t != "ALL");
+        if call.fate.shift && offset > 0 {
+            let now = self.clock.now();
+            let mut world = self.world_mut();
+            if let Some(at) = world.find_project(id) {
+                world.change(Change::Run, at, now);
+            }
+        }
         let world = self.world();
         let at = world.find_project(id).ok_or_else(|| Failure::new(404, "Project not found"))?;
         let record = &world.projects[at];
@@ -722,9 +735,7 @@ impl Sim {
                 .map_or(run.status, |(_, state)| state.0);
             status.is_none_or(|s| s == status_now) && trigger.is_none_or(|t| t == run.trigger)
         };
-        // A run that came between two pages pushes the others down by one.
-        let skip = if call.fate.shift && offset > 0 { offset - 1 } else { offset };
-        let mut matching = world.runs(record).iter().filter(|run| wanted(run)).skip(skip);
+        let mut matching = world.runs(record).iter().filter(|run| wanted(run)).skip(offset);
         let runs: Vec<Value> =
             matching.by_ref().take(limit).map(|spec| self.run_json(&world, record, spec)).collect();
         let more = matching.next().is_some();

@@ -139,6 +139,8 @@ pub struct World {
     pub guides: Vec<DraftGuide>,
     /// Status labels of the workspace.
     pub statuses: Vec<&'static str>,
+    /// Projects made after the generation.
+    made: u64,
     /// Places of projects by identifier; made anew when projects come or go.
     places: OnceLock<HashMap<String, usize>>,
 }
@@ -252,6 +254,7 @@ impl World {
             topics: Vec::new(),
             guides: Vec::new(),
             statuses: STATUSES.to_vec(),
+            made: 0,
             places: OnceLock::new(),
             config,
         };
@@ -381,7 +384,8 @@ impl World {
         title: String,
         description: Option<String>,
     ) -> usize {
-        let index = 1_000_000 + self.projects.len() as u64;
+        self.made += 1;
+        let index = 1_000_000 + self.made;
         let mut record = self.make_project(index, &[]);
         let at = iso(now);
         let project = &mut record.project;
@@ -1001,6 +1005,17 @@ mod tests {
         };
         assert_eq!(text(&a), text(&b));
         assert_ne!(text(&a), text(&c));
+    }
+
+    #[test]
+    fn a_project_made_after_another_was_deleted_is_a_new_one() {
+        let mut world = World::generate(WorldConfig { projects: 20, ..WorldConfig::default() });
+        let now = world.config.epoch;
+        let first = world.create_project(now, "a".into(), None);
+        let id = world.projects[first].project.id.clone();
+        world.delete_project(5);
+        let second = world.create_project(now, "b".into(), None);
+        assert_ne!(world.projects[second].project.id, id);
     }
 
     #[test]

@@ -278,14 +278,43 @@ impl Staging {
         write_durably(&self.folder.join("manifest.json"), &text)?;
         sync_folder(&self.folder)?;
         let target = self.lake.snapshot_folder(&self.snapshot_id);
-        fs::rename(&self.folder, &target).map_err(Error::io("can't commit", &target))?;
+        if target.exists() {
+            // A snapshot that is built again: the two change places, so that one of them is always there.
+            let exchange = rustix::fs::RenameFlags::EXCHANGE;
+            let (from, to) = (&self.folder, &target);
+            rustix::fs::renameat_with(rustix::fs::CWD, from, rustix::fs::CWD, to, exchange)
+                .map_err(|e| Error::Io { what: "can't replace", path: target.clone(), source: e.into() })?;
+            fs::remove_dir_all(&self.folder).map_err(Error::io("can't remove", &self.folder))?;
+        } else {
+            fs::rename(&self.folder, &target).map_err(Error::io("can't commit", &target))?;
+        }
         sync_folder(&self.lake.root)?;
-        self.lake.point_at(manifest)?;
+        if self.lake.snapshots()?.last() == Some(&self.snapshot_id) {
+            self.lake.point_at(manifest)?;
+        }
         Ok(target)
     }
 }
 
 impl Lake {
+    /// Points `latest.json` at the last committed snapshot, if an export died between its commit and that.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Damaged`].
+    pub fn repair(&self) -> Result<(), Error> {
+        let Some(manifest) = self.latest()? else { return Ok(()) };
+        let pointer = fs::read(self.root.join("latest.json")).ok();
+        let pointer = pointer.and_then(|text| serde_json::from_slice::<Latest>(&text).ok());
+        match pointer {
+            Some(pointer)
+                if pointer.snapshot_id == manifest.snapshot_id && self.root.join("views.sql").exists() =>
+            {
+                Ok(())
+            }
+            _ => self.point_at(&manifest),
+        }
+    }
+
     /// Points `latest.json` and `views.sql` at a snapshot.
     fn point_at(&self, manifest: &Manifest) -> Result<(), Error> {
         let path = format!("{PREFIX}{}", manifest.snapshot_id);
@@ -296,8 +325,8 @@ impl Lake {
             committed_at: manifest.committed_at,
         };
         let text = serde_json::to_vec_pretty(&latest).unwrap_or_default();
-        replace_durably(&self.root.join("latest.json"), &text)?;
         replace_durably(&self.root.join("views.sql"), views::sql(manifest).as_bytes())?;
+        replace_durably(&self.root.join("latest.json"), &text)?;
         sync_folder(&self.root)
     }
 }

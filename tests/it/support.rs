@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use hexport::client::projects::Project;
 use hexport::sim::{SimConfig, SimServer, World, WorldConfig};
 use serde_json::{Value, json};
+use sha2::Digest;
 
 /// The token of every test; no output and no file may hold it.
 pub const SECRET: &str = "hxtp_5ecretNeverShown7f3a";
@@ -20,9 +22,13 @@ pub struct Sim {
 
 impl Sim {
     pub fn start(config: SimConfig) -> Self {
+        Self::start_at(config, ([127, 0, 0, 1], 0).into())
+    }
+
+    pub fn start_at(config: SimConfig, address: SocketAddr) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let server = runtime.block_on(SimServer::start(config, ([127, 0, 0, 1], 0).into())).unwrap();
+        let server = runtime.block_on(SimServer::start(config, address)).unwrap();
         Self { server, runtime }
     }
 
@@ -121,6 +127,39 @@ pub fn assert_no_secret_below(folder: &Path) {
             }
         }
     }
+}
+
+/// Checks that what a reader sees of a lake is whole: each snapshot's files are those of its manifest, and the
+/// pointer points at one. Gives the manifest that it points at, if there is a pointer.
+pub fn verify(lake: &Path) -> Option<Value> {
+    let read = |path: &Path| -> Value { serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap() };
+    for entry in std::fs::read_dir(lake).ok()? {
+        let folder = entry.unwrap().path();
+        if !folder.file_name().unwrap().to_str().unwrap().starts_with("snapshot=") {
+            continue;
+        }
+        let manifest = read(&folder.join("manifest.json"));
+        let mut named = vec!["manifest.json".to_owned()];
+        for file in
+            manifest["tables"].as_object().unwrap().values().flat_map(|t| t["files"].as_array().unwrap())
+        {
+            let name = file["path"].as_str().unwrap();
+            let bytes = std::fs::read(folder.join(name)).unwrap();
+            assert_eq!(bytes.len() as u64, file["bytes"].as_u64().unwrap(), "{name}");
+            let digest: String = sha2::Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+            assert_eq!(digest, file["sha256"].as_str().unwrap(), "{name}");
+            named.push(name.to_owned());
+        }
+        named.sort();
+        let files =
+            std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        let mut there: Vec<String> = files.collect();
+        there.sort();
+        assert_eq!(there, named);
+    }
+    let pointer = lake.join("latest.json");
+    let latest = pointer.exists().then(|| read(&pointer))?;
+    Some(read(&lake.join(latest["manifest"].as_str().unwrap())))
 }
 
 fn python() -> PathBuf {
