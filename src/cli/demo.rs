@@ -3,8 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
-
 use super::exit::{Code, Failure};
 use super::export::{WhatArgs, exit_code, show};
 use super::progress::{Reporter, stop_on_signals};
@@ -35,9 +33,6 @@ pub struct Args {
     /// Form of the closing summary
     #[arg(long, value_enum, default_value_t = Output::Table)]
     output: Output,
-    /// Give the snapshot and every answer this time, so that the same workspace gives the same files
-    #[arg(long, value_name = "TIME", hide = true)]
-    fixed_time: Option<DateTime<Utc>>,
 }
 
 /// Serves, exports, and says what to try next.
@@ -47,6 +42,7 @@ pub struct Args {
 pub async fn run(args: Args, ui: &Ui) -> Result<Code, Failure> {
     let tables = args.what.tables()?;
     let world = WorldConfig { seed: args.seed, projects: args.projects as usize, ..WorldConfig::default() };
+    let epoch = world.epoch;
     let server = SimServer::start(
         SimConfig { world, record: false, ..SimConfig::default() },
         ([127, 0, 0, 1], 0).into(),
@@ -64,7 +60,8 @@ pub async fn run(args: Args, ui: &Ui) -> Result<Code, Failure> {
         base_url: SIMULATED.into(),
         // The simulator is another one each time: nothing that an interrupted demo left is of use.
         unfinished: Unfinished::Discard,
-        fixed_time: args.fixed_time,
+        // In the simulated workspace it is always the same moment, so that a seed always gives the same files.
+        fixed_time: Some(epoch),
         ..Options::default()
     };
     let stop = Stop::default();

@@ -155,6 +155,9 @@ impl From<export::Error> for Failure {
             E::Crawl(inner) => inner.into(),
             E::Snapshot(inner) => inner.into(),
             E::Journal(inner) => inner.into(),
+            E::Derive(crate::derive::Error::Snapshot(inner)) => inner.into(),
+            E::Derive(_) => Failure::new(Code::Nothing, text)
+                .next("This is a fault of hexport: please report it. --tables without the derived tables still works."),
             E::OtherCrawl { .. } => Failure::new(Code::Destination, text)
                 .next("Finish it with HEX_API_URL set to that address, throw it away with --fresh, or name another DEST."),
             E::OtherWorkspace { .. } => {

@@ -4,9 +4,11 @@ mod check;
 mod demo;
 mod exit;
 mod export;
+mod lineage;
 mod metrics;
 mod plan;
 mod progress;
+mod query;
 mod rebuild;
 mod render;
 mod schema;
@@ -91,6 +93,10 @@ enum Command {
     Plan(plan::Args),
     /// Build a snapshot again from a kept journal, without asking the API
     Rebuild(rebuild::Args),
+    /// Show which projects read a table or use a connection, or what a project reads
+    Lineage(lineage::Args),
+    /// Run a query of the library, or any SQL, over a lake with DuckDB
+    Query(query::Args),
     /// Check token, URL, reach and limit
     Check(check::Args),
     /// Show the exported tables: columns, types, docs, sources
@@ -129,6 +135,8 @@ impl Command {
             Command::Export(args) => export::run(args, settings, ui).await,
             Command::Plan(args) => plan::run(args, settings, ui).await,
             Command::Rebuild(args) => rebuild::run(args, ui).await,
+            Command::Lineage(args) => lineage::run(args),
+            Command::Query(args) => query::run(&args),
             Command::Check(args) => check::run(args, settings, ui).await,
             Command::Schema(args) => schema::run(&args),
             Command::Simulate(args) => simulate::run(args).await,

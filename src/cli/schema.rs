@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::exit::{Code, Failure};
 use super::render;
-use crate::tables::{self, COMMON, Column, Table, type_name};
+use crate::tables::{self, Column, Origin, Table, type_name};
 
 /// Arguments of `hexport schema`.
 #[derive(Debug, clap::Args)]
@@ -55,8 +55,12 @@ pub fn run(args: &Args) -> Result<Code, Failure> {
     Ok(Code::Complete)
 }
 
-fn source(table: &Table) -> &'static str {
-    table.operation().map_or("the crawl", |operation| operation.id)
+fn source(table: &Table) -> String {
+    match table.origin {
+        Origin::Api(operation) => operation.id.into(),
+        Origin::Crawl => "the crawl".into(),
+        Origin::Derived(from) => from.join(", "),
+    }
 }
 
 /// Where a column's value comes from, in the API's own words.
@@ -116,6 +120,6 @@ fn print_table(table: &'static Table) {
             c.doc.into(),
         ]);
     }
-    let names: Vec<&str> = COMMON.iter().map(|c| c.name).collect();
+    let names: Vec<&str> = table.common().iter().map(|c| c.name).collect();
     println!("{shown}\n  and {}, as every table\n", names.join(", "));
 }

@@ -81,7 +81,6 @@ impl Coverage {
             Datum::Int(self.rows as i64),
             self.last_read_at.map_or(Datum::Null, Datum::time),
             Datum::text(self.stamp.as_deref()),
-            Datum::Null,
             Datum::time(self.last_read_at.unwrap_or(snapshot_at)),
             Datum::time(snapshot_at),
         ];

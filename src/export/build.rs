@@ -17,6 +17,7 @@ use super::Error;
 use crate::client::operation::GET_RUN_STATUS;
 use crate::client::split_page;
 use crate::crawl::{Coverage, Endpoint, Report, Scope, State};
+use crate::derive;
 use crate::journal::{Entry, Journal};
 use crate::snapshot::{self, Format, Lake, Manifest, TableEntry, TableReader, TableWriter};
 use crate::tables::{self, Context, Drift, GONE, Origin, Row, RowMapper, Table, batch_of, sort_unique};
@@ -145,7 +146,7 @@ impl Job<'_> {
                     Origin::Crawl => {
                         self.sources.report.coverage.iter().map(|c| c.row(self.target.snapshot_at)).collect()
                     }
-                    Origin::Api(_) => Vec::new(),
+                    Origin::Api(_) | Origin::Derived(_) => Vec::new(),
                 };
                 self.flush(Chunk { rows, ..Chunk::default() }, None, &mut writer)?;
             }
@@ -361,7 +362,70 @@ impl Groups {
     }
 }
 
-/// The tables that are written when `names` are asked for: those, and what is known of how they were read.
+/// Writes the derived ones of `tables`, from the Parquet files that are in the target's folder already.
+///
+/// # Errors
+/// The first that any table met.
+pub fn derive(
+    target: &Target<'_>,
+    base: Option<(&Lake, &Manifest)>,
+    tables: &[&'static Table],
+) -> Result<Vec<Built>, Error> {
+    let is_wanted = |table: &Table| tables.iter().any(|t| t.name == table.name);
+    let last_lineage = base.and_then(|(lake, manifest)| {
+        let files = &manifest.tables.get("lineage")?.files;
+        let file = files.iter().find(|f| f.format == "parquet")?;
+        Some(lake.snapshot_folder(&manifest.snapshot_id).join(&file.path))
+    });
+    let inputs = derive::Inputs { folder: target.folder, snapshot_at: target.snapshot_at, last_lineage };
+    let create = |table| TableWriter::create(table, target.formats, target.folder, target.snapshot_id);
+    let mut built = Vec::new();
+    if derive::FROM_SQL.iter().any(|table| is_wanted(table)) {
+        let started = Instant::now();
+        let written = derive::read_cells(&inputs, create)?;
+        let took = started.elapsed() / written.len().max(1) as u32;
+        built.extend(written.into_iter().map(|(table, entry)| Built {
+            table,
+            entry,
+            drift: Drift::new(),
+            took,
+        }));
+    }
+    for derivation in derive::DERIVATIONS.iter().filter(|d| is_wanted(d.table)) {
+        let started = Instant::now();
+        let table = derivation.table;
+        let failed = |source| derive::Error::Compute { table: table.name, source };
+        let frame = (derivation.derive)(&inputs).map_err(failed)?;
+        let batch = derive::to_batch(table, &frame, target.snapshot_at).map_err(failed)?;
+        let mut writer = create(table)?;
+        writer.write(&batch)?;
+        built.push(Built { table, entry: writer.finish()?, drift: Drift::new(), took: started.elapsed() });
+    }
+    Ok(built)
+}
+
+/// Removes the Parquet files that were written only for tables to be derived from.
+///
+/// # Errors
+/// If one can't be removed.
+pub fn strip(built: &mut [Built], folder: &Path, formats: &[Format]) -> Result<(), Error> {
+    for table in built {
+        let unwanted = |format: &str| !formats.iter().any(|f| f.name() == format);
+        for file in table.entry.files.iter().filter(|f| unwanted(&f.format)) {
+            let path = folder.join(&file.path);
+            std::fs::remove_file(&path).map_err(|source| snapshot::Error::Io {
+                what: "can't remove",
+                path,
+                source,
+            })?;
+        }
+        table.entry.files.retain(|f| !unwanted(&f.format));
+    }
+    Ok(())
+}
+
+/// The tables that are written when `names` are asked for: those, what they are derived from, and what is
+/// known of how they were read.
 ///
 /// # Errors
 /// The first name that isn't a table's.
@@ -370,8 +434,15 @@ pub fn choose(names: &[String]) -> Result<Vec<&'static Table>, String> {
         return Ok(tables::all().collect());
     }
     let mut chosen = BTreeSet::from([tables::CRAWL_COVERAGE.name]);
+    let mut wanted = Vec::new();
     for name in names {
-        chosen.insert(tables::by_name(name).ok_or_else(|| name.clone())?.name);
+        wanted.push(tables::by_name(name).ok_or_else(|| name.clone())?);
+    }
+    while let Some(table) = wanted.pop() {
+        chosen.insert(table.name);
+        if let Origin::Derived(from) = table.origin {
+            wanted.extend(from.iter().filter_map(|name| tables::by_name(name)));
+        }
     }
     Ok(tables::all().filter(|table| chosen.contains(table.name)).collect())
 }

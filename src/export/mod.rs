@@ -24,7 +24,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::crawl::{self, Base, Budget, Coverage, Endpoint, Progress, Report, Source, State, Stop};
 use crate::journal::{self, CrawlHeader, Journal};
 use crate::snapshot::{self, Format, Lake, Manifest, ToolEntry, WorkspaceEntry, snapshot_id};
-use crate::tables::{SCHEMA_VERSION, Table};
+use crate::tables::{Origin, SCHEMA_VERSION, Table};
 
 pub use build::choose;
 
@@ -122,6 +122,9 @@ pub enum Error {
         /// Organisation of the token.
         ours: String,
     },
+    /// A derived table.
+    #[error(transparent)]
+    Derive(#[from] crate::derive::Error),
     /// There is no journal to rebuild from.
     #[error("{0}")]
     NoJournal(String),
@@ -325,13 +328,22 @@ fn commit(
     let header = journal.header();
     let staging = lake.stage(&header.snapshot_id)?;
     let sources = build::Sources { journal, report: &report, base: base.map(|manifest| (lake, manifest)) };
+    let is_derived = |table: &Table| matches!(table.origin, Origin::Derived(_));
+    let (derived, plain): (Vec<&Table>, Vec<&Table>) =
+        options.tables.iter().partition(|table| is_derived(table));
+    let mut formats = options.formats.clone();
+    if !derived.is_empty() && !formats.contains(&Format::Parquet) {
+        formats.push(Format::Parquet);
+    }
     let target = build::Target {
         folder: staging.folder(),
         snapshot_id: &header.snapshot_id,
         snapshot_at: header.snapshot_at,
-        formats: &options.formats,
+        formats: &formats,
     };
-    let built = build::build(&sources, &target, &options.tables)?;
+    let mut built = build::build(&sources, &target, &plain)?;
+    built.extend(build::derive(&target, sources.base, &derived)?);
+    build::strip(&mut built, staging.folder(), &options.formats)?;
     let manifest = Manifest {
         manifest_version: snapshot::MANIFEST_VERSION,
         snapshot_id: header.snapshot_id.clone(),

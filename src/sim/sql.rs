@@ -169,7 +169,7 @@ pub fn catalog(rng: &mut ChaCha8Rng, connection: usize, kind: &'static str) -> C
     let schema = match kind {
         "bigquery" | "athena" => None,
         "postgres" | "redshift" => Some("public".to_owned()),
-        "databricks" => Some("default".to_owned()),
+        "databricks" | "clickhouse" => Some("default".to_owned()),
         _ => Some(schemas[0].clone()),
     };
     Catalog { kind, database, schema, tables }

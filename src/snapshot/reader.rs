@@ -1,6 +1,7 @@
 //! Reading a table of a committed snapshot back, in the schema that it has today.
 
 use std::fs::File;
+use std::path::Path;
 
 use arrow::array::{ArrayRef, RecordBatch, new_null_array};
 use arrow::datatypes::{Schema, SchemaRef};
@@ -46,6 +47,14 @@ impl TableReader {
         Self::with_schema(lake, manifest, table, Schema::new(wanted).into())
     }
 
+    /// Opens a table's file, wherever it is.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Damaged`].
+    pub fn open_file(path: &Path, table: &'static Table) -> Result<Self, Error> {
+        Self::read(path, table, table.schema())
+    }
+
     fn with_schema(
         lake: &Lake,
         manifest: &Manifest,
@@ -56,14 +65,18 @@ impl TableReader {
             manifest.tables.get(table.name).and_then(|t| t.files.iter().find(|f| f.format == "parquet"));
         let Some(file) = file else { return Ok(None) };
         let path = lake.snapshot_folder(&manifest.snapshot_id).join(&file.path);
-        let input = File::open(&path).map_err(Error::io("can't read", &path))?;
+        Self::read(&path, table, schema).map(Some)
+    }
+
+    fn read(path: &Path, table: &'static Table, schema: SchemaRef) -> Result<Self, Error> {
+        let input = File::open(path).map_err(Error::io("can't read", path))?;
         let damaged =
-            |e: parquet::errors::ParquetError| Error::Damaged { path: path.clone(), why: e.to_string() };
+            |e: parquet::errors::ParquetError| Error::Damaged { path: path.into(), why: e.to_string() };
         let builder = ParquetRecordBatchReaderBuilder::try_new(input).map_err(damaged)?;
         let names = schema.fields().iter().map(|f| f.name().as_str());
         let mask = ProjectionMask::columns(builder.parquet_schema(), names);
         let batches = builder.with_projection(mask).with_batch_size(BATCH_ROWS).build().map_err(damaged)?;
-        Ok(Some(Self { table, schema, batches }))
+        Ok(Self { table, schema, batches })
     }
 
     fn adapt(&self, batch: &RecordBatch) -> Result<RecordBatch, Error> {

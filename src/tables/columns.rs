@@ -17,6 +17,8 @@ pub enum Type {
     Boolean,
     /// Microseconds, UTC.
     Timestamp,
+    /// A day.
+    Date,
     /// Any JSON value, as text.
     Json,
     /// A list.
@@ -74,27 +76,32 @@ impl Column {
 }
 
 /// A text column.
-pub(super) const fn text(name: &'static str, from: &'static str, doc: &'static str) -> Column {
+pub(crate) const fn text(name: &'static str, from: &'static str, doc: &'static str) -> Column {
     Column::new(name, Type::Utf8, from, doc)
 }
 
 /// A timestamp column.
-pub(super) const fn time(name: &'static str, from: &'static str, doc: &'static str) -> Column {
+pub(crate) const fn time(name: &'static str, from: &'static str, doc: &'static str) -> Column {
     Column::new(name, Type::Timestamp, from, doc)
 }
 
+/// A column of days.
+pub(crate) const fn date(name: &'static str, from: &'static str, doc: &'static str) -> Column {
+    Column::new(name, Type::Date, from, doc)
+}
+
 /// An integer column.
-pub(super) const fn int(name: &'static str, from: &'static str, doc: &'static str) -> Column {
+pub(crate) const fn int(name: &'static str, from: &'static str, doc: &'static str) -> Column {
     Column::new(name, Type::Int64, from, doc)
 }
 
 /// A floating point column.
-pub(super) const fn float(name: &'static str, from: &'static str, doc: &'static str) -> Column {
+pub(crate) const fn float(name: &'static str, from: &'static str, doc: &'static str) -> Column {
     Column::new(name, Type::Float64, from, doc)
 }
 
 /// A boolean column.
-pub(super) const fn boolean(name: &'static str, from: &'static str, doc: &'static str) -> Column {
+pub(crate) const fn boolean(name: &'static str, from: &'static str, doc: &'static str) -> Column {
     Column::new(name, Type::Boolean, from, doc)
 }
 
@@ -107,6 +114,7 @@ impl Type {
             Type::Float64 => DataType::Float64,
             Type::Boolean => DataType::Boolean,
             Type::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some(Arc::from("UTC"))),
+            Type::Date => DataType::Date32,
             Type::List(item) => DataType::List(Arc::new(Field::new("item", item.arrow(), true))),
             Type::Struct(fields) => DataType::Struct(struct_fields(fields)),
         }

@@ -4,7 +4,7 @@
 //! value comes from. What no column takes goes to the `extra` column, so nothing that the API says is lost.
 //! To add a table, write its file and name it in [`ENTITIES`].
 
-mod columns;
+pub(crate) mod columns;
 mod rows;
 
 mod cells;
@@ -33,6 +33,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use serde_json::Value;
 
 use crate::client::Operation;
+use crate::derive;
 
 pub use columns::{Column, SubField, Type};
 pub use rows::{Context, Datum, Drift, Row, RowMapper, array_of, batch_of, parse_timestamp, sort_unique};
@@ -52,6 +53,8 @@ pub enum Origin {
     Api(&'static Operation),
     /// The crawl itself.
     Crawl,
+    /// Other tables, of these names.
+    Derived(&'static [&'static str]),
 }
 
 /// A table.
@@ -74,7 +77,7 @@ pub struct Table {
 }
 
 /// One row for each item, as it is.
-fn itself(item: Value) -> Vec<Value> {
+pub(crate) fn itself(item: Value) -> Vec<Value> {
     vec![item]
 }
 
@@ -114,9 +117,9 @@ pub const ENTITIES: &[&Table] = &[
     &draft_guides::DRAFT_GUIDES,
 ];
 
-/// Every table.
+/// Every table: those of the API, those derived from them, and what the crawl says of itself.
 pub fn all() -> impl Iterator<Item = &'static Table> {
-    ENTITIES.iter().copied().chain([&CRAWL_COVERAGE])
+    ENTITIES.iter().copied().chain(derive::tables()).chain([&CRAWL_COVERAGE])
 }
 
 /// The table of this name.
@@ -124,22 +127,34 @@ pub fn by_name(name: &str) -> Option<&'static Table> {
     all().find(|table| table.name == name)
 }
 
-/// Columns that every table has at its end.
-pub const COMMON: &[Column] = &[
+/// Columns that every table of the API has at its end, and other tables but for the first.
+pub const COMMON: &[Column; 3] = &[
     Column::new(
         "extra",
         Type::Json,
         "",
         "What the API said beyond the columns of this table, as a JSON object",
     ),
-    Column::new("fetched_at", Type::Timestamp, "", "When the row was read from the API").required(),
+    Column::new(
+        "fetched_at",
+        Type::Timestamp,
+        "",
+        "When the row was read from the API; of derived rows the snapshot's time",
+    )
+    .required(),
     Column::new("snapshot_at", Type::Timestamp, "", "The snapshot's time: when its crawl began").required(),
 ];
 
 impl Table {
     /// All columns, the common ones included.
     pub fn all_columns(&self) -> impl Iterator<Item = &'static Column> {
-        self.columns.iter().chain(COMMON)
+        self.columns.iter().chain(self.common())
+    }
+
+    /// The columns that this table shares with others. What the API said beyond the columns is not a matter of
+    /// tables that don't come from it.
+    pub fn common(&self) -> &'static [Column] {
+        if matches!(self.origin, Origin::Api(_)) { COMMON } else { &COMMON[1..] }
     }
 
     /// Place of a column in the table's schema.
@@ -180,7 +195,7 @@ impl Table {
     pub fn operation(&self) -> Option<&'static Operation> {
         match self.origin {
             Origin::Api(operation) => Some(operation),
-            Origin::Crawl => None,
+            Origin::Crawl | Origin::Derived(_) => None,
         }
     }
 }

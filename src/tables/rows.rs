@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, ListArray, NullBufferBuilder, RecordBatch,
-    StringBuilder, StructArray, TimestampMicrosecondBuilder, UInt32Array,
+    Array, ArrayRef, BooleanBuilder, Date32Builder, Float64Builder, Int64Builder, ListArray,
+    NullBufferBuilder, RecordBatch, StringBuilder, StructArray, TimestampMicrosecondBuilder, UInt32Array,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::{concat_batches, take_record_batch};
@@ -33,6 +33,8 @@ pub enum Datum {
     Bool(bool),
     /// Microseconds since 1970, UTC.
     Time(i64),
+    /// Days since 1970.
+    Date(i32),
     /// List.
     List(Vec<Datum>),
     /// Struct, fields in order.
@@ -318,6 +320,7 @@ pub fn array_of(ty: &Type, values: Vec<Datum>) -> ArrayRef {
         Type::Float64 => build!(Float64Builder::new(), Float),
         Type::Boolean => build!(BooleanBuilder::new(), Bool),
         Type::Timestamp => build!(TimestampMicrosecondBuilder::new().with_timezone("UTC"), Time),
+        Type::Date => build!(Date32Builder::new(), Date),
         Type::List(item) => {
             let mut nulls = NullBufferBuilder::new(values.len());
             let mut lengths = Vec::with_capacity(values.len());

@@ -398,29 +398,3 @@ fn every_request_of_the_client_is_one_that_the_description_allows() {
         assert_eq!(described["operationId"], operation.id);
     }
 }
-
-/// A server before the simulator that says more about projects than the description does.
-pub async fn answering_more(upstream: String) -> String {
-    use axum::body::Body;
-    use axum::extract::Request;
-    let http = http();
-    let handler = move |request: Request| {
-        let (http, upstream) = (http.clone(), upstream.clone());
-        async move {
-            let target = request.uri().path_and_query().unwrap().to_string();
-            let answer = http.get(format!("{upstream}{target}")).bearer_auth(SECRET).send().await.unwrap();
-            let status = answer.status().as_u16();
-            let mut body: Value = answer.json().await.unwrap();
-            if target.starts_with("/api/v1/projects?") {
-                for project in body["values"].as_array_mut().unwrap() {
-                    project["somethingNew"] = json!({"deep": ["a", "b"]});
-                }
-            }
-            axum::http::Response::builder().status(status).body(Body::from(body.to_string())).unwrap()
-        }
-    };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(handler)).await.unwrap() });
-    url
-}

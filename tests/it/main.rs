@@ -8,3 +8,5 @@ mod commands;
 mod contract;
 mod crawl;
 mod export;
+mod lineage;
+mod sample;

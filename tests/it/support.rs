@@ -63,6 +63,29 @@ pub fn world_of(projects: usize) -> WorldConfig {
     WorldConfig { projects, ..WorldConfig::default() }
 }
 
+/// A server before the simulator that changes its answers: `change` is given the path with its query, and the
+/// body. Gives its address.
+pub async fn changing_answers(upstream: String, change: fn(&str, &mut Value)) -> String {
+    use axum::body::Body;
+    use axum::extract::Request;
+    let http = http();
+    let handler = move |request: Request| {
+        let (http, upstream) = (http.clone(), upstream.clone());
+        async move {
+            let target = request.uri().path_and_query().unwrap().to_string();
+            let answer = http.get(format!("{upstream}{target}")).bearer_auth(SECRET).send().await.unwrap();
+            let status = answer.status().as_u16();
+            let mut body: Value = answer.json().await.unwrap();
+            change(&target, &mut body);
+            axum::http::Response::builder().status(status).body(Body::from(body.to_string())).unwrap()
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(handler)).await.unwrap() });
+    url
+}
+
 /// An HTTP client that isn't ours.
 pub fn http() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -204,7 +227,14 @@ pub fn rows_of_tables(lake: &Path) -> BTreeMap<String, u64> {
     rows.into_iter().map(|row| (row[0].as_str().unwrap().to_owned(), row[1].as_u64().unwrap())).collect()
 }
 
-/// Rows that a whole export of `world` has, by table; without `crawl_coverage`.
+/// Rows of the tables that come from the API.
+pub fn rows_of_entities(lake: &Path) -> BTreeMap<String, u64> {
+    let mut rows = rows_of_tables(lake);
+    rows.retain(|name, _| hexport::tables::ENTITIES.iter().any(|table| table.name == name));
+    rows
+}
+
+/// Rows that a whole export of `world` has, by table of the API.
 pub fn true_rows(world: &World) -> BTreeMap<String, u64> {
     let projects = || world.projects.iter().map(|record| &record.project);
     let of_projects = |count: fn(&Project) -> usize| projects().map(count).sum::<usize>();

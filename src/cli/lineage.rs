@@ -1,0 +1,180 @@
+//! `hexport lineage`: who reads what.
+
+use std::path::PathBuf;
+
+use super::exit::{Code, Failure};
+use crate::lineage::{Edge, Question, find, mermaid};
+use crate::snapshot::Lake;
+
+/// Arguments of `hexport lineage`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder of the data lake
+    #[arg(value_name = "DEST")]
+    dest: PathBuf,
+    #[command(flatten)]
+    about: About,
+    /// Only where this column is read
+    #[arg(long, value_name = "COLUMN")]
+    column: Option<String>,
+    /// Snapshot to look at [default: the last one]
+    #[arg(long, value_name = "SNAPSHOT")]
+    snapshot: Option<String>,
+    /// Form of the result
+    #[arg(long, value_enum, default_value_t = Form::Tree)]
+    output: Form,
+}
+
+/// What is asked about.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct About {
+    /// Who reads a table: its whole name or the end of it, such as core.orders
+    #[arg(long, value_name = "TABLE")]
+    table: Option<String>,
+    /// Who uses a connection: its name or identifier
+    #[arg(long, value_name = "CONNECTION")]
+    connection: Option<String>,
+    /// What a project reads: its title or identifier
+    #[arg(long, value_name = "PROJECT")]
+    project: Option<String>,
+}
+
+/// Form of the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Form {
+    /// For people.
+    Tree,
+    /// A JSON array.
+    Json,
+    /// CSV.
+    Csv,
+    /// A Mermaid flow chart.
+    Mermaid,
+}
+
+/// Answers.
+///
+/// # Errors
+/// If there is no snapshot, or it can't be read.
+pub fn run(args: Args) -> Result<Code, Failure> {
+    let question = match (args.about.table, args.about.connection, args.about.project) {
+        (Some(table), _, _) => Question::Table(table),
+        (_, Some(connection), _) => Question::Connection(connection),
+        (_, _, project) => Question::Project(project.unwrap_or_default()),
+    };
+    let lake = Lake::new(&args.dest);
+    let nothing = || {
+        Failure::new(Code::Usage, format!("{} holds no such snapshot", args.dest.display()))
+            .next("Name a folder that hexport export wrote to, and one of its snapshots.")
+    };
+    let manifest = match &args.snapshot {
+        Some(id) if lake.snapshots()?.contains(id) => lake.manifest(id)?,
+        Some(_) => return Err(nothing()),
+        None => lake.latest()?.ok_or_else(nothing)?,
+    };
+    let edges = find(&lake, &manifest, &question, args.column.as_deref())?.ok_or_else(|| {
+        Failure::new(Code::Usage, format!("the snapshot {} has no lineage as Parquet", manifest.snapshot_id))
+            .next("Export with --format parquet and with the table lineage.")
+    })?;
+    match args.output {
+        Form::Json => println!("{}", serde_json::to_string_pretty(&edges).unwrap_or_default()),
+        Form::Csv => print_csv(&edges)?,
+        Form::Mermaid => print!("{}", mermaid(&edges)),
+        Form::Tree if edges.is_empty() => {
+            println!("the snapshot {} has no lineage of it", manifest.snapshot_id)
+        }
+        Form::Tree => print_tree(&question, &edges, args.column.is_some()),
+    }
+    Ok(Code::Complete)
+}
+
+fn print_csv(edges: &[Edge]) -> Result<(), Failure> {
+    let failed = |e: csv::Error| Failure::new(Code::Nothing, format!("CSV can't be written: {e}"));
+    let mut out = csv::Writer::from_writer(std::io::stdout().lock());
+    out.write_record([
+        "connection",
+        "connection_type",
+        "table",
+        "project",
+        "project_id",
+        "owner",
+        "evidence",
+        "cells",
+        "archived",
+        "last_run_at",
+        "columns",
+    ])
+    .map_err(failed)?;
+    for e in edges {
+        let run =
+            e.last_run_at.map_or(String::new(), |at| at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true));
+        let (kind, owner) = (e.connection_type.as_deref().unwrap_or(""), e.owner.as_deref().unwrap_or(""));
+        let cells = e.cells.map_or(String::new(), |n| n.to_string());
+        let archived = e.archived.to_string();
+        let columns = e.columns.join(" ");
+        out.write_record([
+            &e.connection,
+            kind,
+            &e.table,
+            &e.project,
+            &e.project_id,
+            owner,
+            &e.evidence,
+            &cells,
+            &archived,
+            &run,
+            &columns,
+        ])
+        .map_err(failed)?;
+    }
+    out.flush().map_err(|e| failed(e.into()))
+}
+
+/// Three levels: what was asked about comes first, and what is alike stands under one head.
+fn print_tree(question: &Question, edges: &[Edge], with_columns: bool) {
+    let connection = |e: &Edge| match &e.connection_type {
+        Some(kind) => format!("{} ({kind})", e.connection),
+        None => e.connection.clone(),
+    };
+    let project = |e: &Edge| {
+        let owner = e.owner.as_deref().unwrap_or("no owner");
+        let run =
+            e.last_run_at.map_or("never ran".into(), |at| format!("last run {}", at.format("%Y-%m-%d")));
+        let archived = if e.archived { ", archived" } else { "" };
+        format!("{}  ({owner}, {run}{archived})", one_line(&e.project))
+    };
+    let how = |e: &Edge| {
+        let cells = e.cells.map_or(String::new(), |n| format!(", {n} cell{}", if n == 1 { "" } else { "s" }));
+        let columns = if with_columns { format!(": {}", e.columns.join(", ")) } else { String::new() };
+        format!("[{}{cells}]{columns}", e.evidence)
+    };
+    let rows: Vec<[String; 3]> = match question {
+        Question::Project(_) => {
+            edges.iter().map(|e| [project(e), connection(e), format!("{}  {}", e.table, how(e))]).collect()
+        }
+        _ => edges
+            .iter()
+            .map(|e| [connection(e), e.table.clone(), format!("{}  {}", project(e), how(e))])
+            .collect(),
+    };
+    let mut rows = rows;
+    rows.sort();
+    for (i, [first, second, third]) in rows.iter().enumerate() {
+        let before = i.checked_sub(1).map(|i| &rows[i]);
+        let after = rows.get(i + 1);
+        if before.is_none_or(|b| b[0] != *first) {
+            println!("{first}");
+        }
+        let last_second = rows[i..].iter().take_while(|r| r[0] == *first).all(|r| r[1] == *second);
+        if before.is_none_or(|b| b[..2] != rows[i][..2]) {
+            println!("{} {second}", if last_second { "└─" } else { "├─" });
+        }
+        let last_third = after.is_none_or(|a| a[..2] != rows[i][..2]);
+        println!("{}  {} {third}", if last_second { " " } else { "│" }, if last_third { "└─" } else { "├─" });
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

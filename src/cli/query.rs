@@ -1,0 +1,153 @@
+//! `hexport query`: the library of DuckDB queries, and any other, over a lake.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use super::exit::{Code, Failure};
+use super::render;
+
+/// The library: what `queries/` holds.
+pub const LIBRARY: &[(&str, &str)] = &[
+    ("changes_since_last_snapshot", include_str!("../../queries/changes_since_last_snapshot.sql")),
+    ("flakiest_projects", include_str!("../../queries/flakiest_projects.sql")),
+    ("lineage_edges", include_str!("../../queries/lineage_edges.sql")),
+    ("owners_who_left", include_str!("../../queries/owners_who_left.sql")),
+    (
+        "public_projects_reading_sensitive_schemas",
+        include_str!("../../queries/public_projects_reading_sensitive_schemas.sql"),
+    ),
+    ("run_time_trend", include_str!("../../queries/run_time_trend.sql")),
+    ("slowest_projects", include_str!("../../queries/slowest_projects.sql")),
+    ("unused_published_projects", include_str!("../../queries/unused_published_projects.sql")),
+    ("unviewed_schedules", include_str!("../../queries/unviewed_schedules.sql")),
+    ("what_breaks_without_connection", include_str!("../../queries/what_breaks_without_connection.sql")),
+    ("who_reads_table", include_str!("../../queries/who_reads_table.sql")),
+];
+
+/// Arguments of `hexport query`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder of the data lake
+    #[arg(value_name = "DEST")]
+    dest: Option<PathBuf>,
+    /// Name of a query of the library, or SQL; without it the library is listed
+    #[arg(value_name = "NAME|SQL", requires = "dest")]
+    query: Option<String>,
+    /// Set a variable of the query, such as table_name=orders
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    set: Vec<(String, String)>,
+    /// Form of the result
+    #[arg(long, value_enum, default_value_t = Form::Table)]
+    output: Form,
+}
+
+/// Form of the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Form {
+    /// For people.
+    Table,
+    /// A JSON array.
+    Json,
+    /// CSV.
+    Csv,
+    /// Markdown.
+    Markdown,
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    let fits = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    match text.split_once('=') {
+        Some((name, value)) if fits(name) => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("a variable is name=value".into()),
+    }
+}
+
+/// Runs a query with the `duckdb` command, or says how.
+///
+/// # Errors
+/// If there is no lake or no `duckdb` command, or the query fails.
+pub fn run(args: &Args) -> Result<Code, Failure> {
+    let (Some(dest), Some(query)) = (&args.dest, &args.query) else {
+        list();
+        return Ok(Code::Complete);
+    };
+    let sql = match LIBRARY.iter().find(|(name, _)| name == query) {
+        Some((_, sql)) => (*sql).to_owned(),
+        None if query.contains(char::is_whitespace) => query.clone(),
+        None => {
+            let names: Vec<&str> = LIBRARY.iter().map(|(name, _)| *name).collect();
+            return Err(Failure::new(Code::Usage, format!("there is no query '{query}'"))
+                .next(format!("There are {}; or give SQL.", names.join(", "))));
+        }
+    };
+    if !dest.join("views.sql").exists() {
+        return Err(Failure::new(Code::Usage, format!("{} holds no snapshot", dest.display()))
+            .next("Name a folder that hexport export wrote to."));
+    }
+    let sets: Vec<String> = args
+        .set
+        .iter()
+        .map(|(name, value)| format!("SET VARIABLE {name} = '{}';", value.replace('\'', "''")))
+        .collect();
+    let mode = match args.output {
+        Form::Table => ["-box", "-nullvalue", "NULL"],
+        Form::Json => ["-json", "-nullvalue", "null"],
+        Form::Csv => ["-csv", "-nullvalue", ""],
+        Form::Markdown => ["-markdown", "-nullvalue", ""],
+    };
+    let mut duckdb = Command::new("duckdb");
+    duckdb
+        .current_dir(dest)
+        .args(["-no-init", "-bail", "-cmd", ".read views.sql"])
+        .args(mode)
+        .stdin(Stdio::null());
+    for set in &sets {
+        duckdb.args(["-cmd", set]);
+    }
+    match duckdb.args(["-c", &sql]).status() {
+        Ok(status) if status.success() => Ok(Code::Complete),
+        Ok(status) => Err(Failure::new(Code::Usage, format!("duckdb ended with {status}"))
+            .next("What it said stands above.")),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            println!("{}\n{sql}", sets.join("\n"));
+            Err(Failure::new(
+                Code::Usage,
+                "the duckdb command is not installed, so the query was printed and not run",
+            )
+            .next(format!(
+                "Install DuckDB (https://duckdb.org, or pip install duckdb-cli), or run it in any DuckDB: \
+                     cd {} && .read views.sql, then what was printed.",
+                dest.display()
+            )))
+        }
+        Err(e) => Err(Failure::new(Code::Usage, format!("duckdb can't be started: {e}"))),
+    }
+}
+
+fn list() {
+    let mut table = render::table(&["Query", "Question"], &[]);
+    for (name, sql) in LIBRARY {
+        let question = sql.lines().next().unwrap_or("").trim_start_matches("-- ");
+        table.add_row([*name, question]);
+    }
+    println!("{table}\n\nRun one: hexport query DEST NAME, with --set NAME=VALUE for what its header names");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_library_is_what_the_folder_holds() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("queries");
+        let mut files: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|e| e.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+            .collect();
+        files.sort();
+        assert_eq!(files, LIBRARY.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+        for (name, sql) in LIBRARY {
+            assert!(sql.starts_with("-- ") && sql.contains("\n-- Columns: "), "{name} has no header");
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! `column_lineage`: the columns of warehouse tables that projects read, by their cells' SQL.
+
+use crate::tables::columns::{int, text};
+use crate::tables::{Origin, Table, itself};
+
+/// One row a project, table and column.
+pub static COLUMN_LINEAGE: Table = Table {
+    name: "column_lineage",
+    doc: "Columns of warehouse tables that projects' SQL cells read",
+    origin: Origin::Derived(&["cells", "data_connections"]),
+    key: &["project_id", "data_connection_id", "table_key", "column_name"],
+    columns: &[
+        text("project_id", "", "Project").required(),
+        text("data_connection_id", "", "Data connection").required(),
+        text("table_key", "", "Table's whole name").required(),
+        text(
+            "column_name",
+            "",
+            "Column; * where a query reads all columns and the table's schema isn't known",
+        )
+        .required(),
+        text("database_name", "", "Database, catalog or project"),
+        text("schema_name", "", "Schema or dataset"),
+        text("table_name", "", "Table").required(),
+        int("cells", "", "SQL cells that read it").required(),
+    ],
+    elsewhere: &[],
+    explode: itself,
+};

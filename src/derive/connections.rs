@@ -1,0 +1,53 @@
+//! What a connection's settings say about the names in its queries.
+
+use std::collections::HashMap;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+
+use super::Inputs;
+use super::names::{Defaults, Warehouse};
+use crate::snapshot;
+use crate::tables;
+
+/// A connection, as far as names go.
+#[derive(Debug, Clone)]
+pub struct Naming {
+    /// Its kind.
+    pub warehouse: Warehouse,
+    /// What completes its names.
+    pub defaults: Defaults,
+}
+
+impl Naming {
+    /// Of a connection that isn't listed: names are taken as they are.
+    pub fn unknown() -> Self {
+        Self { warehouse: Warehouse::Other, defaults: Defaults::default() }
+    }
+}
+
+/// All connections by identifier.
+///
+/// # Errors
+/// If the table can't be read.
+pub fn namings(inputs: &Inputs<'_>) -> Result<HashMap<String, Naming>, snapshot::Error> {
+    let table = tables::by_name("data_connections").expect("a table of the registry");
+    let mut namings = HashMap::new();
+    for batch in inputs.read(table)? {
+        let batch = batch?;
+        for i in 0..batch.num_rows() {
+            let Some(id) = text(&batch, "data_connection_id", i) else { continue };
+            let warehouse = Warehouse::of_type(text(&batch, "type", i).unwrap_or(""));
+            let [database, schema, url] =
+                ["database", "schema", "jdbc_url"].map(|name| text(&batch, name, i));
+            let defaults = Defaults::of_connection(warehouse, database, schema, url);
+            namings.insert(id.to_owned(), Naming { warehouse, defaults });
+        }
+    }
+    Ok(namings)
+}
+
+/// A text of a batch.
+pub fn text<'a>(batch: &'a RecordBatch, column: &str, row: usize) -> Option<&'a str> {
+    let column = batch.column_by_name(column).expect("a column of the table").as_string::<i32>();
+    column.is_valid(row).then(|| column.value(row))
+}

@@ -1,0 +1,189 @@
+//! `lineage`: which project reads which table, by two kinds of evidence.
+
+use polars::prelude::*;
+
+use super::connections::{Naming, namings, text as text_at};
+use super::names::reported;
+use super::{Inputs, scan};
+use crate::tables::columns::{boolean, int, text, time};
+use crate::tables::{self, Origin, Table, itself};
+
+/// One row a project, connection and table.
+pub static LINEAGE: Table = Table {
+    name: "lineage",
+    doc: "Warehouse tables that projects read: by Hex's queried tables, by the cells' SQL, or by both",
+    origin: Origin::Derived(&["queried_tables", "sql_tables", "projects", "data_connections", "run_stats"]),
+    key: &["project_id", "data_connection_id", "table_key"],
+    columns: &[
+        text("project_id", "", "Project").required(),
+        text("data_connection_id", "", "Data connection"),
+        text("table_key", "", "Table's whole name: the same for the same table of a connection").required(),
+        text("database_name", "", "Database, catalog or project; null if the name doesn't say"),
+        text("schema_name", "", "Schema or dataset; null if the name doesn't say"),
+        text("table_name", "", "Table; the name as given, if it could not be parsed").required(),
+        text("reported_name", "", "Name as Hex's queried tables give it"),
+        boolean("parsed", "", "Whether the name could be parsed by the rules of the connection's type")
+            .required(),
+        text("evidence", "", "queried (Hex's queried tables), sql (the cells' SQL), or both").required(),
+        int("cells", "", "SQL cells that read it"),
+        text("project_title", "", "Project's title"),
+        text("project_type", "", "PROJECT or COMPONENT"),
+        text("project_status", "", "Project's status label"),
+        text("owner_email", "", "Project's owner"),
+        boolean("is_published", "", "Whether the project was ever published"),
+        boolean("is_archived", "", "Whether the project is archived or in the trash"),
+        text("connection_name", "", "Data connection's name"),
+        text("connection_type", "", "Data connection's type"),
+        time("first_seen_at", "", "First snapshot that has it, of those that follow each other in this lake"),
+        time("last_seen_at", "", "When the evidence was last read from the API"),
+        time("last_run_at", "", "Start of the project's last run"),
+    ],
+    elsewhere: &[],
+    explode: itself,
+};
+
+const KEY: [&str; 3] = ["project_id", "data_connection_id", "table_key"];
+
+/// Computes the rows.
+pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
+    let by_key = || KEY.map(col);
+    let cells = inputs.scan("cells")?.select([
+        col("project_id"),
+        col("static_id"),
+        col("fetched_at").alias("sql_seen"),
+    ]);
+    let sql = inputs
+        .scan("sql_tables")?
+        .join(
+            cells,
+            ["project_id", "static_id"].map(col),
+            ["project_id", "static_id"].map(col),
+            JoinArgs::new(JoinType::Left),
+        )
+        .group_by(by_key())
+        .agg([
+            len().cast(DataType::Int64).alias("cells"),
+            col("database_name").first(),
+            col("schema_name").first(),
+            col("table_name").first(),
+            col("sql_seen").max(),
+        ]);
+    let both = queried(inputs)?.lazy().join(
+        sql,
+        by_key(),
+        by_key(),
+        JoinArgs::new(JoinType::Full).with_coalesce(JoinCoalesce::CoalesceColumns),
+    );
+    let in_queried = || col("reported_name").is_not_null();
+    let evidence = when(in_queried().and(col("cells").is_not_null()))
+        .then(lit("both"))
+        .when(in_queried())
+        .then(lit("queried"))
+        .otherwise(lit("sql"));
+    let either = |queried: &str, sql: &'static str| coalesce(&[col(queried), col(sql)]).alias(sql);
+    let projects = inputs.scan("projects")?.select([
+        col("project_id"),
+        col("title").alias("project_title"),
+        col("type").alias("project_type"),
+        col("status").alias("project_status"),
+        col("owner_email"),
+        col("last_published_at").is_not_null().alias("is_published"),
+        col("archived_at").is_not_null().or(col("trashed_at").is_not_null()).alias("is_archived"),
+    ]);
+    let connections = inputs.scan("data_connections")?.select([
+        col("data_connection_id"),
+        col("name").alias("connection_name"),
+        col("type").alias("connection_type"),
+    ]);
+    let runs = inputs
+        .scan("run_stats")?
+        .filter(col("run_trigger").eq(lit("ALL")))
+        .select([col("project_id"), col("last_run_at")]);
+    let left = || JoinArgs::new(JoinType::Left);
+    let joined = both
+        .with_columns([
+            evidence.alias("evidence"),
+            either("queried_database", "database_name"),
+            either("queried_schema", "schema_name"),
+            either("queried_table", "table_name"),
+            col("parsed").fill_null(lit(true)),
+            later(col("queried_seen"), col("sql_seen")).alias("last_seen_at"),
+        ])
+        .join(projects, [col("project_id")], [col("project_id")], left())
+        .join(connections, [col("data_connection_id")], [col("data_connection_id")], left())
+        .join(runs, [col("project_id")], [col("project_id")], left());
+    let now = lit(inputs.snapshot_at.timestamp_micros()).cast(utc());
+    match &inputs.last_lineage {
+        None => joined.with_column(now.alias("first_seen_at")).collect(),
+        Some(path) => {
+            let known = scan(path)?.select([
+                col(KEY[0]),
+                col(KEY[1]),
+                col(KEY[2]),
+                col("first_seen_at").alias("known_at"),
+            ]);
+            joined
+                .join(known, by_key(), by_key(), left())
+                .with_column(coalesce(&[col("known_at"), now]).alias("first_seen_at"))
+                .collect()
+        }
+    }
+}
+
+/// The later of two times, of which either may be null.
+fn later(a: Expr, b: Expr) -> Expr {
+    when(a.clone().gt(b.clone())).then(a.clone()).otherwise(coalesce(&[b, a]))
+}
+
+pub(super) fn utc() -> DataType {
+    DataType::Datetime(TimeUnit::Microseconds, Some(TimeZone::UTC))
+}
+
+/// Hex's queried tables with their names taken apart.
+fn queried(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
+    let failed = |e: crate::snapshot::Error| polars_err!(ComputeError: "{}", e);
+    let namings = namings(inputs).map_err(failed)?;
+    let unknown = Naming::unknown();
+    let (mut projects, mut connections, mut keys, mut names) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut databases, mut schemas, mut tables, mut parsed) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut seen = Vec::new();
+    for batch in
+        inputs.read(tables::by_name("queried_tables").expect("a table of the registry")).map_err(failed)?
+    {
+        let batch = batch.map_err(failed)?;
+        for i in 0..batch.num_rows() {
+            let Some(name) = text_at(&batch, "table_name", i) else { continue };
+            let connection = text_at(&batch, "data_connection_id", i);
+            let naming = connection.and_then(|id| namings.get(id)).unwrap_or(&unknown);
+            let table = reported(name, naming.warehouse, &naming.defaults);
+            projects.push(text_at(&batch, "project_id", i).unwrap_or("").to_owned());
+            connections.push(connection.map(str::to_owned));
+            keys.push(table.as_ref().map_or(name.to_owned(), |t| t.key()));
+            names.push(name.to_owned());
+            parsed.push(table.is_some());
+            tables.push(table.as_ref().map_or(name.to_owned(), |t| t.table.clone()));
+            schemas.push(table.as_ref().and_then(|t| t.schema.clone()));
+            databases.push(table.and_then(|t| t.database));
+            seen.push(fetched_at(&batch, i));
+        }
+    }
+    let frame = df!(
+        "project_id" => projects, "data_connection_id" => connections, "table_key" => keys, "reported_name" => names,
+        "queried_database" => databases, "queried_schema" => schemas, "queried_table" => tables, "parsed" => parsed,
+        "queried_seen" => seen,
+    )?;
+    // Two reported names may be one table.
+    frame
+        .lazy()
+        .with_column(col("queried_seen").cast(utc()))
+        .unique(Some(by_name(KEY, true, false)), UniqueKeepStrategy::First)
+        .collect()
+}
+
+fn fetched_at(batch: &arrow::array::RecordBatch, row: usize) -> i64 {
+    use arrow::array::AsArray;
+    let column = batch.column_by_name("fetched_at").expect("a common column");
+    column.as_primitive::<arrow::datatypes::TimestampMicrosecondType>().value(row)
+}

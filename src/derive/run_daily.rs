@@ -1,0 +1,47 @@
+//! `run_daily`: runs of each project by day.
+
+use polars::prelude::*;
+
+use super::Inputs;
+use crate::tables::columns::{date, float, int, text};
+use crate::tables::{Origin, Table, itself};
+
+/// One row a project and day (UTC) on which a run started.
+pub static RUN_DAILY: Table = Table {
+    name: "run_daily",
+    doc: "Runs of each project by the day (UTC) on which they started",
+    origin: Origin::Derived(&["runs"]),
+    key: &["project_id", "day"],
+    columns: &[
+        text("project_id", "", "Project").required(),
+        date("day", "", "Day, UTC").required(),
+        int("runs", "", "Runs").required(),
+        int("completed", "", "Runs that ended well").required(),
+        int("failed", "", "Runs that ended otherwise").required(),
+        float("total_seconds", "", "Time that they took together"),
+        float("mean_seconds", "", "Mean duration"),
+        float("max_seconds", "", "Longest duration"),
+    ],
+    elsewhere: &[],
+    explode: itself,
+};
+
+/// Computes the rows.
+pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
+    let is = |status: &'static str| col("status").eq(lit(status));
+    let failed = is("ERRORED").or(is("KILLED")).or(is("UNABLE_TO_ALLOCATE_KERNEL"));
+    inputs
+        .scan("runs")?
+        .filter(col("start_time").is_not_null())
+        .with_column(col("start_time").dt().date().alias("day"))
+        .group_by([col("project_id"), col("day")])
+        .agg([
+            len().cast(DataType::Int64).alias("runs"),
+            is("COMPLETED").cast(DataType::Int64).sum().alias("completed"),
+            failed.cast(DataType::Int64).sum().alias("failed"),
+            col("duration_seconds").sum().alias("total_seconds"),
+            col("duration_seconds").mean().alias("mean_seconds"),
+            col("duration_seconds").max().alias("max_seconds"),
+        ])
+        .collect()
+}

@@ -1,0 +1,232 @@
+//! `run_stats`: how runs of each project go.
+
+use std::collections::{BTreeSet, HashMap};
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use chrono::{DateTime, TimeDelta, Utc};
+use polars::prelude::*;
+
+use super::Inputs;
+use super::connections::text as text_at;
+use super::schedule::Schedule;
+use crate::client::runs::TERMINAL_STATUSES;
+use crate::tables::columns::{float, int, text, time};
+use crate::tables::{self, Origin, Table, itself};
+
+/// Time before the snapshot over which adherence to schedules is judged.
+const WINDOW: TimeDelta = TimeDelta::days(30);
+
+/// One row a project and trigger, and one a project over all triggers. Durations are of runs that have ended,
+/// in seconds; quantiles are interpolated between the two nearest values.
+pub static RUN_STATS: Table = Table {
+    name: "run_stats",
+    doc: "How runs of each project go, by trigger and over all (trigger ALL); quantiles interpolate linearly",
+    origin: Origin::Derived(&["runs", "projects", "project_schedules"]),
+    key: &["project_id", "run_trigger"],
+    columns: &[
+        text("project_id", "", "Project").required(),
+        text("run_trigger", "", "API, SCHEDULED, APP_REFRESH, or ALL").required(),
+        int("runs", "", "Runs").required(),
+        int("completed", "", "Runs that ended well").required(),
+        int("errored", "", "Runs that failed").required(),
+        int("killed", "", "Runs that were cancelled").required(),
+        int("no_kernel", "", "Runs that got no kernel (UNABLE_TO_ALLOCATE_KERNEL)").required(),
+        int("unfinished", "", "Runs that had not ended").required(),
+        float("success_rate", "", "Share of the ended runs that ended well; null if none has ended"),
+        float("min_seconds", "", "Shortest duration"),
+        float("mean_seconds", "", "Mean duration"),
+        float("p50_seconds", "", "Median duration"),
+        float("p90_seconds", "", "90 % of durations are at most this"),
+        float("p95_seconds", "", "95 % of durations are at most this"),
+        float("p99_seconds", "", "99 % of durations are at most this"),
+        float("max_seconds", "", "Longest duration"),
+        int("durations_disagree", "", "Runs whose elapsed time is not their end minus their start")
+            .required(),
+        time("first_run_at", "", "Start of the first run"),
+        time("last_run_at", "", "Start of the last run"),
+        time("last_success_at", "", "Start of the last run that ended well"),
+        float("seconds_since_success", "", "Time from that to the snapshot"),
+        int("failure_streak", "", "Runs that ended since, none of them well").required(),
+        int(
+            "expected_runs",
+            "",
+            "Of SCHEDULED: runs due in the 30 days before the snapshot, by the enabled schedules",
+        ),
+        int("seen_runs", "", "Of SCHEDULED: scheduled runs in these days"),
+        float("adherence", "", "Of SCHEDULED: seen_runs / expected_runs; null if none was due"),
+    ],
+    elsewhere: &[],
+    explode: itself,
+};
+
+const KEY: [&str; 2] = ["project_id", "run_trigger"];
+
+/// Computes the rows.
+pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
+    let runs = inputs.scan("runs")?;
+    let all = runs.clone().with_column(lit("ALL").alias("run_trigger"));
+    let runs = concat([runs, all], UnionArgs::default())?;
+    let is = |status: &'static str| col("status").eq(lit(status));
+    let count = |of: Expr, name: &'static str| of.cast(DataType::Int64).sum().alias(name);
+    let ended = || TERMINAL_STATUSES.iter().map(|s| is(s)).reduce(Expr::or).expect("there are some");
+    let start = || col("start_time").to_physical();
+    let duration = || col("duration_seconds").filter(ended());
+    let quantile =
+        |q: f64, name: &'static str| duration().quantile(lit(q), QuantileMethod::Linear).alias(name);
+    let last_success = || start().filter(is("COMPLETED")).max();
+    let failed_since =
+        ended().and(is("COMPLETED").not()).and(start().gt(last_success().fill_null(lit(i64::MIN))));
+    let stats = runs.group_by(KEY.map(col)).agg([
+        len().cast(DataType::Int64).alias("runs"),
+        count(is("COMPLETED"), "completed"),
+        count(is("ERRORED"), "errored"),
+        count(is("KILLED"), "killed"),
+        count(is("UNABLE_TO_ALLOCATE_KERNEL"), "no_kernel"),
+        count(ended().not().fill_null(lit(true)), "unfinished"),
+        duration().min().alias("min_seconds"),
+        duration().mean().alias("mean_seconds"),
+        quantile(0.5, "p50_seconds"),
+        quantile(0.9, "p90_seconds"),
+        quantile(0.95, "p95_seconds"),
+        quantile(0.99, "p99_seconds"),
+        duration().max().alias("max_seconds"),
+        count(col("duration_agrees").not(), "durations_disagree"),
+        col("start_time").min().alias("first_run_at"),
+        col("start_time").max().alias("last_run_at"),
+        col("start_time").filter(is("COMPLETED")).max().alias("last_success_at"),
+        count(failed_since, "failure_streak"),
+    ]);
+    let schedules = schedules(inputs)?.lazy();
+    let with_schedules = stats.join(
+        schedules,
+        KEY.map(col),
+        KEY.map(col),
+        JoinArgs::new(JoinType::Full).with_coalesce(JoinCoalesce::CoalesceColumns),
+    );
+    let counts = [
+        "runs",
+        "completed",
+        "errored",
+        "killed",
+        "no_kernel",
+        "unfinished",
+        "durations_disagree",
+        "failure_streak",
+    ];
+    let now = inputs.snapshot_at.timestamp_micros();
+    with_schedules
+        .with_columns(counts.map(|name| col(name).fill_null(lit(0i64))))
+        .with_columns([
+            ratio(col("completed"), col("runs") - col("unfinished")).alias("success_rate"),
+            ((lit(now) - col("last_success_at").to_physical()).cast(DataType::Float64) / lit(1e6))
+                .alias("seconds_since_success"),
+            ratio(col("seen_runs"), col("expected_runs")).alias("adherence"),
+        ])
+        .collect()
+}
+
+/// A share; null where there is nothing to have a share of.
+pub(super) fn ratio(part: Expr, of: Expr) -> Expr {
+    let share = part.cast(DataType::Float64) / of.clone().cast(DataType::Float64);
+    when(of.gt(lit(0))).then(share).otherwise(lit(NULL).cast(DataType::Float64))
+}
+
+/// For each project with enabled schedules: runs that were due in the window, and scheduled runs seen in it.
+fn schedules(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
+    let failed = |e: crate::snapshot::Error| polars_err!(ComputeError: "{}", e);
+    let windows = windows(inputs).map_err(failed)?;
+    let mut due: HashMap<String, Option<BTreeSet<DateTime<Utc>>>> = HashMap::new();
+    let table = tables::by_name("project_schedules").expect("a table of the registry");
+    for batch in inputs.read(table).map_err(failed)? {
+        let batch = batch.map_err(failed)?;
+        for i in 0..batch.num_rows() {
+            let Some((project, schedule)) = schedule(&batch, i) else { continue };
+            let Some((from, until)) = windows.get(project) else { continue };
+            let times = schedule.due(*from, *until);
+            // A schedule that can't be read leaves open how many runs were due.
+            let so_far = due.entry(project.to_owned()).or_insert_with(|| Some(BTreeSet::new()));
+            *so_far = so_far.take().zip(times).map(|(mut so_far, times)| {
+                so_far.extend(times);
+                so_far
+            });
+        }
+    }
+    let mut projects: Vec<&String> = due.keys().collect();
+    projects.sort();
+    let expected: Vec<Option<i64>> =
+        projects.iter().map(|p| due[*p].as_ref().map(|times| times.len() as i64)).collect();
+    let bounds =
+        projects.iter().map(|p| (windows[*p].0.timestamp_micros(), windows[*p].1.timestamp_micros()));
+    let (from, until): (Vec<i64>, Vec<i64>) = bounds.unzip();
+    let names: Vec<&str> = projects.iter().map(|p| p.as_str()).collect();
+    let frame =
+        df!("project_id" => names, "expected_runs" => expected, "from" => from, "until" => until)?.lazy();
+    let start = || col("start_time").to_physical();
+    let seen = inputs
+        .scan("runs")?
+        .filter(col("run_trigger").eq(lit("SCHEDULED")))
+        .join(frame.clone(), [col("project_id")], [col("project_id")], JoinArgs::new(JoinType::Inner))
+        .filter(start().gt(col("from")).and(start().lt_eq(col("until"))))
+        .group_by([col("project_id")])
+        .agg([len().cast(DataType::Int64).alias("seen_runs")]);
+    frame
+        .join(seen, [col("project_id")], [col("project_id")], JoinArgs::new(JoinType::Left))
+        .select([
+            col("project_id"),
+            lit("SCHEDULED").alias("run_trigger"),
+            col("expected_runs"),
+            col("seen_runs").fill_null(lit(0i64)),
+        ])
+        .collect()
+}
+
+fn schedule(batch: &RecordBatch, row: usize) -> Option<(&str, Schedule<'_>)> {
+    let number = |name: &str| {
+        let column = batch.column_by_name(name).expect("a column of the table").as_primitive::<Int64Type>();
+        if column.is_valid(row) { column.value(row) } else { 0 }
+    };
+    let enabled = batch.column_by_name("enabled").expect("a column of the table").as_boolean();
+    if !(enabled.is_valid(row) && enabled.value(row)) {
+        return None;
+    }
+    let schedule = Schedule {
+        cadence: text_at(batch, "cadence", row)?,
+        timezone: text_at(batch, "timezone", row),
+        minute: number("minute"),
+        hour: number("hour"),
+        day_of_week: text_at(batch, "day_of_week", row),
+        day: number("day"),
+        cron: text_at(batch, "cron", row),
+    };
+    Some((text_at(batch, "project_id", row)?, schedule))
+}
+
+/// When something began and ended.
+type Window = (DateTime<Utc>, DateTime<Utc>);
+
+/// For each published project the time in which its schedules ran: not before its last publication, since
+/// they may have been made with it, and not after it was archived or trashed.
+fn windows(inputs: &Inputs<'_>) -> Result<HashMap<String, Window>, crate::snapshot::Error> {
+    let mut windows = HashMap::new();
+    let table = tables::by_name("projects").expect("a table of the registry");
+    for batch in inputs.read(table)? {
+        let batch = batch?;
+        let at = |name: &str, row: usize| {
+            let column = batch.column_by_name(name).expect("a column of the table");
+            let column = column.as_primitive::<TimestampMicrosecondType>();
+            column.is_valid(row).then(|| DateTime::from_timestamp_micros(column.value(row))).flatten()
+        };
+        for i in 0..batch.num_rows() {
+            let (Some(id), Some(published)) = (text_at(&batch, "project_id", i), at("last_published_at", i))
+            else {
+                continue;
+            };
+            let from = published.max(inputs.snapshot_at - WINDOW);
+            let ends = [at("archived_at", i), at("trashed_at", i)];
+            let until = ends.into_iter().flatten().fold(inputs.snapshot_at, DateTime::min);
+            windows.insert(id.to_owned(), (from, until));
+        }
+    }
+    Ok(windows)
+}

@@ -1,0 +1,23 @@
+//! `sql_tables`: the tables that each SQL cell reads, by its SQL alone.
+
+use crate::tables::columns::text;
+use crate::tables::{Origin, Table, itself};
+
+/// One row a SQL cell and table: one of the two kinds of evidence that `lineage` joins.
+pub static SQL_TABLES: Table = Table {
+    name: "sql_tables",
+    doc: "Warehouse tables that SQL cells read, by their SQL",
+    origin: Origin::Derived(&["cells", "data_connections"]),
+    key: &["project_id", "static_id", "table_key"],
+    columns: &[
+        text("project_id", "", "Project").required(),
+        text("static_id", "", "Cell").required(),
+        text("table_key", "", "Table's whole name: the same for the same table of a connection").required(),
+        text("data_connection_id", "", "Data connection").required(),
+        text("database_name", "", "Database, catalog or project"),
+        text("schema_name", "", "Schema or dataset"),
+        text("table_name", "", "Table").required(),
+    ],
+    elsewhere: &[],
+    explode: itself,
+};

@@ -1,0 +1,85 @@
+//! `table_usage`: who reads each warehouse table.
+
+use polars::prelude::*;
+
+use super::Inputs;
+use crate::tables::columns::{int, text, time};
+use crate::tables::{Column, Origin, Table, Type, itself};
+
+/// One row a connection and table.
+pub static TABLE_USAGE: Table = Table {
+    name: "table_usage",
+    doc: "Who reads each warehouse table, and how much",
+    origin: Origin::Derived(&["lineage", "projects", "column_lineage", "run_daily"]),
+    key: &["data_connection_id", "table_key"],
+    columns: &[
+        text("data_connection_id", "", "Data connection"),
+        text("table_key", "", "Table's whole name").required(),
+        text("database_name", "", "Database, catalog or project"),
+        text("schema_name", "", "Schema or dataset"),
+        text("table_name", "", "Table").required(),
+        text("connection_name", "", "Data connection's name"),
+        text("connection_type", "", "Data connection's type"),
+        int("projects", "", "Projects that read it").required(),
+        int("live_projects", "", "Of these, published and neither archived nor in the trash").required(),
+        int("owners", "", "People who own them").required(),
+        Column::new("owner_emails", Type::List(&Type::Utf8), "", "Their email addresses"),
+        int("columns", "", "Columns of it that cells' SQL reads").required(),
+        int("app_views_last_30_days", "", "Views of these projects' apps in the last 30 days").required(),
+        int("runs_last_30_days", "", "Runs of these projects in the 30 days before the snapshot").required(),
+        time("first_seen_at", "", "First snapshot that has it"),
+        time("last_run_at", "", "Start of the last run of a project that reads it"),
+    ],
+    elsewhere: &[],
+    explode: itself,
+};
+
+const KEY: [&str; 2] = ["data_connection_id", "table_key"];
+
+/// Computes the rows.
+pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
+    let views =
+        inputs.scan("projects")?.select([col("project_id"), col("app_views_last_30_days").alias("views")]);
+    let columns = inputs
+        .scan("column_lineage")?
+        .group_by(KEY.map(col))
+        .agg([col("column_name").n_unique().cast(DataType::Int64).alias("columns")]);
+    let left = || JoinArgs::new(JoinType::Left);
+    let of_project = || [col("project_id")];
+    inputs
+        .scan("lineage")?
+        .join(views, of_project(), of_project(), left())
+        .join(recent_runs(inputs)?, of_project(), of_project(), left())
+        .group_by(KEY.map(col))
+        .agg([
+            col("database_name").first(),
+            col("schema_name").first(),
+            col("table_name").first(),
+            col("connection_name").first(),
+            col("connection_type").first(),
+            len().cast(DataType::Int64).alias("projects"),
+            live().cast(DataType::Int64).sum().alias("live_projects"),
+            col("owner_email").drop_nulls().n_unique().cast(DataType::Int64).alias("owners"),
+            col("owner_email").drop_nulls().unique().sort(SortOptions::default()).alias("owner_emails"),
+            col("views").sum().alias("app_views_last_30_days"),
+            col("recent_runs").sum().alias("runs_last_30_days"),
+            col("first_seen_at").min(),
+            col("last_run_at").max(),
+        ])
+        .join(columns, KEY.map(col), KEY.map(col), left())
+        .with_column(col("columns").fill_null(lit(0i64)))
+        .collect()
+}
+
+/// Whether a row of `lineage` is of a project that is in use.
+pub(super) fn live() -> Expr {
+    col("is_published").and(col("is_archived").not()).fill_null(lit(false))
+}
+
+/// Runs of each project in the 30 days before the snapshot, as `recent_runs`.
+pub(super) fn recent_runs(inputs: &Inputs<'_>) -> PolarsResult<LazyFrame> {
+    let since = (inputs.snapshot_at - chrono::TimeDelta::days(30)).date_naive();
+    let days = (since - chrono::NaiveDate::default()).num_days() as i32;
+    let recent = inputs.scan("run_daily")?.filter(col("day").gt(lit(days).cast(DataType::Date)));
+    Ok(recent.group_by([col("project_id")]).agg([col("runs").sum().alias("recent_runs")]))
+}

@@ -1,0 +1,201 @@
+//! Answers about lineage from a committed snapshot: who reads a table, what a connection or project touches.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use crate::snapshot::{Error, Lake, Manifest, TableReader};
+use crate::tables::{self, Table};
+
+/// What is asked about.
+#[derive(Debug, Clone)]
+pub enum Question {
+    /// Who reads a table: its whole name or the end of it, in any case.
+    Table(String),
+    /// Who uses a connection: its name or identifier.
+    Connection(String),
+    /// What a project reads: its title or identifier.
+    Project(String),
+}
+
+/// A project that reads a table.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Edge {
+    /// Connection's name, or its identifier if it isn't listed.
+    pub connection: String,
+    /// Connection's type.
+    pub connection_type: Option<String>,
+    /// Table's whole name.
+    pub table: String,
+    /// Project's title.
+    pub project: String,
+    /// Project's identifier.
+    pub project_id: String,
+    /// Project's owner.
+    pub owner: Option<String>,
+    /// `queried`, `sql` or `both`.
+    pub evidence: String,
+    /// SQL cells that read it.
+    pub cells: Option<i64>,
+    /// Whether the project is archived or in the trash.
+    pub archived: bool,
+    /// Start of the project's last run.
+    pub last_run_at: Option<DateTime<Utc>>,
+    /// Columns that the project's SQL reads.
+    pub columns: Vec<String>,
+}
+
+/// Finds the edges that answer a question; with `column`, those alone whose project reads such a column.
+/// `None` if the snapshot has no lineage as Parquet.
+///
+/// # Errors
+/// If the snapshot can't be read.
+pub fn find(
+    lake: &Lake,
+    manifest: &Manifest,
+    question: &Question,
+    column: Option<&str>,
+) -> Result<Option<Vec<Edge>>, Error> {
+    let Some(reader) = TableReader::open(lake, manifest, table("lineage"))? else { return Ok(None) };
+    let mut edges: BTreeMap<(String, String, String), Edge> = BTreeMap::new();
+    for batch in reader {
+        let batch = batch?;
+        for row in 0..batch.num_rows() {
+            if matches(question, &batch, row) {
+                let id = text(&batch, "data_connection_id", row).unwrap_or_default();
+                let edge = edge(&batch, row);
+                edges.insert((edge.project_id.clone(), id, edge.table.clone()), edge);
+            }
+        }
+    }
+    if let Some(reader) = TableReader::open(lake, manifest, table("column_lineage"))? {
+        for batch in reader {
+            let batch = batch?;
+            for row in 0..batch.num_rows() {
+                let [project, connection, table, column] =
+                    ["project_id", "data_connection_id", "table_key", "column_name"]
+                        .map(|n| text(&batch, n, row).unwrap_or_default());
+                if let Some(edge) = edges.get_mut(&(project, connection, table)) {
+                    edge.columns.push(column);
+                }
+            }
+        }
+    }
+    let mut edges: Vec<Edge> = edges.into_values().collect();
+    if let Some(column) = column {
+        // All columns of a table are read with `*`, this one among them.
+        edges.retain(|edge| edge.columns.iter().any(|c| c.eq_ignore_ascii_case(column) || c == "*"));
+    }
+    edges.sort();
+    Ok(Some(edges))
+}
+
+fn table(name: &str) -> &'static Table {
+    tables::by_name(name).expect("a table of the registry")
+}
+
+fn text(batch: &RecordBatch, column: &str, row: usize) -> Option<String> {
+    let column = batch.column_by_name(column).expect("a column of the table").as_string::<i32>();
+    column.is_valid(row).then(|| column.value(row).to_owned())
+}
+
+fn matches(question: &Question, batch: &RecordBatch, row: usize) -> bool {
+    let is = |column: &str, wanted: &str| {
+        text(batch, column, row).is_some_and(|t| t.to_lowercase() == wanted.to_lowercase())
+    };
+    match question {
+        Question::Table(wanted) => {
+            let key = text(batch, "table_key", row).unwrap_or_default().to_lowercase();
+            let wanted = wanted.to_lowercase();
+            key == wanted
+                || key.strip_suffix(&wanted).is_some_and(|before| before.ends_with('.'))
+                || is("reported_name", &wanted)
+        }
+        Question::Connection(wanted) => is("connection_name", wanted) || is("data_connection_id", wanted),
+        Question::Project(wanted) => is("project_title", wanted) || is("project_id", wanted),
+    }
+}
+
+fn edge(batch: &RecordBatch, row: usize) -> Edge {
+    let text = |name: &str| text(batch, name, row);
+    let cells = batch.column_by_name("cells").expect("a column of the table").as_primitive::<Int64Type>();
+    let run = batch.column_by_name("last_run_at").expect("a column of the table");
+    let run = run.as_primitive::<TimestampMicrosecondType>();
+    let archived = batch.column_by_name("is_archived").expect("a column of the table").as_boolean();
+    Edge {
+        connection: text("connection_name").or_else(|| text("data_connection_id")).unwrap_or_default(),
+        connection_type: text("connection_type"),
+        table: text("table_key").unwrap_or_default(),
+        project: text("project_title").unwrap_or_default(),
+        project_id: text("project_id").unwrap_or_default(),
+        owner: text("owner_email"),
+        evidence: text("evidence").unwrap_or_default(),
+        cells: cells.is_valid(row).then(|| cells.value(row)),
+        archived: archived.is_valid(row) && archived.value(row),
+        last_run_at: run.is_valid(row).then(|| DateTime::from_timestamp_micros(run.value(row))).flatten(),
+        columns: Vec::new(),
+    }
+}
+
+/// The edges as a Mermaid flow chart, from tables to projects.
+pub fn mermaid(edges: &[Edge]) -> String {
+    let mut out = String::from("flowchart LR\n");
+    let label = |text: &str| {
+        let escaped = text.chars().flat_map(|c| match c {
+            '"' | '<' | '>' | '&' | '#' | '\\' | '`' => {
+                format!("#{};", u32::from(c)).chars().collect::<Vec<_>>()
+            }
+            c if c.is_control() => vec![' '],
+            c => vec![c],
+        });
+        escaped.collect::<String>()
+    };
+    let tables: BTreeSet<(&str, &str)> =
+        edges.iter().map(|e| (e.connection.as_str(), e.table.as_str())).collect();
+    let projects: BTreeSet<(&str, &str)> =
+        edges.iter().map(|e| (e.project_id.as_str(), e.project.as_str())).collect();
+    let place =
+        |of: &BTreeSet<(&str, &str)>, key: (&str, &str)| of.iter().position(|k| *k == key).unwrap_or(0);
+    for (i, (connection, table)) in tables.iter().enumerate() {
+        out += &format!("  t{i}[(\"{}<br/>{}\")]\n", label(table), label(connection));
+    }
+    for (i, (_, title)) in projects.iter().enumerate() {
+        out += &format!("  p{i}[\"{}\"]\n", label(title));
+    }
+    for edge in edges {
+        let (t, p) = (
+            place(&tables, (&edge.connection, &edge.table)),
+            place(&projects, (&edge.project_id, &edge.project)),
+        );
+        out += &format!("  t{t} -->|{}| p{p}\n", edge.evidence);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_title_can_not_leave_its_label() {
+        let edge = Edge {
+            connection: "C".into(),
+            connection_type: None,
+            table: "a.b".into(),
+            project: "\"] --> x[\"<script>".into(),
+            project_id: "1".into(),
+            owner: None,
+            evidence: "sql".into(),
+            cells: None,
+            archived: false,
+            last_run_at: None,
+            columns: Vec::new(),
+        };
+        let chart = mermaid(&[edge]);
+        assert!(chart.contains("p0[\"#34;] --#62; x[#34;#60;script#62;\"]"), "{chart}");
+        assert!(chart.ends_with("  t0 -->|sql| p0\n"));
+    }
+}
