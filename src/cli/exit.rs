@@ -19,6 +19,14 @@ pub enum Code {
     Nothing = 5,
     /// The destination.
     Destination = 6,
+    /// A run that was waited for failed.
+    RunErrored = 20,
+    /// A run that was waited for was cancelled.
+    RunKilled = 21,
+    /// A run that was waited for got no kernel.
+    RunNoKernel = 22,
+    /// A run that was waited for has not ended in the time allowed.
+    RunTimeout = 23,
     /// Interrupted; resumable.
     Interrupted = 130,
 }
@@ -81,6 +89,13 @@ impl From<client::Error> for Failure {
             E::Api { status: 403, .. } => Failure::new(Code::Authentication, text).next(
                 "The token's user may not do this: use a token of one who may, or ask a workspace admin.",
             ),
+            E::Api { status: 400 | 404 | 409 | 422, .. } => {
+                Failure::new(Code::Usage, text).next("Check the names and values given; nothing was changed.")
+            }
+            E::Api { status: 429, .. } => Failure::new(Code::Nothing, text)
+                .next("Hex takes no more for now: wait a minute, then try again."),
+            E::Api { status: 503, .. } => Failure::new(Code::Nothing, text)
+                .next("Hex is busy (of runs: no kernel is free). Try again when some have ended."),
             E::Api { .. } => Failure::new(Code::Nothing, text),
             E::Transport { .. } | E::CircuitOpen { .. } => Failure::new(Code::Nothing, text)
                 .next("Check the URL (HEX_API_URL), the network and Hex's status page."),

@@ -1,11 +1,13 @@
 //! The `hexport` command: clap types, and one thin handler a command.
 
 mod check;
+mod completions;
 mod demo;
 mod exit;
 mod export;
 mod lineage;
 mod metrics;
+mod ops;
 mod plan;
 mod progress;
 mod query;
@@ -33,6 +35,10 @@ Exit codes:
     4  incomplete: a snapshot was committed, crawl_coverage says what is missing
     5  nothing was committed; the same command goes on where it ended
     6  the destination can't be written, or isn't hexport's
+   20  a run that was waited for failed (ERRORED)
+   21  a run that was waited for was cancelled (KILLED)
+   22  a run that was waited for got no kernel (UNABLE_TO_ALLOCATE_KERNEL)
+   23  a run that was waited for has not ended in the time allowed; it goes on
   130  interrupted; the same command goes on where it ended
 
 The token comes from HEX_API_TOKEN, or from the file that HEX_API_TOKEN_FILE or --token-file names.
@@ -97,12 +103,47 @@ enum Command {
     Lineage(lineage::Args),
     /// Run a query of the library, or any SQL, over a lake with DuckDB
     Query(query::Args),
+    /// List, show, create, update, share and export projects
+    #[command(subcommand)]
+    Projects(ops::projects::Command),
+    /// List, show, start, cancel and wait for runs
+    #[command(subcommand)]
+    Runs(ops::runs::Command),
+    /// List the warehouse tables that a project's published runs have queried (Enterprise plan)
+    Tables(ops::projects::TablesArgs),
+    /// List and show cells of a project's draft
+    #[command(subcommand)]
+    Cells(ops::cells::Command),
+    /// List, show, create and edit collections
+    #[command(subcommand)]
+    Collections(ops::collections::Command),
+    /// List and show data connections
+    #[command(subcommand)]
+    Connections(ops::connections::Command),
+    /// List, show, create, edit and delete groups
+    #[command(subcommand)]
+    Groups(ops::groups::Command),
+    /// List users, show who the token acts as, deactivate a user
+    #[command(subcommand)]
+    Users(ops::users::Command),
     /// Check token, URL, reach and limit
     Check(check::Args),
     /// Show the exported tables: columns, types, docs, sources
     Schema(schema::Args),
     /// Serve a simulated workspace that speaks the Hex API
     Simulate(simulate::Args),
+    /// Print the completions of a shell
+    Completions {
+        /// Shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages into a folder
+    Man {
+        /// Folder; made if it isn't there
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
+    },
 }
 
 /// Runs the command that the process was started with.
@@ -137,9 +178,19 @@ impl Command {
             Command::Rebuild(args) => rebuild::run(args, ui).await,
             Command::Lineage(args) => lineage::run(args),
             Command::Query(args) => query::run(&args),
+            Command::Projects(command) => ops::projects::run(command, settings, ui).await,
+            Command::Runs(command) => ops::runs::run(command, settings, ui).await,
+            Command::Tables(args) => ops::projects::tables(args, settings, ui).await,
+            Command::Cells(command) => ops::cells::run(command, settings, ui).await,
+            Command::Collections(command) => ops::collections::run(command, settings, ui).await,
+            Command::Connections(command) => ops::connections::run(command, settings, ui).await,
+            Command::Groups(command) => ops::groups::run(command, settings, ui).await,
+            Command::Users(command) => ops::users::run(command, settings, ui).await,
             Command::Check(args) => check::run(args, settings, ui).await,
             Command::Schema(args) => schema::run(&args),
             Command::Simulate(args) => simulate::run(args).await,
+            Command::Completions { shell } => completions::print(shell),
+            Command::Man { folder } => completions::man(&folder),
         }
     }
 }

@@ -26,7 +26,7 @@ pub struct File {
     rate: Option<toml::Value>,
     burst: Option<u32>,
     concurrency: Option<usize>,
-    timeout: Option<String>,
+    request_timeout: Option<String>,
     /// Form of log lines.
     pub log_format: Option<LogFormat>,
 }
@@ -59,7 +59,7 @@ impl Settings {
         let file = toml::from_str(&text).map_err(|e| {
             let line = e.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
             bad(format!("line {line}: {}", e.message()))
-                .next("It may hold url, token_file, rate, burst, concurrency, timeout, log_format; never the token itself.")
+                .next("It may hold url, token_file, rate, burst, concurrency, request_timeout, log_format; never the token itself.")
         })?;
         Ok(Self { file })
     }
@@ -85,8 +85,8 @@ pub struct ApiArgs {
     #[arg(long, env = "HEXPORT_CONCURRENCY", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     concurrency: Option<u16>,
     /// Time for one request [default: 60s]
-    #[arg(long, env = "HEXPORT_TIMEOUT", value_name = "DURATION", value_parser = parse_duration)]
-    timeout: Option<Duration>,
+    #[arg(long, env = "HEXPORT_REQUEST_TIMEOUT", value_name = "DURATION", value_parser = parse_duration)]
+    request_timeout: Option<Duration>,
 }
 
 /// A rate as people write it.
@@ -132,9 +132,9 @@ impl ApiArgs {
             (None, Some(value)) => value.to_string().parse().map_err(|e| wrong("rate", e))?,
             (None, None) => Rate(Pace::HEX.per_minute),
         };
-        let timeout = match (&self.timeout, &file.timeout) {
+        let timeout = match (&self.request_timeout, &file.request_timeout) {
             (Some(timeout), _) => *timeout,
-            (None, Some(text)) => parse_duration(text).map_err(|e| wrong("timeout", e))?,
+            (None, Some(text)) => parse_duration(text).map_err(|e| wrong("request_timeout", e))?,
             (None, None) => Duration::from_secs(60),
         };
         let burst = self.burst.or(file.burst).unwrap_or(1);

@@ -62,6 +62,9 @@ pub struct Args {
     /// Simulated seconds a second
     #[arg(long, default_value_t = 1.0)]
     clock_scale: f64,
+    /// Most kernels that run at once
+    #[arg(long, default_value_t = 25)]
+    kernels: usize,
     /// Changes of the workspace a second: projects made, edited, published, archived, deleted, runs started
     #[arg(long, default_value_t = 0.0)]
     churn: f64,
@@ -105,6 +108,7 @@ pub async fn run(args: Args) -> Result<Code, Failure> {
         },
         clock_scale: args.clock_scale,
         churn: args.churn,
+        kernels: args.kernels,
         record: false,
     };
     let addr = SocketAddr::new(args.host, args.port);

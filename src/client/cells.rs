@@ -77,6 +77,13 @@ impl List for ListCells {
 impl Client {
     /// One cell (`GetCell`).
     ///
+    /// ```
+    /// # hexport::sim::try_out(async |client, world| {
+    /// let cell = world.projects.iter().flat_map(|p| world.cells(p)).next().unwrap().0;
+    /// assert_eq!(client.get_cell(&cell.id).await?.static_id, cell.static_id);
+    /// # Ok(()) });
+    /// ```
+    ///
     /// # Errors
     /// Any of [`Error`].
     pub async fn get_cell(&self, cell_id: &str) -> Result<Cell, Error> {

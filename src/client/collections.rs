@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::operation::{CREATE_COLLECTION, GET_COLLECTION, LIST_COLLECTIONS};
+use super::operation::{CREATE_COLLECTION, EDIT_COLLECTION, GET_COLLECTION, LIST_COLLECTIONS};
 use super::{ApiRequest, Client, Error, List};
 
 /// A collection.
@@ -86,6 +86,13 @@ impl List for ListCollections {
 impl Client {
     /// One collection (`GetCollection`).
     ///
+    /// ```
+    /// # hexport::sim::try_out(async |client, world| {
+    /// let collection = client.get_collection(&world.collections[0].id).await?;
+    /// assert_eq!(collection.name, world.collections[0].name);
+    /// # Ok(()) });
+    /// ```
+    ///
     /// # Errors
     /// Any of [`Error`].
     pub async fn get_collection(&self, collection_id: &str) -> Result<Collection, Error> {
@@ -93,6 +100,13 @@ impl Client {
     }
 
     /// Creates a collection (`CreateCollection`). Sent once, whatever happens.
+    ///
+    /// ```
+    /// # hexport::sim::try_out(async |client, world| {
+    /// let made = client.create_collection("Board decks", Some("Quarterly")).await?;
+    /// assert_eq!(client.get_collection(&made.id).await?.name, "Board decks");
+    /// # Ok(()) });
+    /// ```
     ///
     /// # Errors
     /// Any of [`Error`].
@@ -106,5 +120,32 @@ impl Client {
             body["description"] = json!(description);
         }
         self.fetch(ApiRequest::new(&CREATE_COLLECTION, &[]).body(body)).await
+    }
+
+    /// Renames a collection (`EditCollection`), or changes who may use it. Sent once.
+    ///
+    /// ```
+    /// # hexport::sim::try_out(async |client, world| {
+    /// let renamed = client.edit_collection(&world.collections[0].id, Some("Finance, tidied"), None).await?;
+    /// assert_eq!(renamed.name, "Finance, tidied");
+    /// # Ok(()) });
+    /// ```
+    ///
+    /// # Errors
+    /// Any of [`Error`].
+    pub async fn edit_collection(
+        &self,
+        collection_id: &str,
+        name: Option<&str>,
+        grants: Option<&CollectionSharing>,
+    ) -> Result<Collection, Error> {
+        let mut body = json!({});
+        if let Some(name) = name {
+            body["name"] = json!(name);
+        }
+        if let Some(grants) = grants {
+            body["sharing"] = json!({ "upsert": grants });
+        }
+        self.fetch(ApiRequest::new(&EDIT_COLLECTION, &[collection_id]).body(body)).await
     }
 }

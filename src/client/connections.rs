@@ -120,6 +120,13 @@ impl List for ListDataConnections {
 impl Client {
     /// One data connection (`GetDataConnection`).
     ///
+    /// ```
+    /// # hexport::sim::try_out(async |client, world| {
+    /// let connection = client.get_data_connection(&world.connections[0].id).await?;
+    /// assert_eq!(connection.kind, "snowflake");
+    /// # Ok(()) });
+    /// ```
+    ///
     /// # Errors
     /// Any of [`Error`].
     pub async fn get_data_connection(&self, connection_id: &str) -> Result<DataConnection, Error> {

@@ -1,8 +1,9 @@
 //! Groups of users.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use super::operation::{GET_GROUP, LIST_GROUPS};
+use super::operation::{CREATE_GROUP, DELETE_GROUP, EDIT_GROUP, GET_GROUP, LIST_GROUPS};
 use super::{ApiRequest, Client, Error, List, SortDirection};
 
 /// A group. Its members come from [`ListUsers`](super::users::ListUsers) with its id.
@@ -60,9 +61,98 @@ impl List for ListGroups {
 impl Client {
     /// One group (`GetGroup`).
     ///
+    /// ```
+    /// # hexport::sim::try_out(async |client, world| {
+    /// let group = client.get_group(&world.groups[0].id).await?;
+    /// assert_eq!(group.name, world.groups[0].name);
+    /// # Ok(()) });
+    /// ```
+    ///
     /// # Errors
     /// Any of [`Error`].
     pub async fn get_group(&self, group_id: &str) -> Result<Group, Error> {
         self.fetch(ApiRequest::new(&GET_GROUP, &[group_id])).await
     }
+
+    /// Creates a group with these users (`CreateGroup`). Sent once, whatever happens.
+    ///
+    /// ```
+    /// # hexport::sim::try_out(async |client, world| {
+    /// let group = client.create_group("Auditors", &[&world.users[1].id]).await?;
+    /// assert_eq!(group.name, "Auditors");
+    /// # Ok(()) });
+    /// ```
+    ///
+    /// # Errors
+    /// Any of [`Error`].
+    pub async fn create_group(&self, name: &str, users: &[&str]) -> Result<Group, Error> {
+        let mut body = json!({ "name": name });
+        if !users.is_empty() {
+            body["members"] = json!({ "users": ids(users) });
+        }
+        self.fetch(ApiRequest::new(&CREATE_GROUP, &[]).body(body)).await
+    }
+
+    /// Changes a group (`EditGroup`). Sent once.
+    ///
+    /// ```
+    /// # hexport::sim::try_out(async |client, world| {
+    /// use hexport::client::groups::GroupEdit;
+    ///
+    /// let edit = GroupEdit { name: Some("Money".into()), add: vec![world.users[2].id.clone()], ..GroupEdit::default() };
+    /// assert_eq!(client.edit_group(&world.groups[0].id, &edit).await?.name, "Money");
+    /// # Ok(()) });
+    /// ```
+    ///
+    /// # Errors
+    /// Any of [`Error`].
+    pub async fn edit_group(&self, group_id: &str, edit: &GroupEdit) -> Result<Group, Error> {
+        self.fetch(ApiRequest::new(&EDIT_GROUP, &[group_id]).body(edit.body())).await
+    }
+
+    /// Deletes a group (`DeleteGroup`). Sent once.
+    ///
+    /// ```
+    /// # hexport::sim::try_out(async |client, world| {
+    /// client.delete_group(&world.groups[0].id).await?;
+    /// # Ok(()) });
+    /// ```
+    ///
+    /// # Errors
+    /// Any of [`Error`].
+    pub async fn delete_group(&self, group_id: &str) -> Result<(), Error> {
+        self.send(&ApiRequest::new(&DELETE_GROUP, &[group_id])).await.map(|_| ())
+    }
+}
+
+/// What changes about a group.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GroupEdit {
+    /// New name.
+    pub name: Option<String>,
+    /// Users who become members, by identifier.
+    pub add: Vec<String>,
+    /// Users who are members no more, by identifier.
+    pub remove: Vec<String>,
+}
+
+impl GroupEdit {
+    /// Body of `EditGroup`.
+    pub(crate) fn body(&self) -> Value {
+        let mut body = json!({});
+        if let Some(name) = &self.name {
+            body["name"] = json!(name);
+        }
+        for (what, users) in [("add", &self.add), ("remove", &self.remove)] {
+            if !users.is_empty() {
+                let users: Vec<&str> = users.iter().map(String::as_str).collect();
+                body["members"][what] = json!({ "users": ids(&users) });
+            }
+        }
+        body
+    }
+}
+
+fn ids(users: &[&str]) -> Vec<Value> {
+    users.iter().map(|id| json!({ "id": id })).collect()
 }

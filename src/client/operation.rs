@@ -146,6 +146,42 @@ pub const CANCEL_RUN: Operation = write("CancelRun", Method::Delete, "/projects/
 /// Creates a collection.
 pub const CREATE_COLLECTION: Operation = write("CreateCollection", Method::Post, "/collections");
 
+/// Creates a project.
+pub const CREATE_PROJECT: Operation = write("CreateProject", Method::Post, "/projects");
+/// A project as a YAML file. A read, although it is a POST.
+pub const EXPORT_PROJECT: Operation = Operation {
+    id: "ExportProject",
+    method: Method::Post,
+    path: "/projects/export",
+    effect: Effect::Read,
+    listing: None,
+};
+/// Grants users access to a project.
+pub const SHARE_WITH_USERS: Operation =
+    write("EditProjectSharingUsers", Method::Patch, "/projects/{projectId}/sharing/users");
+/// Grants groups access to a project.
+pub const SHARE_WITH_GROUPS: Operation =
+    write("EditProjectSharingGroups", Method::Patch, "/projects/{projectId}/sharing/groups");
+/// Adds a project to collections, with an access level each.
+pub const SHARE_WITH_COLLECTIONS: Operation =
+    write("EditProjectSharingCollections", Method::Patch, "/projects/{projectId}/sharing/collections");
+/// Sets the access of the workspace and of the public web to a project.
+pub const SHARE_WITH_WORKSPACE: Operation = write(
+    "EditProjectSharingOrgAndPublic",
+    Method::Patch,
+    "/projects/{projectId}/sharing/workspaceAndPublic",
+);
+/// Renames a collection or changes who may use it.
+pub const EDIT_COLLECTION: Operation = write("EditCollection", Method::Patch, "/collections/{collectionId}");
+/// Creates a group.
+pub const CREATE_GROUP: Operation = write("CreateGroup", Method::Post, "/groups");
+/// Renames a group, adds and removes members.
+pub const EDIT_GROUP: Operation = write("EditGroup", Method::Patch, "/groups/{groupId}");
+/// Deletes a group.
+pub const DELETE_GROUP: Operation = write("DeleteGroup", Method::Delete, "/groups/{groupId}");
+/// Deactivates a user.
+pub const DEACTIVATE_USER: Operation = write("DeactivateUser", Method::Post, "/users/{userId}/deactivate");
+
 /// Every operation of this client.
 pub const ALL: &[&Operation] = &[
     &ME,
@@ -170,6 +206,17 @@ pub const ALL: &[&Operation] = &[
     &RUN_PROJECT,
     &CANCEL_RUN,
     &CREATE_COLLECTION,
+    &CREATE_PROJECT,
+    &EXPORT_PROJECT,
+    &SHARE_WITH_USERS,
+    &SHARE_WITH_GROUPS,
+    &SHARE_WITH_COLLECTIONS,
+    &SHARE_WITH_WORKSPACE,
+    &EDIT_COLLECTION,
+    &CREATE_GROUP,
+    &EDIT_GROUP,
+    &DELETE_GROUP,
+    &DEACTIVATE_USER,
 ];
 
 /// The operation with this `operationId`, if this client speaks it.

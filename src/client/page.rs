@@ -4,6 +4,7 @@ use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::error::Error;
@@ -98,8 +99,8 @@ impl Client {
 
     /// The items of a list, over as many pages as it has.
     ///
-    /// ```no_run
-    /// # async fn example(client: hexport::client::Client) -> Result<(), hexport::client::Error> {
+    /// ```
+    /// # hexport::sim::try_out(async |client, world| {
     /// use futures::TryStreamExt;
     /// use hexport::client::projects::ListProjects;
     ///
@@ -107,7 +108,7 @@ impl Client {
     /// while let Some(project) = projects.try_next().await? {
     ///     println!("{} {}", project.id, project.title);
     /// }
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn list<L: List>(&self, list: L) -> impl Stream<Item = Result<L::Item, Error>> + use<L> {
         let request = list.request();
@@ -117,6 +118,28 @@ impl Client {
             .map_ok(|items| stream::iter(items.into_iter().map(Ok)))
             .try_flatten()
             .boxed()
+    }
+
+    /// The items of a list as the server sent them, whatever they hold.
+    pub fn list_json(&self, first: ApiRequest) -> impl Stream<Item = Result<Value, Error>> + use<> {
+        let operation = first.operation();
+        self.pages(first)
+            .and_then(move |page| async move { decode_items::<Value>(operation, &page.response.body) })
+            .map_ok(|items| stream::iter(items.into_iter().map(Ok)))
+            .try_flatten()
+            .boxed()
+    }
+
+    /// Sends a request and gives its answer as the server sent it; null where it sent none.
+    ///
+    /// # Errors
+    /// Any of [`Error`].
+    pub async fn send_json(&self, request: &ApiRequest) -> Result<Value, Error> {
+        let response = self.send(request).await?;
+        match response.body.is_empty() {
+            true => Ok(Value::Null),
+            false => decode(request.operation(), &response),
+        }
     }
 
     /// Sends a request and decodes its answer.

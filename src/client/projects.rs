@@ -1,9 +1,12 @@
 //! Projects and components: list, get, update, queried tables.
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::operation::{GET_PROJECT, GET_QUERIED_TABLES, LIST_PROJECTS, UPDATE_PROJECT};
+use super::operation::{
+    CREATE_PROJECT, EXPORT_PROJECT, GET_PROJECT, GET_QUERIED_TABLES, LIST_PROJECTS, SHARE_WITH_COLLECTIONS,
+    SHARE_WITH_GROUPS, SHARE_WITH_USERS, SHARE_WITH_WORKSPACE, UPDATE_PROJECT,
+};
 use super::{ApiRequest, Client, Error, List, SortDirection};
 
 /// A project or component, as `ListProjects` and `GetProject` give it.
@@ -387,8 +390,74 @@ impl List for ListQueriedTables {
     }
 }
 
+/// A version of a project.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// The draft.
+    Draft,
+    /// The last published one.
+    Latest,
+    /// The one of this number, from 1.
+    Number(u32),
+}
+
+impl Version {
+    pub(crate) fn json(self) -> Value {
+        match self {
+            Version::Draft => json!("draft"),
+            Version::Latest => json!("latest"),
+            Version::Number(number) => json!(number),
+        }
+    }
+}
+
+/// A project as a file.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProjectFile {
+    /// Name that the file should have.
+    pub filename: String,
+    /// YAML.
+    pub content: String,
+}
+
+/// Whom a project is shared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Principal {
+    /// Users.
+    Users,
+    /// Groups.
+    Groups,
+    /// Collections.
+    Collections,
+}
+
+impl Principal {
+    /// The request that grants access: identifiers and access levels.
+    pub(crate) fn request(self, project_id: &str, grants: &[(&str, &str)]) -> ApiRequest {
+        let (operation, many, one) = match self {
+            Principal::Users => (&SHARE_WITH_USERS, "users", "user"),
+            Principal::Groups => (&SHARE_WITH_GROUPS, "groups", "group"),
+            Principal::Collections => (&SHARE_WITH_COLLECTIONS, "collections", "collection"),
+        };
+        let grants: Vec<Value> =
+            grants.iter().map(|(id, access)| json!({"access": access, one: {"id": id}})).collect();
+        ApiRequest::new(operation, &[project_id]).body(json!({"sharing": {"upsert": {many: grants}}}))
+    }
+}
+
 impl Client {
     /// One project (`GetProject`).
+    ///
+    /// ```
+    /// # hexport::sim::try_out(async |client, world| {
+    /// use hexport::client::projects::Include;
+    ///
+    /// let id = &world.projects[0].project.id;
+    /// let project = client.get_project(id, Include::Yes).await?;
+    /// assert_eq!(project.sharing.unwrap().users[0].access, "FULL_ACCESS");
+    /// # Ok(()) });
+    /// ```
     ///
     /// # Errors
     /// [`Error::Api`] with 404 for an unknown project; any other of [`Error`].
@@ -399,9 +468,106 @@ impl Client {
 
     /// Sets a project's status label, or clears it with `None` (`UpdateProject`). Gives the project as it is then.
     ///
+    /// ```
+    /// # hexport::sim::try_out(async |client, world| {
+    /// let id = &world.projects[0].project.id;
+    /// let project = client.update_project(id, Some("Production")).await?;
+    /// assert_eq!(project.status.unwrap().name, "Production");
+    /// let project = client.update_project(id, None).await?;
+    /// assert!(project.status.is_none());
+    /// # Ok(()) });
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Api`] with 400 for an unknown status, 404 for an unknown project; any other of [`Error`].
     pub async fn update_project(&self, project_id: &str, status: Option<&str>) -> Result<Project, Error> {
         self.fetch(ApiRequest::new(&UPDATE_PROJECT, &[project_id]).body(json!({ "status": status }))).await
+    }
+
+    /// Creates a project (`CreateProject`). Sent once, whatever happens.
+    ///
+    /// ```
+    /// # hexport::sim::try_out(async |client, world| {
+    /// let project = client.create_project("Churn by plan", Some("For the board")).await?;
+    /// assert_eq!(project.title, "Churn by plan");
+    /// # Ok(()) });
+    /// ```
+    ///
+    /// # Errors
+    /// Any of [`Error`].
+    pub async fn create_project(&self, title: &str, description: Option<&str>) -> Result<Project, Error> {
+        let mut body = json!({ "title": title });
+        if let Some(description) = description {
+            body["description"] = json!(description);
+        }
+        self.fetch(ApiRequest::new(&CREATE_PROJECT, &[]).body(body)).await
+    }
+
+    /// A version of a project as a YAML file (`ExportProject`). A read, although it is a POST.
+    ///
+    /// ```
+    /// # hexport::sim::try_out(async |client, world| {
+    /// use hexport::client::projects::Version;
+    ///
+    /// let id = &world.projects[0].project.id;
+    /// let file = client.export_project(id, Version::Draft).await?;
+    /// assert!(file.content.contains(id));
+    /// # Ok(()) });
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Api`] with 400 for an unknown project or version; any other of [`Error`].
+    pub async fn export_project(&self, project_id: &str, version: Version) -> Result<ProjectFile, Error> {
+        let body = json!({ "projectId": project_id, "version": version.json() });
+        self.fetch(ApiRequest::new(&EXPORT_PROJECT, &[]).body(body)).await
+    }
+
+    /// Grants access to a project (`EditProjectSharingUsers`, `...Groups`, `...Collections`): identifiers and
+    /// access levels. At most 25 a call. Sent once.
+    ///
+    /// ```
+    /// # hexport::sim::try_out(async |client, world| {
+    /// use hexport::client::projects::Principal;
+    ///
+    /// let id = &world.projects[0].project.id;
+    /// client.share_project(id, Principal::Users, &[(&world.users[1].id, "CAN_VIEW")]).await?;
+    /// client.share_project(id, Principal::Groups, &[(&world.groups[0].id, "CAN_EDIT")]).await?;
+    /// # Ok(()) });
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Api`] with 404 for an unknown project; any other of [`Error`].
+    pub async fn share_project(
+        &self,
+        project_id: &str,
+        with: Principal,
+        grants: &[(&str, &str)],
+    ) -> Result<Value, Error> {
+        self.fetch(with.request(project_id, grants)).await
+    }
+
+    /// Sets what the workspace and the public web may do with a project (`EditProjectSharingOrgAndPublic`);
+    /// `None` leaves it. Sent once.
+    ///
+    /// ```
+    /// # hexport::sim::try_out(async |client, world| {
+    /// let id = &world.projects[0].project.id;
+    /// client.share_project_widely(id, Some("CAN_VIEW"), None).await?;
+    /// # Ok(()) });
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Api`] with 404 for an unknown project; any other of [`Error`].
+    pub async fn share_project_widely(
+        &self,
+        project_id: &str,
+        workspace: Option<&str>,
+        public_web: Option<&str>,
+    ) -> Result<Value, Error> {
+        let mut sharing = serde_json::Map::new();
+        sharing.extend(workspace.map(|access| ("workspace".to_owned(), json!(access))));
+        sharing.extend(public_web.map(|access| ("publicWeb".to_owned(), json!(access))));
+        self.fetch(ApiRequest::new(&SHARE_WITH_WORKSPACE, &[project_id]).body(json!({ "sharing": sharing })))
+            .await
     }
 }

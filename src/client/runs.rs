@@ -203,6 +203,16 @@ impl List for ListRuns {
 impl Client {
     /// Starts a run of the published version (`RunProject`). Sent once, whatever happens.
     ///
+    /// ```
+    /// # hexport::sim::try_out(async |client, world| {
+    /// use hexport::client::runs::RunRequest;
+    ///
+    /// let published = world.projects.iter().find(|p| p.project.last_published_at.is_some()).unwrap();
+    /// let dry = RunRequest { dry_run: Some(true), ..RunRequest::default() };
+    /// client.run_project(&published.project.id, &dry).await?;
+    /// # Ok(()) });
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Api`] with 404 for an unknown or unpublished project, 422 for inputs that don't fit, 429 past
     /// 20 a minute or 60 an hour, 503 when no kernel is free; any other of [`Error`].
@@ -213,6 +223,14 @@ impl Client {
 
     /// One run (`GetRunStatus`).
     ///
+    /// ```
+    /// # hexport::sim::try_out(async |client, world| {
+    /// let record = world.projects.iter().find(|p| !world.runs(p).is_empty()).unwrap();
+    /// let run = world.run_id(record, &world.runs(record)[0]);
+    /// println!("{}", client.get_run(&record.project.id, &run).await?.status);
+    /// # Ok(()) });
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Api`] with 404 for an unknown run; any other of [`Error`].
     pub async fn get_run(&self, project_id: &str, run_id: &str) -> Result<Run, Error> {
@@ -220,6 +238,16 @@ impl Client {
     }
 
     /// Cancels a run (`CancelRun`). Sent once.
+    ///
+    /// ```
+    /// # hexport::sim::try_out(async |client, world| {
+    /// use hexport::client::runs::RunRequest;
+    ///
+    /// let published = world.projects.iter().find(|p| p.project.last_published_at.is_some()).unwrap();
+    /// let started = client.run_project(&published.project.id, &RunRequest::default()).await?;
+    /// client.cancel_run(&started.project_id, &started.run_id).await?;
+    /// # Ok(()) });
+    /// ```
     ///
     /// # Errors
     /// [`Error::Api`] with 404 for an unknown run, 422 for one that has ended; any other of [`Error`].

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::operation::{LIST_USERS, ME};
+use super::operation::{DEACTIVATE_USER, LIST_USERS, ME};
 use super::{ApiRequest, Client, Error, List, SortDirection};
 
 /// A user of the workspace.
@@ -112,9 +112,30 @@ impl List for ListUsers {
 impl Client {
     /// Who the token acts as (`Me`).
     ///
+    /// ```
+    /// # hexport::sim::try_out(async |client, world| {
+    /// let me = client.me().await?;
+    /// println!("{:?} of {}", me.email, me.org.id);
+    /// # Ok(()) });
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Api`] with 401 for a token that is unknown or expired; any other of [`Error`].
     pub async fn me(&self) -> Result<Me, Error> {
         self.fetch(ApiRequest::new(&ME, &[])).await
+    }
+
+    /// Deactivates a user (`DeactivateUser`). Sent once.
+    ///
+    /// ```
+    /// # hexport::sim::try_out(async |client, world| {
+    /// client.deactivate_user(&world.users[3].id).await?;
+    /// # Ok(()) });
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Api`] with 403 for a token that isn't an admin's; any other of [`Error`].
+    pub async fn deactivate_user(&self, user_id: &str) -> Result<serde_json::Value, Error> {
+        self.fetch(ApiRequest::new(&DEACTIVATE_USER, &[user_id])).await
     }
 }

@@ -22,3 +22,26 @@ pub use limits::{LimitKind, RateLimit};
 pub use server::{RequestRecord, SimConfig, SimServer, SimToken};
 pub use sql::{CellTruth, TableRef};
 pub use world::{Plan, ProjectRecord, RunSpec, World, WorldConfig};
+
+/// Runs an example of the documentation: with a client of a simulated workspace, and the workspace as it was
+/// when it began.
+///
+/// # Panics
+/// If the example fails.
+pub fn try_out<F>(example: F)
+where
+    F: AsyncFnOnce(crate::client::Client, World) -> Result<(), crate::client::Error>,
+{
+    use crate::client::{BaseUrl, Client, ClientConfig, Pace, Token};
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let world = WorldConfig { projects: 20, ..WorldConfig::default() };
+        let config = SimConfig { world: world.clone(), ..SimConfig::default() };
+        let server = SimServer::start(config, ([127, 0, 0, 1], 0).into()).await.expect("a free port");
+        let url = BaseUrl::new(&server.url()).expect("a loopback address");
+        let mut config = ClientConfig::new(url, Token::new("example").expect("a token"));
+        config.pace = Pace::UNLIMITED;
+        let client = Client::new(config).expect("a client");
+        example(client, World::generate(world)).await.expect("the example works");
+    });
+}

@@ -20,7 +20,8 @@ use tokio::task::JoinSet;
 use url::form_urlencoded;
 
 use crate::client::collections::{Collection, CollectionSharing, Creator};
-use crate::client::projects::Status;
+use crate::client::groups::Group;
+use crate::client::projects::{CollectionGrant, GroupGrant, Named, Person, Status, UserGrant};
 use crate::client::runs::{RunRequest, StartedRun};
 use crate::client::users::{Me, Org, TokenInfo};
 
@@ -31,8 +32,6 @@ use super::limits::{Counter, RateLimit};
 use super::rng;
 use super::world::{Plan, RunSpec, World, WorldConfig, iso};
 
-/// Most kernels that run at once.
-const KERNELS: usize = 25;
 /// Runs that may be started in a minute, and in an hour.
 const RUN_LIMITS: [(usize, TimeDelta); 2] = [(20, TimeDelta::minutes(1)), (60, TimeDelta::hours(1))];
 /// Time that a started run waits for its kernel.
@@ -66,6 +65,8 @@ pub struct SimConfig {
     pub token: SimToken,
     /// Simulated seconds a second; 0 stands still.
     pub clock_scale: f64,
+    /// Most kernels that run at once; Hex documents 25.
+    pub kernels: usize,
     /// Random changes of the workspace a second, of real time.
     pub churn: f64,
     /// Whether every request is kept for [`SimServer::requests`].
@@ -80,6 +81,7 @@ impl Default for SimConfig {
             faults: Faults::default(),
             token: SimToken::default(),
             clock_scale: 0.0,
+            kernels: 25,
             churn: 0.0,
             record: true,
         }
@@ -566,6 +568,15 @@ impl Sim {
                 let world = self.world();
                 found(world.connections.iter().find(|c| c.id == arg(1)), "data connection")
             }
+            "EditProjectSharingUsers" => self.share(call, arg(1), "users", "user"),
+            "EditProjectSharingGroups" => self.share(call, arg(1), "groups", "group"),
+            "EditProjectSharingCollections" => self.share(call, arg(1), "collections", "collection"),
+            "EditProjectSharingOrgAndPublic" => self.share_widely(call, arg(1)),
+            "CreateGroup" => self.create_group(call),
+            "EditGroup" => self.edit_group(call, arg(1)),
+            "DeleteGroup" => self.delete_group(call, arg(1)),
+            "EditCollection" => self.edit_collection(call, arg(1)),
+            "DeactivateUser" => self.deactivate_user(arg(1)),
             "ListThreads" => self.list_threads(call),
             "ListTopics" => {
                 let world = self.world();
@@ -820,7 +831,7 @@ impl Sim {
         let serial = {
             let mut live = lock(&self.live);
             if !dry {
-                admit_run(&mut live, now)?;
+                admit_run(&mut live, self.config.kernels, now)?;
             }
             live.runs.len() as u64
         };
@@ -990,6 +1001,157 @@ impl Sim {
         Ok((201, Some(json!(collection))))
     }
 
+    /// Grants of `many` (each naming `one`) are added to a project's sharing, or replace those there are.
+    fn share(&self, call: &Call<'_>, id: &str, many: &str, one: &str) -> Answer {
+        uuid(call, id, "projectId")?;
+        let body = Value::Object(call.json()?);
+        let grants = body.pointer(&format!("/sharing/upsert/{many}")).and_then(Value::as_array);
+        let grants = grants.ok_or_else(|| Failure::new(400, format!("sharing.upsert.{many} is required")))?;
+        if grants.len() > 25 {
+            return Err(Failure::new(400, "Too many grants").details("at most 25"));
+        }
+        let mut world = self.world_mut();
+        let at = world.find_project(id).ok_or_else(|| Failure::new(404, "Project not found"))?;
+        let mut granted = Vec::new();
+        for grant in grants {
+            let (access, who) = (access_level(&grant["access"])?, grant[one]["id"].as_str().unwrap_or(""));
+            let name = match many {
+                "users" => world.users.iter().find(|u| u.id == who).map(|u| u.email.clone()),
+                "groups" => world.groups.iter().find(|g| g.id == who).map(|g| g.name.clone()),
+                _ => world.collections.iter().find(|c| c.id == who).map(|c| c.name.clone()),
+            };
+            granted.push((
+                name.ok_or_else(|| Failure::new(400, format!("Unknown {one}")).details(who.to_owned()))?,
+                access,
+            ));
+        }
+        let sharing = world.projects[at].project.sharing.get_or_insert_default();
+        for (name, access) in granted {
+            match many {
+                "users" => {
+                    sharing.users.retain(|g| g.user.email != name);
+                    sharing.users.push(UserGrant { access, user: Person { email: name } });
+                }
+                "groups" => {
+                    sharing.groups.retain(|g| g.group.name != name);
+                    sharing.groups.push(GroupGrant { access, group: Named { name } });
+                }
+                _ => {
+                    sharing.collections.retain(|g| g.collection.name != name);
+                    sharing.collections.push(CollectionGrant { access, collection: Named { name } });
+                }
+            }
+        }
+        Ok((200, Some(shown(&world.projects[at], true))))
+    }
+
+    fn share_widely(&self, call: &Call<'_>, id: &str) -> Answer {
+        uuid(call, id, "projectId")?;
+        let body = Value::Object(call.json()?);
+        let level = |name: &str| body["sharing"].get(name).map(access_level).transpose();
+        let (workspace, public) = (level("workspace")?, level("publicWeb")?);
+        let mut world = self.world_mut();
+        let at = world.find_project(id).ok_or_else(|| Failure::new(404, "Project not found"))?;
+        let sharing = world.projects[at].project.sharing.get_or_insert_default();
+        if let Some(access) = workspace {
+            sharing.workspace.access = access;
+        }
+        if let Some(access) = public {
+            sharing.public_web.access = access;
+        }
+        Ok((200, Some(shown(&world.projects[at], true))))
+    }
+
+    fn create_group(&self, call: &Call<'_>) -> Answer {
+        let body = Value::Object(call.json()?);
+        let name = body["name"].as_str().filter(|n| !n.is_empty());
+        let name = name.ok_or_else(|| Failure::new(400, "name is required"))?.to_owned();
+        let mut world = self.world_mut();
+        let members = places_of(&world, body.pointer("/members/users"))?;
+        let serial = 1_000_000 + world.groups.len() as u64;
+        let group = Group {
+            id: rng::uuid(world.config.seed, "group", serial),
+            name,
+            created_at: iso(self.clock.now()),
+        };
+        world.groups.push(group.clone());
+        world.members.push(members);
+        Ok((201, Some(json!(group))))
+    }
+
+    fn edit_group(&self, call: &Call<'_>, id: &str) -> Answer {
+        uuid(call, id, "groupId")?;
+        let body = Value::Object(call.json()?);
+        let mut world = self.world_mut();
+        let at = world
+            .groups
+            .iter()
+            .position(|g| g.id == id)
+            .ok_or_else(|| Failure::new(404, "Group not found"))?;
+        let add = places_of(&world, body.pointer("/members/add/users"))?;
+        let remove = places_of(&world, body.pointer("/members/remove/users"))?;
+        world.members[at].retain(|member| !remove.contains(member) && !add.contains(member));
+        world.members[at].extend(add);
+        if let Some(name) = body["name"].as_str().filter(|n| !n.is_empty()) {
+            world.groups[at].name = name.to_owned();
+        }
+        Ok((200, Some(json!(world.groups[at]))))
+    }
+
+    fn delete_group(&self, call: &Call<'_>, id: &str) -> Answer {
+        uuid(call, id, "groupId")?;
+        let mut world = self.world_mut();
+        let at = world
+            .groups
+            .iter()
+            .position(|g| g.id == id)
+            .ok_or_else(|| Failure::new(404, "Group not found"))?;
+        world.groups.remove(at);
+        world.members.remove(at);
+        Ok((204, None))
+    }
+
+    fn edit_collection(&self, call: &Call<'_>, id: &str) -> Answer {
+        uuid(call, id, "collectionId")?;
+        let body = Value::Object(call.json()?);
+        let mut world = self.world_mut();
+        let collection = world.collections.iter_mut().find(|c| c.id == id);
+        let collection = collection.ok_or_else(|| Failure::new(404, "Collection not found"))?;
+        if let Some(name) = body["name"].as_str().filter(|n| !n.is_empty()) {
+            collection.name = name.to_owned();
+        }
+        if let Some(upsert) = body.pointer("/sharing/upsert") {
+            let new: CollectionSharing = serde_json::from_value(upsert.clone())
+                .map_err(|e| Failure::new(400, "sharing is malformed").details(e.to_string()))?;
+            for (have, given) in
+                [(&mut collection.sharing.users, new.users), (&mut collection.sharing.groups, new.groups)]
+            {
+                for grant in given.unwrap_or_default() {
+                    let have = have.get_or_insert_default();
+                    have.retain(|g| g.id != grant.id);
+                    have.push(grant);
+                }
+            }
+            if new.workspace.is_some() {
+                collection.sharing.workspace = new.workspace;
+            }
+        }
+        Ok((200, Some(json!(collection))))
+    }
+
+    /// A deactivated user is listed no more, and what the user owns stays.
+    fn deactivate_user(&self, id: &str) -> Answer {
+        let mut world = self.world_mut();
+        let at =
+            world.users.iter().position(|u| u.id == id).ok_or_else(|| Failure::new(400, "User not found"))?;
+        let user = world.users.remove(at);
+        for members in &mut world.members {
+            members.retain(|member| *member != at);
+            members.iter_mut().filter(|member| **member > at).for_each(|member| *member -= 1);
+        }
+        Ok((200, Some(json!({ "user": user }))))
+    }
+
     fn list_connections(&self, call: &Call<'_>) -> Answer {
         let by_name = call.one_of("sortBy", &["CREATED_AT", "NAME"])? == Some("NAME");
         let descending = call.one_of("sortDirection", &["DESC", "ASC"])? == Some("DESC");
@@ -1074,6 +1236,17 @@ fn operation_of(call: &Call<'_>) -> Option<(&'static str, Style, u16)> {
         ("DELETE", ["projects", _, "runs", _]) => ("CancelRun", Older, 422),
         ("GET", ["cells"]) => ("ListCells", Newer, 400),
         ("GET", ["cells", _]) => ("GetCell", Newer, 400),
+        ("PATCH", ["projects", _, "sharing", "users"]) => ("EditProjectSharingUsers", Older, 400),
+        ("PATCH", ["projects", _, "sharing", "groups"]) => ("EditProjectSharingGroups", Older, 400),
+        ("PATCH", ["projects", _, "sharing", "collections"]) => ("EditProjectSharingCollections", Older, 400),
+        ("PATCH", ["projects", _, "sharing", "workspaceAndPublic"]) => {
+            ("EditProjectSharingOrgAndPublic", Older, 400)
+        }
+        ("POST", ["groups"]) => ("CreateGroup", Older, 400),
+        ("PATCH", ["groups", _]) => ("EditGroup", Older, 400),
+        ("DELETE", ["groups", _]) => ("DeleteGroup", Older, 400),
+        ("PATCH", ["collections", _]) => ("EditCollection", Older, 400),
+        ("POST", ["users", _, "deactivate"]) => ("DeactivateUser", Newer, 400),
         ("GET", ["groups"]) => ("ListGroups", Older, 400),
         ("GET", ["groups", _]) => ("GetGroup", Older, 400),
         ("GET", ["collections"]) => ("ListCollections", Older, 400),
@@ -1151,6 +1324,24 @@ fn shown(record: &super::ProjectRecord, sharing: bool) -> Value {
     value
 }
 
+fn access_level(value: &Value) -> Result<String, Failure> {
+    let levels = ["NONE", "APP_ONLY", "CAN_VIEW", "CAN_EDIT", "FULL_ACCESS"];
+    let level = value.as_str().filter(|level| levels.contains(level));
+    level
+        .map(str::to_owned)
+        .ok_or_else(|| Failure::new(400, format!("access is not one of {}", levels.join(", "))))
+}
+
+/// Places of users that a body names by identifier.
+fn places_of(world: &World, users: Option<&Value>) -> Result<Vec<usize>, Failure> {
+    let place = |user: &Value| {
+        let id = user["id"].as_str().unwrap_or("");
+        let at = world.users.iter().position(|u| u.id == id);
+        at.ok_or_else(|| Failure::new(400, "Unknown user").details(id.to_owned()))
+    };
+    users.and_then(Value::as_array).map_or(Ok(Vec::new()), |users| users.iter().map(place).collect())
+}
+
 fn check_inputs(
     inputs: &[(String, &'static str)],
     params: &Map<String, Value>,
@@ -1178,7 +1369,7 @@ fn check_inputs(
     Err(failure)
 }
 
-fn admit_run(live: &mut Live, now: DateTime<Utc>) -> Result<(), Failure> {
+fn admit_run(live: &mut Live, kernels: usize, now: DateTime<Utc>) -> Result<(), Failure> {
     for (most, period) in RUN_LIMITS {
         if live.started.iter().filter(|at| now - **at < period).count() >= most {
             return Err(Failure::new(429, "Too many runs were started")
@@ -1186,8 +1377,8 @@ fn admit_run(live: &mut Live, now: DateTime<Utc>) -> Result<(), Failure> {
         }
     }
     let busy = live.runs.iter().filter(|run| matches!(run.state(now).0, "PENDING" | "RUNNING")).count();
-    if busy >= KERNELS {
-        return Err(Failure::new(503, "No kernel is free").details(format!("{KERNELS} are running")));
+    if busy >= kernels {
+        return Err(Failure::new(503, "No kernel is free").details(format!("{kernels} are running")));
     }
     live.started.push_back(now);
     while live.started.front().is_some_and(|at| now - *at > RUN_LIMITS[1].1) {

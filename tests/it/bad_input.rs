@@ -132,7 +132,7 @@ fn wrong_flags_and_settings_end_with_2() {
         ("--rate", "fast"),
         ("--concurrency", "0"),
         ("--burst", "0"),
-        ("--timeout", "soon"),
+        ("--request-timeout", "soon"),
         ("--format", "xlsx"),
         ("--budget", "1 fortnight"),
         ("--max-requests", "many"),
@@ -151,7 +151,7 @@ fn wrong_flags_and_settings_end_with_2() {
     };
     let said = with(format!("rate = 30\ntoken = \"{SECRET}\"\n"));
     assert!(said.contains("line 2") && said.contains("token"), "{said}");
-    assert!(with("timeout = \"soon\"\n".into()).contains("timeout"));
+    assert!(with("request_timeout = \"soon\"\n".into()).contains("timeout"));
     assert!(with("concurrency = 0\n".into()).contains("concurrency"));
     let said = refused(&mut sim.hexport(&["export", dest, "--config", "/no/such/file.toml"]), 2);
     assert!(said.contains("/no/such/file.toml"), "{said}");

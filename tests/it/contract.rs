@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use futures::TryStreamExt;
 use hexport::client::cells::ListCells;
-use hexport::client::collections::ListCollections;
+use hexport::client::collections::{CollectionSharing, IdGrant, ListCollections, MembersAccess};
 use hexport::client::connections::ListDataConnections;
-use hexport::client::groups::{ListGroups, NameOrCreated};
-use hexport::client::projects::{Include, ListProjects, ListQueriedTables, ProjectSort};
+use hexport::client::groups::{GroupEdit, ListGroups, NameOrCreated};
+use hexport::client::projects::{Include, ListProjects, ListQueriedTables, Principal, ProjectSort, Version};
 use hexport::client::runs::{ListRuns, Notification, RunRequest};
 use hexport::client::users::{ListUsers, UserSort};
 use hexport::client::{BaseUrl, Client, ClientConfig, List, Pace, SortDirection, Token};
@@ -249,9 +249,26 @@ fn questions(sim: &Sim) -> Vec<(&'static str, String, Option<Value>)> {
         ("POST", "/collections".into(), Some(json!({}))),
         ("POST", "/projects".into(), Some(json!({"title": "Fresh"}))),
         ("POST", "/projects/export".into(), Some(json!({"projectId": id, "version": "draft"}))),
+        ("POST", "/projects/export".into(), Some(json!({"projectId": nobody}))),
+        ("PATCH", format!("/projects/{id}/sharing/users"), Some(grants("users", "user", &world.users[2].id, "CAN_VIEW"))),
+        ("PATCH", format!("/projects/{id}/sharing/users"), Some(grants("users", "user", &world.users[2].id, "OWN"))),
+        ("PATCH", format!("/projects/{nobody}/sharing/groups"), Some(grants("groups", "group", &world.groups[1].id, "NONE"))),
+        ("PATCH", format!("/projects/{id}/sharing/groups"), Some(grants("groups", "group", &world.groups[1].id, "NONE"))),
+        ("PATCH", format!("/projects/{id}/sharing/collections"), Some(grants("collections", "collection", nobody, "CAN_VIEW"))),
+        ("PATCH", format!("/projects/{id}/sharing/workspaceAndPublic"), Some(json!({"sharing": {"workspace": "CAN_EDIT"}}))),
+        ("PATCH", format!("/collections/{}", world.collections[0].id), Some(json!({"name": "Renamed"}))),
+        ("POST", "/groups".into(), Some(json!({"name": "New", "members": {"users": [{"id": world.users[1].id}]}}))),
+        ("PATCH", format!("/groups/{}", world.groups[1].id), Some(json!({"name": "Renamed"}))),
+        ("DELETE", format!("/groups/{}", world.groups[2].id), None),
+        ("POST", format!("/users/{}/deactivate", world.users[4].id), None),
+        ("POST", format!("/users/{nobody}/deactivate"), None),
     ];
     all.extend(world.connections.iter().map(|c| get(format!("/data-connections/{}", c.id))));
     all
+}
+
+fn grants(many: &str, one: &str, id: &str, access: &str) -> Value {
+    json!({"sharing": {"upsert": {many: [{"access": access, one: {"id": id}}]}}})
 }
 
 async fn put(url: &str, (method, path, body): &(&'static str, String, Option<Value>)) -> (u16, Vec<u8>) {
@@ -370,6 +387,28 @@ fn every_request_of_the_client_is_one_that_the_description_allows() {
         };
         let started = client.run_project(&project, &request).await.unwrap();
         client.cancel_run(&project, &started.run_id).await.unwrap();
+        let (user, collection) = {
+            let world = sim.server.world();
+            (world.users[5].id.clone(), world.collections[1].id.clone())
+        };
+        client.create_project("Mine", None).await.unwrap();
+        client.export_project(&project, Version::Number(1)).await.unwrap();
+        client.share_project(&project, Principal::Users, &[(&user, "CAN_VIEW")]).await.unwrap();
+        client.share_project(&project, Principal::Groups, &[(&group, "NONE")]).await.unwrap();
+        client.share_project(&project, Principal::Collections, &[(&collection, "APP_ONLY")]).await.unwrap();
+        client.share_project_widely(&project, Some("NONE"), Some("APP_ONLY")).await.unwrap();
+        let grants = CollectionSharing {
+            users: Some(vec![IdGrant { access: "MANAGER".into(), id: user.clone() }]),
+            workspace: Some(MembersAccess { members: Some("MEMBER".into()) }),
+            groups: None,
+        };
+        client.edit_collection(&collection, Some("Renamed"), Some(&grants)).await.unwrap();
+        let made = client.create_group("Mine", &[&user]).await.unwrap();
+        let edit =
+            GroupEdit { name: Some("Ours".into()), add: vec![user.clone()], remove: vec![user.clone()] };
+        client.edit_group(&made.id, &edit).await.unwrap();
+        client.delete_group(&made.id).await.unwrap();
+        client.deactivate_user(&user).await.unwrap();
         let dry = RunRequest {
             dry_run: Some(true),
             update_published_results: Some(false),

@@ -107,7 +107,7 @@ fn a_storm_of_faults_changes_nothing_but_the_time() {
     let faults = "429=0.05,500=0.05,reset=0.05,timeout=0.05,truncate=0.05,malformed=0.05,seed=5";
     let config = SimConfig { world: world_of(40), faults: faults.parse().unwrap(), ..SimConfig::default() };
     let sim = Sim::start(config);
-    let mut args = vec!["--timeout", "700ms"];
+    let mut args = vec!["--request-timeout", "700ms"];
     args.extend(FIXED);
     let summary = sim.export(&storm, &args, 0);
     assert_eq!(checksums(&storm), checksums(&calm));
@@ -495,8 +495,14 @@ fn a_dead_api_ends_the_crawl_early_and_the_crawl_goes_on_later() {
     let sim = Sim::start(config());
     let (url, address) = (sim.server.url(), sim.server.address());
     let export = |url: &str| {
-        let mut command =
-            hexport(&["export", dir.path().to_str().unwrap(), "--output", "json", "--timeout", "500ms"]);
+        let mut command = hexport(&[
+            "export",
+            dir.path().to_str().unwrap(),
+            "--output",
+            "json",
+            "--request-timeout",
+            "500ms",
+        ]);
         command.env("HEX_API_URL", url).env("HEX_API_TOKEN", SECRET).env("HEXPORT_RATE", "unlimited");
         command
     };

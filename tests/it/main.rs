@@ -9,4 +9,5 @@ mod contract;
 mod crawl;
 mod export;
 mod lineage;
+mod operate;
 mod sample;

@@ -1,0 +1,133 @@
+//! `hexport groups`.
+
+use super::connections::SortBy;
+use super::projects::Direction;
+use super::resolve::{Kind, resolve};
+use super::{ListArgs, ReadArgs, Session, WriteArgs};
+use crate::cli::Ui;
+use crate::cli::exit::{Code, Failure};
+use crate::cli::settings::Settings;
+use crate::client::groups::{GroupEdit, ListGroups};
+use crate::client::operation::{CREATE_GROUP, DELETE_GROUP, EDIT_GROUP, GET_GROUP};
+use crate::client::{ApiRequest, List};
+
+/// What is done about groups.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// List groups; hexport users list --group lists a group's members
+    List {
+        /// Sort by
+        #[arg(long, value_enum, value_name = "BY")]
+        sort: Option<SortBy>,
+        /// Sort direction
+        #[arg(long, value_enum, value_name = "DIRECTION")]
+        direction: Option<Direction>,
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// Show one group
+    Get {
+        /// Group: identifier, name or page in Hex
+        #[arg(value_name = "GROUP")]
+        group: String,
+        #[command(flatten)]
+        read: ReadArgs,
+    },
+    /// Create a group
+    Create {
+        /// Name
+        #[arg(long)]
+        name: String,
+        /// A member: email or identifier; may be given more than once
+        #[arg(long, value_name = "USER")]
+        user: Vec<String>,
+        #[command(flatten)]
+        write: WriteArgs,
+    },
+    /// Rename a group, add and remove members
+    Edit {
+        /// Group: identifier, name or page in Hex
+        #[arg(value_name = "GROUP")]
+        group: String,
+        /// New name
+        #[arg(long)]
+        name: Option<String>,
+        /// A user to add: email or identifier; may be given more than once
+        #[arg(long, value_name = "USER")]
+        add: Vec<String>,
+        /// A user to remove: email or identifier; may be given more than once
+        #[arg(long, value_name = "USER")]
+        remove: Vec<String>,
+        #[command(flatten)]
+        write: WriteArgs,
+    },
+    /// Delete a group
+    Delete {
+        /// Group: identifier, name or page in Hex
+        #[arg(value_name = "GROUP")]
+        group: String,
+        #[command(flatten)]
+        write: WriteArgs,
+    },
+}
+
+async fn users(session: &Session, names: &[String]) -> Result<Vec<String>, Failure> {
+    let mut ids = Vec::new();
+    for name in names {
+        ids.push(resolve(&session.client, Kind::User, name).await?);
+    }
+    Ok(ids)
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If the API refuses it.
+pub async fn run(command: Command, settings: &Settings, ui: &Ui) -> Result<Code, Failure> {
+    match command {
+        Command::List { sort, direction, list } => {
+            let session = list.read.open(settings, ui)?;
+            let (sort_by, sort_direction) = (sort.map(Into::into), direction.map(Into::into));
+            let request = ListGroups { sort_by, sort_direction, page_size: None }.request();
+            session.list(request, list.limit, &["id", "name", "createdAt"]).await
+        }
+        Command::Get { group, read } => {
+            let session = read.open(settings, ui)?;
+            let id = resolve(&session.client, Kind::Group, &group).await?;
+            session.get(ApiRequest::new(&GET_GROUP, &[&id])).await
+        }
+        Command::Create { name, user, write } => {
+            let (read, writing) = write.split();
+            let session = read.open(settings, ui)?;
+            let members: Vec<_> =
+                users(&session, &user).await?.iter().map(|id| serde_json::json!({ "id": id })).collect();
+            let mut body = serde_json::json!({ "name": name });
+            if !members.is_empty() {
+                body["members"] = serde_json::json!({ "users": members });
+            }
+            session.write(ApiRequest::new(&CREATE_GROUP, &[]).body(body), &writing, None).await
+        }
+        Command::Edit { group, name, add, remove, write } => {
+            if name.is_none() && add.is_empty() && remove.is_empty() {
+                return Err(Failure::new(Code::Usage, "there is nothing to change")
+                    .next("Give --name, --add or --remove."));
+            }
+            let (read, writing) = write.split();
+            let session = read.open(settings, ui)?;
+            let id = resolve(&session.client, Kind::Group, &group).await?;
+            let edit = GroupEdit {
+                name,
+                add: users(&session, &add).await?,
+                remove: users(&session, &remove).await?,
+            };
+            session.write(ApiRequest::new(&EDIT_GROUP, &[&id]).body(edit.body()), &writing, None).await
+        }
+        Command::Delete { group, write } => {
+            let (read, writing) = write.split();
+            let session = read.open(settings, ui)?;
+            let id = resolve(&session.client, Kind::Group, &group).await?;
+            let what = format!("Deleting the group {group}");
+            session.write(ApiRequest::new(&DELETE_GROUP, &[&id]), &writing, Some(&what)).await
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The API's day-to-day operations: one module a resource.
+//!
+//! Answers are passed on as the API gives them, so that nothing that a newer server says is lost.
+//!
+//! Left out on purpose:
+//! - `CreatePresignedUrl`: for servers that embed apps, which hold the secret that it needs.
+//! - `CreateDataConnection`, `EditDataConnection`, `UpdateDataConnectionSchema`: they take warehouse
+//!   credentials or long-running jobs, which belong into infrastructure code and not into a shell's history.
+//! - `IngestSemanticProject`, `UpdateSemanticProject`, guides: uploads of files that their own tools make.
+//! - `CreateCell`, `UpdateCell`, `DeleteCell`, cell outputs and images: writing notebooks is not operating them.
+//! - Threads' messages, `CreateThread`, `ContinueThread`: people's words, and prompts that cost credits. Threads
+//!   themselves are exported.
+
+pub mod cells;
+pub mod collections;
+pub mod connections;
+pub mod groups;
+pub mod output;
+pub mod projects;
+pub mod resolve;
+pub mod runs;
+pub mod users;
+pub mod wait;
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt, TryStreamExt};
+use serde_json::{Value, json};
+
+use super::Ui;
+use super::exit::{Code, Failure};
+use super::progress::Reporter;
+use super::settings::{ApiArgs, Settings};
+use crate::client::{ApiRequest, Client, Error};
+
+use output::OutputArgs;
+
+/// Flags of a command that reads.
+#[derive(Debug, clap::Args)]
+pub struct ReadArgs {
+    #[command(flatten)]
+    api: ApiArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Flags of a command that lists.
+#[derive(Debug, clap::Args)]
+pub struct ListArgs {
+    #[command(flatten)]
+    read: ReadArgs,
+    /// Most items to list [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+}
+
+/// Flags of a command that writes.
+#[derive(Debug, clap::Args)]
+pub struct WriteArgs {
+    #[command(flatten)]
+    read: ReadArgs,
+    /// Show the request in place of sending it
+    #[arg(long)]
+    dry_run: bool,
+    /// Do it without asking
+    #[arg(short, long)]
+    yes: bool,
+}
+
+/// A connected command.
+pub struct Session {
+    client: Client,
+    output: OutputArgs,
+}
+
+impl ReadArgs {
+    /// Connects.
+    ///
+    /// # Errors
+    /// If there is no token, or a setting is wrong.
+    pub fn open(self, settings: &Settings, ui: &Ui) -> Result<Session, Failure> {
+        let api = self.api.connect(settings, Arc::new(Reporter::new(ui)))?;
+        Ok(Session { client: api.client, output: self.output })
+    }
+}
+
+impl Session {
+    /// Prints the items of a list, up to a limit. `columns` are what a table shows.
+    ///
+    /// # Errors
+    /// If the API can't be read.
+    pub async fn list(
+        &self,
+        first: ApiRequest,
+        limit: Option<u32>,
+        columns: &[&str],
+    ) -> Result<Code, Failure> {
+        // A short list needs no long page.
+        let largest = first.operation().listing.map_or(100, |listing| listing.max_page);
+        let first = first.with_query("limit", limit.unwrap_or(largest).min(largest));
+        let items = self.client.list_json(first).take(limit.map_or(usize::MAX, |n| n as usize));
+        self.print_list(items, columns).await
+    }
+
+    async fn print_list(
+        &self,
+        items: impl Stream<Item = Result<Value, Error>>,
+        columns: &[&str],
+    ) -> Result<Code, Failure> {
+        let mut items = std::pin::pin!(items);
+        if self.output.streams() {
+            while let Some(item) = items.try_next().await? {
+                self.output.print_line(&item)?;
+            }
+            return Ok(Code::Complete);
+        }
+        let all: Vec<Value> = items.try_collect().await?;
+        self.output.print_all(&all, columns)?;
+        Ok(Code::Complete)
+    }
+
+    /// Prints the one answer to a request.
+    ///
+    /// # Errors
+    /// If the API refuses it.
+    pub async fn get(&self, request: ApiRequest) -> Result<Code, Failure> {
+        let answer = self.client.send_json(&request).await?;
+        self.output.print_one(&answer)?;
+        Ok(Code::Complete)
+    }
+
+    /// Sends a write, once, and prints the answer; or shows it, if that is what is wanted. `undo` says what
+    /// can't be taken back and must be confirmed.
+    ///
+    /// # Errors
+    /// If it is not confirmed, or the API refuses it.
+    pub async fn write(
+        &self,
+        request: ApiRequest,
+        write: &Writing,
+        undo: Option<&str>,
+    ) -> Result<Code, Failure> {
+        if write.dry_run {
+            return self.show(&request);
+        }
+        if let Some(what) = undo {
+            write.confirm(what)?;
+        }
+        let answer = self.client.send_json(&request).await?;
+        if !answer.is_null() {
+            self.output.print_one(&answer)?;
+        }
+        Ok(Code::Complete)
+    }
+
+    /// Shows a request.
+    ///
+    /// # Errors
+    /// If it can't be printed.
+    pub fn show(&self, request: &ApiRequest) -> Result<Code, Failure> {
+        let (method, url) =
+            (request.operation().method.as_str(), format!("{}{}", self.client.base_url(), request.path()));
+        self.output.print_one(&json!({"method": method, "url": url, "body": request.json_body()}))?;
+        Ok(Code::Complete)
+    }
+}
+
+/// How a write is done.
+#[derive(Debug, Clone, Copy)]
+pub struct Writing {
+    dry_run: bool,
+    yes: bool,
+}
+
+impl WriteArgs {
+    /// Takes the flags apart.
+    pub fn split(self) -> (ReadArgs, Writing) {
+        (self.read, Writing { dry_run: self.dry_run, yes: self.yes })
+    }
+}
+
+impl Writing {
+    /// Asks a person whether to go on; a script must have said so beforehand.
+    fn confirm(self, what: &str) -> Result<(), Failure> {
+        if self.yes {
+            return Ok(());
+        }
+        if !std::io::stdin().is_terminal() {
+            return Err(Failure::new(
+                Code::Usage,
+                format!("{what} can't be undone, and nobody is there to ask"),
+            )
+            .next("Say --yes if it is meant, or --dry-run to see the request."));
+        }
+        if ask(&format!("{what}. Go on?")) {
+            Ok(())
+        } else {
+            Err(Failure::new(Code::Usage, "not confirmed; nothing was changed"))
+        }
+    }
+}
+
+/// Asks a yes-or-no question on the terminal.
+fn ask(question: &str) -> bool {
+    eprint!("{question} [y/N] ");
+    let _ = std::io::stderr().flush();
+    let mut answer = String::new();
+    let _ = std::io::stdin().lock().read_line(&mut answer);
+    matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+}
+
+/// A grant as people write it: `WHO=LEVEL`.
+fn grant(text: &str) -> Result<(String, String), String> {
+    match text.rsplit_once('=') {
+        Some((who, level)) if !who.is_empty() && !level.is_empty() => {
+            Ok((who.to_owned(), level.to_uppercase().replace('-', "_")))
+        }
+        _ => Err("a grant is WHO=LEVEL, such as ada@acme.example=CAN_VIEW".into()),
+    }
+}

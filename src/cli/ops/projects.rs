@@ -1,0 +1,336 @@
+//! `hexport projects`.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::resolve::{Kind, resolve};
+use super::{ListArgs, ReadArgs, WriteArgs, grant};
+use crate::cli::Ui;
+use crate::cli::exit::{Code, Failure};
+use crate::cli::settings::Settings;
+use crate::client::operation::{
+    CREATE_PROJECT, EXPORT_PROJECT, GET_PROJECT, SHARE_WITH_WORKSPACE, UPDATE_PROJECT,
+};
+use crate::client::projects::{Include, ListProjects, ListQueriedTables, Principal, ProjectSort, Version};
+use crate::client::{ApiRequest, List, SortDirection};
+
+/// What is done about projects.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// List projects
+    List(Listing),
+    /// Show one project
+    Get {
+        /// Project: identifier, title or page in Hex
+        #[arg(value_name = "PROJECT")]
+        project: String,
+        /// Show who may do what with it
+        #[arg(long)]
+        sharing: bool,
+        #[command(flatten)]
+        read: ReadArgs,
+    },
+    /// Create an empty project
+    Create {
+        /// Title
+        #[arg(long)]
+        title: String,
+        /// Description
+        #[arg(long)]
+        description: Option<String>,
+        #[command(flatten)]
+        write: WriteArgs,
+    },
+    /// Set or clear a project's status label
+    Update {
+        /// Project: identifier, title or page in Hex
+        #[arg(value_name = "PROJECT")]
+        project: String,
+        #[command(flatten)]
+        status: StatusArgs,
+        #[command(flatten)]
+        write: WriteArgs,
+    },
+    /// Grant access to a project
+    Share(Sharing),
+    /// Fetch a project as a YAML file (a read, although the API takes it as a POST)
+    Export {
+        /// Project: identifier, title or page in Hex
+        #[arg(value_name = "PROJECT")]
+        project: String,
+        /// draft, latest, or a number
+        #[arg(long, default_value = "draft", value_parser = version)]
+        version: Version,
+        /// File to write in place of standard output
+        #[arg(short = 'o', long, value_name = "FILE")]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        read: ReadArgs,
+    },
+}
+
+/// A status label to set, or to clear.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub struct StatusArgs {
+    /// Status label to set
+    #[arg(long, value_name = "LABEL")]
+    status: Option<String>,
+    /// Take the status label away
+    #[arg(long)]
+    clear_status: bool,
+}
+
+/// Which projects, in what order.
+#[derive(Debug, clap::Args)]
+pub struct Listing {
+    /// Archived ones too
+    #[arg(long)]
+    archived: bool,
+    /// Components too
+    #[arg(long)]
+    components: bool,
+    /// Trashed ones too
+    #[arg(long)]
+    trashed: bool,
+    /// Show who may do what with each
+    #[arg(long)]
+    sharing: bool,
+    /// Only with this status label; may be given more than once
+    #[arg(long, value_name = "LABEL")]
+    status: Vec<String>,
+    /// Only in this category; may be given more than once
+    #[arg(long, value_name = "CATEGORY")]
+    category: Vec<String>,
+    /// Only those that this person created
+    #[arg(long, value_name = "EMAIL")]
+    creator: Option<String>,
+    /// Only those that this person owns
+    #[arg(long, value_name = "EMAIL")]
+    owner: Option<String>,
+    /// Only those in this collection: identifier or name
+    #[arg(long, value_name = "COLLECTION")]
+    collection: Option<String>,
+    /// Sort by
+    #[arg(long, value_enum, value_name = "BY")]
+    sort: Option<SortBy>,
+    /// Sort direction [default: desc]
+    #[arg(long, value_enum, value_name = "DIRECTION")]
+    direction: Option<Direction>,
+    #[command(flatten)]
+    list: ListArgs,
+}
+
+/// What projects are sorted by.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum SortBy {
+    /// Creation.
+    Created,
+    /// Last edit.
+    Edited,
+    /// Last publication.
+    Published,
+}
+
+/// A sort direction.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum Direction {
+    /// Ascending.
+    Asc,
+    /// Descending.
+    Desc,
+}
+
+impl From<Direction> for SortDirection {
+    fn from(direction: Direction) -> Self {
+        match direction {
+            Direction::Asc => SortDirection::Asc,
+            Direction::Desc => SortDirection::Desc,
+        }
+    }
+}
+
+/// Who gets which access. Levels: none, app-only, can-view, can-edit, full-access.
+#[derive(Debug, clap::Args)]
+pub struct Sharing {
+    /// Project: identifier, title or page in Hex
+    #[arg(value_name = "PROJECT")]
+    project: String,
+    /// A user's access: EMAIL=LEVEL; may be given more than once
+    #[arg(long, value_name = "USER=LEVEL", value_parser = grant)]
+    user: Vec<(String, String)>,
+    /// A group's access: NAME=LEVEL; may be given more than once
+    #[arg(long, value_name = "GROUP=LEVEL", value_parser = grant)]
+    group: Vec<(String, String)>,
+    /// A collection's access: NAME=LEVEL; may be given more than once
+    #[arg(long, value_name = "COLLECTION=LEVEL", value_parser = grant)]
+    collection: Vec<(String, String)>,
+    /// The workspace's access
+    #[arg(long, value_name = "LEVEL")]
+    workspace: Option<String>,
+    /// The access of everyone on the web
+    #[arg(long, value_name = "LEVEL")]
+    public_web: Option<String>,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+fn version(text: &str) -> Result<Version, String> {
+    match text {
+        "draft" => Ok(Version::Draft),
+        "latest" => Ok(Version::Latest),
+        _ => match text.parse() {
+            Ok(number) if number > 0 => Ok(Version::Number(number)),
+            _ => Err("a version is draft, latest or a number from 1".into()),
+        },
+    }
+}
+
+fn include(flag: bool) -> Include {
+    if flag { Include::Yes } else { Include::No }
+}
+
+const COLUMNS: [&str; 7] =
+    ["id", "title", "type", "status.name", "owner.email", "lastEditedAt", "lastPublishedAt"];
+
+/// Runs the command.
+///
+/// # Errors
+/// If the API refuses it.
+pub async fn run(command: Command, settings: &Settings, ui: &Ui) -> Result<Code, Failure> {
+    match command {
+        Command::List(listing) => list(listing, settings, ui).await,
+        Command::Get { project, sharing, read } => {
+            let session = read.open(settings, ui)?;
+            let id = resolve(&session.client, Kind::Project, &project).await?;
+            let request = ApiRequest::new(&GET_PROJECT, &[&id]);
+            session.get(if sharing { request.query("includeSharing", true) } else { request }).await
+        }
+        Command::Create { title, description, write } => {
+            let (read, writing) = write.split();
+            let session = read.open(settings, ui)?;
+            let mut body = serde_json::json!({ "title": title });
+            if let Some(description) = description {
+                body["description"] = description.into();
+            }
+            session.write(ApiRequest::new(&CREATE_PROJECT, &[]).body(body), &writing, None).await
+        }
+        Command::Update { project, status, write } => {
+            let (read, writing) = write.split();
+            let session = read.open(settings, ui)?;
+            let id = resolve(&session.client, Kind::Project, &project).await?;
+            let body = serde_json::json!({ "status": status.status });
+            session.write(ApiRequest::new(&UPDATE_PROJECT, &[&id]).body(body), &writing, None).await
+        }
+        Command::Share(sharing) => share(sharing, settings, ui).await,
+        Command::Export { project, version, file, read } => {
+            let session = read.open(settings, ui)?;
+            let id = resolve(&session.client, Kind::Project, &project).await?;
+            let body = serde_json::json!({ "projectId": id, "version": version.json() });
+            let answer = session.client.send_json(&ApiRequest::new(&EXPORT_PROJECT, &[]).body(body)).await?;
+            write_file(file, &answer)
+        }
+    }
+}
+
+fn write_file(file: Option<PathBuf>, answer: &Value) -> Result<Code, Failure> {
+    let content = answer["content"].as_str().unwrap_or_default();
+    match file {
+        None => print!("{content}"),
+        Some(path) => std::fs::write(&path, content).map_err(|e| {
+            Failure::new(Code::Destination, format!("{} can't be written: {e}", path.display()))
+                .next("Name a file in a folder that this user may write to.")
+        })?,
+    }
+    Ok(Code::Complete)
+}
+
+async fn list(listing: Listing, settings: &Settings, ui: &Ui) -> Result<Code, Failure> {
+    let session = listing.list.read.open(settings, ui)?;
+    let collection_id = match &listing.collection {
+        Some(collection) => Some(resolve(&session.client, Kind::Collection, collection).await?),
+        None => None,
+    };
+    let request = ListProjects {
+        archived: include(listing.archived),
+        components: include(listing.components),
+        trashed: include(listing.trashed),
+        sharing: include(listing.sharing),
+        statuses: listing.status,
+        categories: listing.category,
+        creator_email: listing.creator,
+        owner_email: listing.owner,
+        collection_id,
+        sort_by: listing.sort.map(|by| match by {
+            SortBy::Created => ProjectSort::CreatedAt,
+            SortBy::Edited => ProjectSort::LastEditedAt,
+            SortBy::Published => ProjectSort::LastPublishedAt,
+        }),
+        sort_direction: listing.direction.map(Into::into),
+        page_size: None,
+    };
+    session.list(request.request(), listing.list.limit, &COLUMNS).await
+}
+
+async fn share(sharing: Sharing, settings: &Settings, ui: &Ui) -> Result<Code, Failure> {
+    let (read, writing) = sharing.write.split();
+    let session = read.open(settings, ui)?;
+    let id = resolve(&session.client, Kind::Project, &sharing.project).await?;
+    let mut requests = Vec::new();
+    for (kind, principal, grants) in [
+        (Kind::User, Principal::Users, &sharing.user),
+        (Kind::Group, Principal::Groups, &sharing.group),
+        (Kind::Collection, Principal::Collections, &sharing.collection),
+    ] {
+        let mut resolved = Vec::new();
+        for (who, level) in grants {
+            resolved.push((resolve(&session.client, kind, who).await?, level.as_str()));
+        }
+        let pairs: Vec<(&str, &str)> = resolved.iter().map(|(id, level)| (id.as_str(), *level)).collect();
+        // The API takes 25 grants a call.
+        requests.extend(pairs.chunks(25).map(|chunk| principal.request(&id, chunk)));
+    }
+    let level = |text: &String| text.to_uppercase().replace('-', "_");
+    let (workspace, public) = (sharing.workspace.as_ref().map(level), sharing.public_web.as_ref().map(level));
+    if workspace.is_some() || public.is_some() {
+        let mut wide = serde_json::Map::new();
+        wide.extend(workspace.map(|access| ("workspace".to_owned(), access.into())));
+        wide.extend(public.clone().map(|access| ("publicWeb".to_owned(), access.into())));
+        requests.push(
+            ApiRequest::new(&SHARE_WITH_WORKSPACE, &[&id]).body(serde_json::json!({ "sharing": wide })),
+        );
+    }
+    if requests.is_empty() {
+        return Err(Failure::new(Code::Usage, "there is nobody to share with")
+            .next("Name someone with --user, --group, --collection, --workspace or --public-web."));
+    }
+    let opens = public
+        .is_some_and(|access| access != "NONE")
+        .then_some("Everyone on the web will see the project, which");
+    for request in requests {
+        session.write(request, &writing, opens).await?;
+    }
+    Ok(Code::Complete)
+}
+
+/// Arguments of `hexport tables`.
+#[derive(Debug, clap::Args)]
+pub struct TablesArgs {
+    /// Project: identifier, title or page in Hex
+    #[arg(value_name = "PROJECT")]
+    project: String,
+    #[command(flatten)]
+    list: ListArgs,
+}
+
+/// Lists the warehouse tables that a project's published runs have queried.
+///
+/// # Errors
+/// If the API refuses it.
+pub async fn tables(args: TablesArgs, settings: &Settings, ui: &Ui) -> Result<Code, Failure> {
+    let session = args.list.read.open(settings, ui)?;
+    let project_id = resolve(&session.client, Kind::Project, &args.project).await?;
+    let request = ListQueriedTables { project_id, page_size: None }.request();
+    session.list(request, args.list.limit, &["tableName", "dataConnectionName", "dataConnectionId"]).await
+}
