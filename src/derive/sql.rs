@@ -17,7 +17,13 @@ use super::jinja::{Branches, is_placeholder, without_jinja};
 use super::names::{Defaults, TableName, Warehouse, assemble};
 
 /// Nesting that is still read; deeper queries are refused, as are those that would take for ever.
-const DEPTH: usize = 80;
+const DEPTH: usize = 60;
+/// Stack that reading a query takes at the most, without its operators.
+const STACK: usize = 64 << 20;
+/// Stack that each operator may take: a chain of them is a tree as deep as the chain is long.
+const STACK_PER_OPERATOR: usize = 2 << 10;
+/// A query with more operators is not read.
+const OPERATORS: usize = 200_000;
 
 /// What a column of a table is called in [`Reading::columns`] when a query reads all of them.
 pub const ALL_COLUMNS: &str = "*";
@@ -55,6 +61,24 @@ pub struct Setting<'a> {
 /// # Errors
 /// Why it can't be read, in words.
 pub fn read(source: &str, setting: Setting<'_>) -> Result<Reading, String> {
+    let operators = operators(source);
+    if operators > OPERATORS {
+        return Err(format!("it has {operators} operators, and no more than {OPERATORS} are read"));
+    }
+    let stack = STACK + operators * STACK_PER_OPERATOR;
+    stacker::maybe_grow(stack / 2, stack, || read_here(source, setting))
+}
+
+/// Operators of a query, or more: what may make its tree deep.
+fn operators(source: &str) -> usize {
+    let is_word = |word: &str| {
+        ["and", "or", "union", "except", "intersect"].iter().any(|w| word.eq_ignore_ascii_case(w))
+    };
+    let words = source.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| is_word(word)).count();
+    words + source.bytes().filter(|b| b"+-*/|&%<>=:^~.".contains(b)).count()
+}
+
+fn read_here(source: &str, setting: Setting<'_>) -> Result<Reading, String> {
     let dialect = dialect(setting.warehouse);
     let text = without_jinja(source, Branches::All);
     let statements = match parse(&*dialect, &text) {
@@ -728,6 +752,41 @@ mod tests {
             {
                 let _ = read(&sql.join(" "), setting(warehouse));
             }
+        }
+    }
+
+    #[test]
+    fn deep_and_long_queries_overflow_nothing() {
+        let (defaults, frames) = (Defaults::default(), HashSet::new());
+        let nested = |open: &str, middle: &str, close: &str, n: usize| {
+            format!("{}{middle}{}", open.repeat(n), close.repeat(n))
+        };
+        let mut queries = vec![
+            format!("select 1{} from t", " + 1".repeat(60_000)),
+            format!("select x from t where a = 1{}", " or a = 1".repeat(30_000)),
+            format!("select x from t{}", " union all select x from t".repeat(10_000)),
+            format!("select '{}'", "-".repeat(300_000)),
+        ];
+        for n in [20, 50, 200] {
+            queries.push(format!("select * from {}", nested("(", "a", ")", n)));
+            queries.push(format!("select * from {}", nested("(", "a", " join c on true)", n)));
+            queries.push(format!("select {}", nested("case when a then ", "1 ", "end ", n)));
+            queries.push(format!("select {}", nested("f(", "1", ")", n)));
+            queries.push(format!("select {}", nested("cast(", "1", " as int)", n)));
+            queries.push(format!("select {}", nested("not ", "a", "", n)));
+            queries.push(format!("select {} from t where {}", "(".repeat(n), "(a in (".repeat(n)));
+            queries.push(format!("select cast(a as {})", nested("array<", "int", ">", n)));
+        }
+        for warehouse in
+            [Warehouse::Snowflake, Warehouse::BigQuery, Warehouse::ClickHouse, Warehouse::SqlServer]
+        {
+            let setting =
+                Setting { warehouse, defaults: &defaults, dataframes: &frames, dataframes_only: false };
+            for sql in &queries {
+                let _ = read(sql, setting);
+            }
+            assert_eq!(read(&queries[1], setting).unwrap().columns.len(), 2);
+            assert!(read(&queries[3], setting).unwrap_err().contains("operators"));
         }
     }
 }
