@@ -17,7 +17,7 @@ use super::operation::{Effect, Method, Operation};
 use super::pace::{LimitHeaders, Pace, Pacer};
 use super::request::ApiRequest;
 
-/// Attempts to reach a server that has not answered yet.
+/// Attempts to reach a server that has not answered like Hex yet.
 const FIRST_ATTEMPTS: u32 = 4;
 
 /// When a failed read is sent again.
@@ -167,7 +167,7 @@ struct Inner {
     failures_in_a_row: AtomicU32,
     /// The last of them, in words.
     last_failure: Mutex<String>,
-    /// Whether the server ever answered.
+    /// Whether the server ever answered like Hex.
     reached: AtomicBool,
     requests: AtomicU64,
 }
@@ -267,8 +267,13 @@ impl Client {
                         Again::IfRead => request.operation().effect == Effect::Read,
                         Again::Never => false,
                     };
-                    // A host that never answered is more likely misnamed than down.
-                    let unknown = !self.inner.reached.load(Ordering::Relaxed) && failed >= FIRST_ATTEMPTS;
+                    // A host that never answered like Hex is more likely misnamed than down.
+                    let elsewhere = matches!(
+                        error,
+                        Error::Malformed { .. } | Error::Transport { kind: TransportKind::Connect, .. }
+                    );
+                    let reached = self.inner.reached.load(Ordering::Relaxed);
+                    let unknown = elsewhere && !reached && failed >= FIRST_ATTEMPTS;
                     if !may || unknown || failed >= retry.attempts || started.elapsed() > retry.within {
                         return Err(error);
                     }
@@ -324,7 +329,6 @@ impl Client {
             Ok(answer) => answer,
             Err(error) => return self.broken(operation, &error, attempts),
         };
-        self.inner.reached.store(true, Ordering::Relaxed);
         let status = answer.status().as_u16();
         let limit = limit_headers(answer.headers());
         let retry_after = retry_after(answer.headers());
@@ -372,6 +376,7 @@ impl Client {
             };
         }
         self.count(false);
+        self.inner.reached.store(true, Ordering::Relaxed);
         Attempt::Done(Response { status, body, fetched_at: Utc::now(), attempts, limit })
     }
 

@@ -26,7 +26,8 @@ pub static RUN_STATS: Table = Table {
     key: &["project_id", "run_trigger"],
     columns: &[
         text("project_id", "", "Project").required(),
-        text("run_trigger", "", "API, SCHEDULED, APP_REFRESH, or ALL").required(),
+        text("run_trigger", "", "API, SCHEDULED, APP_REFRESH, UNKNOWN where the API doesn't say, or ALL")
+            .required(),
         int("runs", "", "Runs").required(),
         int("completed", "", "Runs that ended well").required(),
         int("errored", "", "Runs that failed").required(),
@@ -64,7 +65,8 @@ const KEY: [&str; 2] = ["project_id", "run_trigger"];
 
 /// Computes the rows.
 pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
-    let runs = inputs.scan("runs")?;
+    // Older servers don't say what triggered a run.
+    let runs = inputs.scan("runs")?.with_column(col("run_trigger").fill_null(lit("UNKNOWN")));
     let all = runs.clone().with_column(lit("ALL").alias("run_trigger"));
     let runs = concat([runs, all], UnionArgs::default())?;
     let is = |status: &'static str| col("status").eq(lit(status));

@@ -267,12 +267,27 @@ fn open_journal(
         snapshot_id: snapshot_id(at),
         snapshot_at: at,
         tables: options.tables.iter().map(|t| t.name.to_owned()).collect(),
-        base_snapshot: committed.last().cloned(),
+        base_snapshot: base_for(lake, &committed, &options.tables)?,
         fixed_time: options.fixed_time,
     };
     let folder = lake.journal_folder();
     std::fs::create_dir_all(&folder).map_err(|source| journal::Error::Io { path: folder, source })?;
     Ok((Arc::new(Journal::create(&lake.journal_path(&header.snapshot_id), header)?), 0))
+}
+
+/// The snapshot to compare with: the last one that has all the tables that are wanted, since an export of some
+/// tables alone must not end the history of the others; else the last one.
+fn base_for(lake: &Lake, committed: &[String], tables: &[&'static Table]) -> Result<Option<String>, Error> {
+    for id in committed.iter().rev() {
+        let manifest = lake.manifest(id)?;
+        let has = |table: &&Table| {
+            manifest.tables.get(table.name).is_some_and(|t| t.files.iter().any(|f| f.format == "parquet"))
+        };
+        if tables.iter().filter(|table| matches!(table.origin, Origin::Api(_))).all(has) {
+            return Ok(Some(id.clone()));
+        }
+    }
+    Ok(committed.last().cloned())
 }
 
 async fn run(

@@ -113,7 +113,11 @@ impl RowMapper {
                 "@entity" => Datum::text(context.entity),
                 _ => self.column(column, alternatives, &mut object),
             };
-            row.push(datum);
+            row.push(if datum == Datum::Null && !column.nullable {
+                missing(&mut self.drift, column)
+            } else {
+                datum
+            });
         }
         let extra = match object {
             Value::Object(map) if map.is_empty() => Datum::Null,
@@ -148,6 +152,16 @@ impl RowMapper {
             }
         }
         found
+    }
+}
+
+/// What stands for a value that every item should have: one that lacks it is told, and the rest of it kept.
+fn missing(drift: &mut Drift, column: &Column) -> Datum {
+    *drift.entry(format!("{} is missing", column.from)).or_default() += 1;
+    match column.ty {
+        Type::Int64 => Datum::Int(0),
+        Type::Utf8 | Type::Json => Datum::Text(String::new()),
+        _ => Datum::Null,
     }
 }
 
@@ -263,7 +277,8 @@ fn integer(value: &Value) -> Option<i64> {
     }
 }
 
-fn float(value: &Value) -> Option<f64> {
+/// Reads a number leniently: one that is written as text, too.
+pub(super) fn float(value: &Value) -> Option<f64> {
     match value {
         Value::Number(n) => n.as_f64(),
         Value::String(text) => text.trim().parse().ok().filter(|f: &f64| f.is_finite()),
@@ -468,6 +483,14 @@ mod tests {
         let item = json!({"runId": "r", "projectId": "p1", "stateEvents": [{"type": "STATUS", "value": "x", "timestamp": "2026-01-01T00:00:00Z", "by": "me"}]});
         let (batch, _) = rows("runs", item);
         assert_eq!(text(&batch, "extra").as_deref(), Some(r#"{"stateEvents":[{"by":"me"}]}"#));
+    }
+
+    #[test]
+    fn an_item_without_an_identifier_is_told_and_kept() {
+        let (batch, drift) = rows("users", json!({"email": "a@b"}));
+        assert_eq!(text(&batch, "user_id").as_deref(), Some(""));
+        assert_eq!(text(&batch, "email").as_deref(), Some("a@b"));
+        assert_eq!(drift.get("id is missing"), Some(&1));
     }
 
     #[test]

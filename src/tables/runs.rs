@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::columns::{SubField, Type, boolean, float, int, text, time};
+use super::rows::float as number;
 use super::{Column, GONE, Origin, Table, parse_timestamp};
 use crate::client::operation::GET_PROJECT_RUNS;
 
@@ -82,7 +83,7 @@ fn with_duration(mut item: Value) -> Vec<Value> {
     }
     let at = |name: &str| item[name].as_str().and_then(parse_timestamp);
     let span = at("startTime").zip(at("endTime")).map(|(start, end)| (end - start) as f64 / 1e6);
-    let elapsed = item["elapsedTime"].as_f64().map(|ms| ms / 1000.0);
+    let elapsed = number(&item["elapsedTime"]).map(|ms| ms / 1000.0);
     if let Some((span, elapsed)) = span.zip(elapsed) {
         item["@agrees"] = json!((span - elapsed).abs() <= (0.02 * span.abs()).max(1.0));
     }

@@ -391,6 +391,31 @@ fn three_nights_with_a_third_of_the_budget_cover_everything() {
 }
 
 #[test]
+fn a_budget_of_time_reads_the_lists_and_commits() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(40);
+    let summary = sim.export(dir.path(), &["--budget", "1ms"], 4);
+    assert_eq!(summary["requests_sent"], 9, "me and the lists");
+    assert_eq!(rows_of_tables(dir.path())["projects"], 40);
+    let reason = ask_one(dir.path(), "SELECT any_value(reason) FROM crawl_coverage WHERE state = 'deferred'");
+    assert!(reason.as_str().unwrap().contains("the next export reads it"), "{reason}");
+    sim.export(dir.path(), &["--budget", "1h"], 0);
+    assert_eq!(rows_of_entities(dir.path()), true_rows(&sim.server.world()));
+}
+
+#[test]
+fn an_export_of_some_tables_does_not_end_the_history_of_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(60);
+    sim.export(dir.path(), &[], 0);
+    sim.export(dir.path(), &["--tables", "users"], 0);
+    sim.server.clear_requests();
+    sim.export(dir.path(), &[], 0);
+    assert_eq!(sim.server.requests().len() as u64, least_second_night(&sim.server.world(), &[]));
+    assert_eq!(rows_of_entities(dir.path()), true_rows(&sim.server.world()));
+}
+
+#[test]
 fn a_budget_reads_what_is_viewed_most_first() {
     let dir = tempfile::tempdir().unwrap();
     let sim = Sim::of_projects(100);

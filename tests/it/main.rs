@@ -8,6 +8,7 @@ mod commands;
 mod contract;
 mod crawl;
 mod export;
+mod foreign;
 mod lineage;
 mod operate;
 mod sample;

@@ -9,19 +9,15 @@ use crate::cli::settings::Settings;
 use crate::client::connections::ListDataConnections;
 use crate::client::groups::NameOrCreated;
 use crate::client::operation::GET_DATA_CONNECTION;
-use crate::client::{ApiRequest, List};
+use crate::client::{ApiRequest, List, SortDirection};
 
 /// What is done about data connections.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// List data connections
     List {
-        /// Sort by
-        #[arg(long, value_enum, value_name = "BY")]
-        sort: Option<SortBy>,
-        /// Sort direction
-        #[arg(long, value_enum, value_name = "DIRECTION")]
-        direction: Option<Direction>,
+        #[command(flatten)]
+        order: Order,
         #[command(flatten)]
         list: ListArgs,
     },
@@ -33,6 +29,24 @@ pub enum Command {
         #[command(flatten)]
         read: ReadArgs,
     },
+}
+
+/// The order of a list of connections or groups.
+#[derive(Debug, clap::Args)]
+pub struct Order {
+    /// Sort by
+    #[arg(long, value_enum, value_name = "BY")]
+    sort: Option<SortBy>,
+    /// Sort direction
+    #[arg(long, value_enum, value_name = "DIRECTION")]
+    direction: Option<Direction>,
+}
+
+impl Order {
+    /// In the API's terms.
+    pub fn of_api(&self) -> (Option<NameOrCreated>, Option<SortDirection>) {
+        (self.sort.map(Into::into), self.direction.map(Into::into))
+    }
 }
 
 /// What connections and groups are sorted by.
@@ -59,9 +73,9 @@ impl From<SortBy> for NameOrCreated {
 /// If the API refuses it.
 pub async fn run(command: Command, settings: &Settings, ui: &Ui) -> Result<Code, Failure> {
     match command {
-        Command::List { sort, direction, list } => {
+        Command::List { order, list } => {
             let session = list.read.open(settings, ui)?;
-            let (sort_by, sort_direction) = (sort.map(Into::into), direction.map(Into::into));
+            let (sort_by, sort_direction) = order.of_api();
             let request = ListDataConnections { sort_by, sort_direction, page_size: None }.request();
             session
                 .list(request, list.limit, &["id", "name", "type", "allowWritebackCells", "description"])

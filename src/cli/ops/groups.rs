@@ -1,7 +1,6 @@
 //! `hexport groups`.
 
-use super::connections::SortBy;
-use super::projects::Direction;
+use super::connections::Order;
 use super::resolve::{Kind, resolve};
 use super::{ListArgs, ReadArgs, Session, WriteArgs};
 use crate::cli::Ui;
@@ -16,12 +15,8 @@ use crate::client::{ApiRequest, List};
 pub enum Command {
     /// List groups; hexport users list --group lists a group's members
     List {
-        /// Sort by
-        #[arg(long, value_enum, value_name = "BY")]
-        sort: Option<SortBy>,
-        /// Sort direction
-        #[arg(long, value_enum, value_name = "DIRECTION")]
-        direction: Option<Direction>,
+        #[command(flatten)]
+        order: Order,
         #[command(flatten)]
         list: ListArgs,
     },
@@ -85,9 +80,9 @@ async fn users(session: &Session, names: &[String]) -> Result<Vec<String>, Failu
 /// If the API refuses it.
 pub async fn run(command: Command, settings: &Settings, ui: &Ui) -> Result<Code, Failure> {
     match command {
-        Command::List { sort, direction, list } => {
+        Command::List { order, list } => {
             let session = list.read.open(settings, ui)?;
-            let (sort_by, sort_direction) = (sort.map(Into::into), direction.map(Into::into));
+            let (sort_by, sort_direction) = order.of_api();
             let request = ListGroups { sort_by, sort_direction, page_size: None }.request();
             session.list(request, list.limit, &["id", "name", "createdAt"]).await
         }
