@@ -16,6 +16,7 @@ mod render;
 mod schema;
 mod settings;
 mod simulate;
+mod snapshots;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -99,6 +100,9 @@ enum Command {
     Plan(plan::Args),
     /// Build a snapshot again from a kept journal, without asking the API
     Rebuild(rebuild::Args),
+    /// List, show, verify and prune snapshots
+    #[command(subcommand)]
+    Snapshots(snapshots::Command),
     /// Show which projects read a table or use a connection, or what a project reads
     Lineage(lineage::Args),
     /// Run a query of the library, or any SQL, over a lake with DuckDB
@@ -176,6 +180,7 @@ impl Command {
             Command::Export(args) => export::run(args, settings, ui).await,
             Command::Plan(args) => plan::run(args, settings, ui).await,
             Command::Rebuild(args) => rebuild::run(args, ui).await,
+            Command::Snapshots(command) => snapshots::run(command),
             Command::Lineage(args) => lineage::run(args),
             Command::Query(args) => query::run(&args),
             Command::Projects(command) => ops::projects::run(command, settings, ui).await,

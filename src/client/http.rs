@@ -282,7 +282,12 @@ impl Client {
                     error
                 }
             };
-            let wait = backoff(&retry, failed);
+            // A busy server knows best when to come back.
+            let asked = match &error {
+                Error::Api { retry_after, .. } => retry_after.unwrap_or_default(),
+                _ => Duration::ZERO,
+            };
+            let wait = backoff(&retry, failed).max(asked.min(retry.within));
             let (operation, trace_id) = (request.operation(), error.trace_id().map(str::to_owned));
             self.inner.observer.event(ClientEvent::Retry {
                 operation,

@@ -1,16 +1,20 @@
 //! A destination on a local path: finding snapshots, locking, staging, and the commit.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
+use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde::{Deserialize, Serialize};
 
-use super::manifest::{Latest, Manifest};
+use super::manifest::{FileEntry, Latest, Manifest};
+use super::retention::Policy;
+use super::writer::digest;
 use super::{Error, views};
-use crate::journal;
+use crate::journal::{self, Journal};
 
 const LOCK: &str = ".hexport.lock";
 const JOURNALS: &str = "_journal";
@@ -236,6 +240,59 @@ impl Lake {
             .map_err(|e| Error::Damaged { path, why: format!("not a manifest: {e}") })
     }
 
+    /// Reads a snapshot again and compares it with its manifest.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::Damaged`] of the manifest itself.
+    pub fn verify(&self, snapshot_id: &str) -> Result<Vec<Damage>, Error> {
+        let manifest = self.manifest(snapshot_id)?;
+        let folder = self.snapshot_folder(snapshot_id);
+        let mut damages = Vec::new();
+        for table in manifest.tables.values() {
+            for file in &table.files {
+                if let Err(what) = verify_file(&folder.join(&file.path), file, table.rows) {
+                    damages.push(Damage { file: file.path.clone(), what });
+                }
+            }
+        }
+        Ok(damages)
+    }
+
+    /// For each snapshot why it is kept; nothing for one that may go. One that an unfinished crawl builds on
+    /// stays.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Damaged`].
+    pub fn prune_plan(&self, policy: &Policy) -> Result<BTreeMap<String, Vec<&'static str>>, Error> {
+        let mut snapshots = Vec::new();
+        for id in self.snapshots()? {
+            let at = self.manifest(&id)?.snapshot_at;
+            snapshots.push((id, at));
+        }
+        let mut plan = policy.reasons(&snapshots);
+        for (id, path) in self.journals()? {
+            let base = Journal::open(&path).ok().and_then(|journal| journal.header().base_snapshot.clone());
+            if let Some(reasons) =
+                base.filter(|_| !plan.contains_key(&id)).and_then(|base| plan.get_mut(&base))
+            {
+                reasons.push("an unfinished crawl builds on it");
+            }
+        }
+        Ok(plan)
+    }
+
+    /// Removes a snapshot: it disappears in one step, then its files go.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn remove(&self, snapshot_id: &str) -> Result<(), Error> {
+        let (folder, aside) =
+            (self.snapshot_folder(snapshot_id), self.root.join(format!("{STAGING}removed-{snapshot_id}")));
+        fs::rename(&folder, &aside).map_err(Error::io("can't remove", &folder))?;
+        sync_folder(&self.root)?;
+        fs::remove_dir_all(&aside).map_err(Error::io("can't remove", &aside))
+    }
+
     /// Begins a snapshot: an empty folder beside the others that no reader looks at. What an interrupted
     /// export left there is removed.
     ///
@@ -252,6 +309,35 @@ impl Lake {
         fs::create_dir(&folder).map_err(Error::io("can't create", &folder))?;
         Ok(Staging { lake: self.clone(), folder, snapshot_id: snapshot_id.to_owned() })
     }
+}
+
+/// A file of a snapshot that is not what the manifest says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// Name within the snapshot's folder.
+    pub file: String,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// Reads a file to its end and compares it with what the manifest says.
+fn verify_file(path: &Path, entry: &FileEntry, rows: u64) -> Result<(), String> {
+    let mut file = File::open(path).map_err(|e| format!("can't be read: {e}"))?;
+    let (bytes, sha256) = digest(&mut file).map_err(|e| format!("can't be read: {e}"))?;
+    if bytes != entry.bytes {
+        return Err(format!("has {bytes} bytes, and should have {}", entry.bytes));
+    }
+    if sha256 != entry.sha256 {
+        return Err("has another SHA-256 than the manifest says".into());
+    }
+    if entry.format == "parquet" {
+        let reader = SerializedFileReader::new(file).map_err(|e| format!("is not Parquet: {e}"))?;
+        let found = reader.metadata().file_metadata().num_rows();
+        if found != rows as i64 {
+            return Err(format!("has {found} rows, and should have {rows}"));
+        }
+    }
+    Ok(())
 }
 
 impl Drop for LakeLock {

@@ -14,17 +14,19 @@
 mod lake;
 mod manifest;
 mod reader;
+mod retention;
 mod views;
 mod writer;
 
 use std::io;
 use std::path::PathBuf;
 
-pub use lake::{Lake, LakeLock, Staging, snapshot_id};
+pub use lake::{Damage, Lake, LakeLock, Staging, snapshot_id};
 pub use manifest::{
     EndpointSummary, FileEntry, Latest, MANIFEST_VERSION, Manifest, TableEntry, ToolEntry, WorkspaceEntry,
 };
 pub use reader::TableReader;
+pub use retention::Policy;
 pub use writer::{Format, TableWriter};
 
 /// What can go wrong with a destination.

@@ -210,6 +210,17 @@ fn as_json(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     Ok(Arc::new(builder.finish()))
 }
 
+fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Length and SHA-256 of what is left to read.
+pub(super) fn digest(input: &mut impl io::Read) -> io::Result<(u64, String)> {
+    let mut hasher = Sha256::new();
+    let bytes = io::copy(input, &mut hasher)?;
+    Ok((bytes, hex(&hasher.finalize())))
+}
+
 /// A file that knows its length and SHA-256 when it is done.
 pub(super) struct HashingFile {
     file: BufWriter<File>,
@@ -226,8 +237,7 @@ impl HashingFile {
     pub(super) fn finish(self) -> io::Result<(u64, String)> {
         let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.sync_all()?;
-        let digest = self.hasher.finalize();
-        Ok((self.bytes, digest.iter().map(|b| format!("{b:02x}")).collect()))
+        Ok((self.bytes, hex(&self.hasher.finalize())))
     }
 }
 

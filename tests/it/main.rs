@@ -12,3 +12,4 @@ mod foreign;
 mod lineage;
 mod operate;
 mod sample;
+mod snapshots;

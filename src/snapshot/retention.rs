@@ -1,0 +1,96 @@
+//! Which snapshots are kept: a policy as backup tools have it.
+
+use std::collections::{BTreeMap, HashSet};
+
+use chrono::{DateTime, Datelike, Utc};
+
+/// How many snapshots are kept. A day, week (ISO) or month (UTC) counts if it has a snapshot, and its last one
+/// is kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// The last ones.
+    pub last: u32,
+    /// The last one of each of so many days.
+    pub daily: u32,
+    /// The last one of each of so many weeks.
+    pub weekly: u32,
+    /// The last one of each of so many months.
+    pub monthly: u32,
+}
+
+impl Policy {
+    /// Whether it keeps anything but the latest snapshot.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// For each snapshot why it is kept; nothing for one that may go. The latest is always kept.
+    pub fn reasons(&self, snapshots: &[(String, DateTime<Utc>)]) -> BTreeMap<String, Vec<&'static str>> {
+        let mut newest_first: Vec<&(String, DateTime<Utc>)> = snapshots.iter().collect();
+        newest_first.sort_by_key(|(id, at)| std::cmp::Reverse((*at, id.clone())));
+        let mut reasons: BTreeMap<String, Vec<&'static str>> =
+            snapshots.iter().map(|(id, _)| (id.clone(), Vec::new())).collect();
+        let mut keep = |id: &String, why| reasons.entry(id.clone()).or_default().push(why);
+        if let Some((id, _)) = newest_first.first() {
+            keep(id, "latest");
+        }
+        for (id, _) in newest_first.iter().take(self.last as usize) {
+            keep(id, "last");
+        }
+        type Period = fn(&DateTime<Utc>) -> (i32, u32);
+        let periods: [(u32, &'static str, Period); 3] = [
+            (self.daily, "daily", |at| (at.year(), at.ordinal())),
+            (self.weekly, "weekly", |at| (at.iso_week().year(), at.iso_week().week())),
+            (self.monthly, "monthly", |at| (at.year(), at.month())),
+        ];
+        for (most, why, period) in periods {
+            let mut seen = HashSet::new();
+            for (id, at) in &newest_first {
+                if seen.len() < most as usize && seen.insert(period(at)) {
+                    keep(id, why);
+                }
+            }
+        }
+        reasons
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(policy: Policy, times: &[&str]) -> Vec<String> {
+        let snapshots: Vec<_> = times.iter().map(|t| ((*t).to_owned(), t.parse().unwrap())).collect();
+        policy
+            .reasons(&snapshots)
+            .into_iter()
+            .filter(|(_, why)| !why.is_empty())
+            .map(|(id, _)| id[5..16].to_owned())
+            .collect()
+    }
+
+    const TIMES: [&str; 7] = [
+        "2026-09-30T02:00:00Z",
+        "2026-10-31T02:00:00Z",
+        "2026-11-20T02:00:00Z",
+        "2026-11-22T02:00:00Z",
+        "2026-11-23T02:00:00Z",
+        "2026-11-24T02:00:00Z",
+        "2026-11-24T14:00:00Z",
+    ];
+
+    #[test]
+    fn each_period_keeps_its_last_snapshot() {
+        let none = Policy::default();
+        assert_eq!(kept(none, &TIMES), ["11-24T14:00"], "the latest always");
+        assert_eq!(kept(Policy { last: 2, ..none }, &TIMES), ["11-24T02:00", "11-24T14:00"]);
+        assert_eq!(kept(Policy { daily: 3, ..none }, &TIMES), ["11-22T02:00", "11-23T02:00", "11-24T14:00"]);
+        // The 22nd was a Sunday.
+        assert_eq!(kept(Policy { weekly: 2, ..none }, &TIMES), ["11-22T02:00", "11-24T14:00"]);
+        assert_eq!(
+            kept(Policy { monthly: 3, ..none }, &TIMES),
+            ["09-30T02:00", "10-31T02:00", "11-24T14:00"]
+        );
+        assert_eq!(kept(Policy { monthly: 9, ..none }, &[]), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,126 @@
+//! Snapshots are listed, verified and pruned.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::*;
+
+/// A lake with a snapshot of each of these times.
+fn lake_of(sim: &Sim, lake: &Path, times: &[&str]) {
+    for time in times {
+        sim.export(lake, &["--fixed-time", time], 0);
+    }
+}
+
+fn snapshots(command: &str, lake: &Path, more: &[&str], code: i32) -> Value {
+    let mut args = vec!["snapshots", command, lake.to_str().unwrap()];
+    args.extend(more);
+    serde_json::from_slice(&run(&mut hexport(&args), code).stdout).unwrap_or(Value::Null)
+}
+
+fn ids(list: &Value) -> Vec<String> {
+    let id = |item: &Value| item.as_str().or(item["snapshot_id"].as_str()).unwrap()[..10].to_owned();
+    list.as_array().unwrap().iter().map(id).collect()
+}
+
+#[test]
+fn snapshots_are_listed_and_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    lake_of(&Sim::of_projects(20), dir.path(), &["2026-11-01T02:00:00Z", "2026-11-02T02:00:00Z"]);
+    let list = snapshots("list", dir.path(), &["--output", "json"], 0);
+    assert_eq!(ids(&list), ["2026-11-01", "2026-11-02"]);
+    assert!(list[0]["complete"] == true && list[0]["rows"].as_u64().unwrap() > 500);
+    let shown = snapshots("show", dir.path(), &[], 0);
+    assert_eq!(shown["snapshot_id"], "2026-11-02T020000Z");
+    let first = snapshots("show", dir.path(), &["2026-11-01T020000Z"], 0);
+    assert_eq!(first["tables"]["projects"]["rows"], 20);
+    let said = stderr(&run(
+        &mut hexport(&["snapshots", "show", dir.path().to_str().unwrap(), "1999-01-01T000000Z"]),
+        2,
+    ));
+    assert!(said.contains("2026-11-01T020000Z"), "{said}");
+    snapshots("list", &dir.path().join("nowhere"), &[], 2);
+}
+
+#[test]
+fn damage_of_any_kind_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    lake_of(&Sim::of_projects(20), dir.path(), &["2026-11-01T02:00:00Z"]);
+    snapshots("verify", dir.path(), &[], 0);
+    let folder = dir.path().join("snapshot=2026-11-01T020000Z");
+    let damages = || {
+        let found = snapshots("verify", dir.path(), &["--output", "json"], 6);
+        found["damages"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|d| d["file"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    // One bit, at the same length.
+    let runs = folder.join("runs.parquet");
+    let whole = std::fs::read(&runs).unwrap();
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    std::fs::write(&runs, &flipped).unwrap();
+    assert_eq!(damages(), ["runs.parquet"]);
+    std::fs::write(&runs, &whole[..whole.len() - 1]).unwrap();
+    std::fs::remove_file(folder.join("users.parquet")).unwrap();
+    assert_eq!(damages(), ["runs.parquet", "users.parquet"]);
+}
+
+#[test]
+fn a_policy_prunes_and_the_latest_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(20);
+    let times = [
+        "2026-09-15T02:00:00Z",
+        "2026-10-20T02:00:00Z",
+        "2026-10-21T02:00:00Z",
+        "2026-11-01T02:00:00Z",
+        "2026-11-02T02:00:00Z",
+    ];
+    lake_of(&sim, dir.path(), &times);
+    snapshots("prune", dir.path(), &[], 2);
+    let policy = ["--keep-last", "1", "--keep-monthly", "2", "--output", "json"];
+    let planned = snapshots("prune", dir.path(), &[&policy[..], &["--dry-run"]].concat(), 0);
+    assert_eq!(ids(&planned["removed"]), ["2026-09-15", "2026-10-20", "2026-11-01"]);
+    assert_eq!(ids(&snapshots("list", dir.path(), &["--output", "json"], 0)).len(), 5);
+    let done = snapshots("prune", dir.path(), &policy, 0);
+    assert_eq!((&done["removed"], &done["kept"]), (&planned["removed"], &planned["kept"]));
+    assert_eq!(ids(&snapshots("list", dir.path(), &["--output", "json"], 0)), ["2026-10-21", "2026-11-02"]);
+    snapshots("verify", dir.path(), &[], 0);
+    assert_eq!(verify(dir.path()).unwrap()["snapshot_id"], "2026-11-02T020000Z");
+    // The next export builds on what is left.
+    sim.server.clear_requests();
+    lake_of(&sim, dir.path(), &["2026-11-03T02:00:00Z"]);
+    assert!(sim.server.requests().iter().all(|r| !r.target.contains("/cells")));
+    let histories = ask_one(dir.path(), "SELECT count(DISTINCT snapshot) FROM projects_history");
+    assert_eq!(histories, 3);
+}
+
+#[test]
+fn what_an_unfinished_crawl_builds_on_is_not_pruned() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(20);
+    lake_of(&sim, dir.path(), &["2026-11-01T02:00:00Z"]);
+    // An export dies; then one of other tables makes a later snapshot.
+    let mut dying = sim.hexport(&["export", dir.path().to_str().unwrap(), "--full", "--rate", "600"]);
+    let mut child = spawn(&mut dying);
+    let before = sim.server.served();
+    while sim.server.served() < before + 5 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let plan = snapshots("prune", dir.path(), &["--keep-last", "1", "--output", "json"], 0);
+    assert!(
+        plan["kept"][0]["reasons"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|why| why.as_str().unwrap().contains("unfinished")),
+        "{plan}"
+    );
+}
