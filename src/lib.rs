@@ -2,13 +2,15 @@
 //! and CSV snapshots to a data lake.
 //!
 //! The modules follow the data: [`client`] asks the API, [`crawl`] decides what to ask, [`journal`] keeps
-//! every answer, [`tables`] turns answers into rows, [`derive`] computes lineage and statistics from them,
-//! [`export`] drives them all, [`snapshot`] commits the result, [`lineage`] answers from it. [`sim`] is a simulated workspace to run them against. [`cli`] is the `hexport` command.
+//! every answer, [`tables`] turns answers into rows, [`mod@derive`] computes lineage and statistics from them,
+//! [`export`] drives them all, [`snapshot`] commits the result, [`lineage`] and [`diff`] answer
+//! from it. [`sim`] is a simulated workspace to run them against. [`cli`] is the `hexport` command.
 
 pub mod cli;
 pub mod client;
 pub mod crawl;
 pub mod derive;
+pub mod diff;
 pub mod export;
 pub mod journal;
 pub mod lineage;

@@ -3,6 +3,7 @@
 mod check;
 mod completions;
 mod demo;
+mod diff;
 mod exit;
 mod export;
 mod lineage;
@@ -100,6 +101,8 @@ enum Command {
     Plan(plan::Args),
     /// Build a snapshot again from a kept journal, without asking the API
     Rebuild(rebuild::Args),
+    /// Show what was added, removed and changed between two snapshots
+    Diff(diff::Args),
     /// List, show, verify and prune snapshots
     #[command(subcommand)]
     Snapshots(snapshots::Command),
@@ -180,6 +183,7 @@ impl Command {
             Command::Export(args) => export::run(args, settings, ui).await,
             Command::Plan(args) => plan::run(args, settings, ui).await,
             Command::Rebuild(args) => rebuild::run(args, ui).await,
+            Command::Diff(args) => diff::run(&args),
             Command::Snapshots(command) => snapshots::run(command),
             Command::Lineage(args) => lineage::run(args),
             Command::Query(args) => query::run(&args),

@@ -1,6 +1,6 @@
 //! The crawl: which requests to make, in what order, with what budget.
 //!
-//! A crawl's only state is its [journal](crate::journal): a request that was answered there is not sent
+//! A crawl's only state is its [journal]: a request that was answered there is not sent
 //! again, so the same crawl goes on after any interruption. What the last snapshot knows ([`Base`]) decides
 //! what need not be asked again at all.
 

@@ -34,9 +34,10 @@ pub static LINEAGE: Table = Table {
         boolean("is_archived", "", "Whether the project is archived or in the trash"),
         text("connection_name", "", "Data connection's name"),
         text("connection_type", "", "Data connection's type"),
-        time("first_seen_at", "", "First snapshot that has it, of those that follow each other in this lake"),
-        time("last_seen_at", "", "When the evidence was last read from the API"),
-        time("last_run_at", "", "Start of the project's last run"),
+        time("first_seen_at", "", "First snapshot that has it, of those that follow each other in this lake")
+            .noise(),
+        time("last_seen_at", "", "When the evidence was last read from the API").noise(),
+        time("last_run_at", "", "Start of the project's last run").noise(),
     ],
     elsewhere: &[],
     explode: itself,

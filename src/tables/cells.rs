@@ -15,7 +15,7 @@ pub static CELLS: Table = Table {
     columns: &[
         text("project_id", "@entity", "Project").required(),
         text("static_id", "staticId", "Durable identifier").required(),
-        text("cell_id", "id", "Identifier within a version; changes with each edit"),
+        text("cell_id", "id", "Identifier within a version; changes with each edit").noise(),
         text("cell_type", "cellType", "SQL, CODE, MARKDOWN, INPUT, CHART, COMPONENT_IMPORT, ..."),
         text("label", "label", "Label"),
         text(

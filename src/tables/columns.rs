@@ -60,12 +60,20 @@ pub struct Column {
     pub doc: &'static str,
     /// Whether it may be null.
     pub nullable: bool,
+    /// Whether it moves by itself: a difference in it says nothing about what people did.
+    pub noise: bool,
 }
 
 impl Column {
     /// A column that may be null.
     pub const fn new(name: &'static str, ty: Type, from: &'static str, doc: &'static str) -> Self {
-        Self { name, ty, from, doc, nullable: true }
+        Self { name, ty, from, doc, nullable: true, noise: false }
+    }
+
+    /// The same column, moving by itself.
+    pub const fn noise(mut self) -> Self {
+        self.noise = true;
+        self
     }
 
     /// The same column, never null.

@@ -16,7 +16,7 @@ pub static GROUP_MEMBERS: Table = Table {
         text("email", "email", "Member's email address"),
         text("name", "name", "Member's name"),
         text("role", "role", "Member's role in the workspace"),
-        time("last_login_at", "lastLoginDate", "Member's last login"),
+        time("last_login_at", "lastLoginDate", "Member's last login").noise(),
     ],
     elsewhere: &[],
     explode: itself,

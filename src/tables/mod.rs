@@ -141,8 +141,11 @@ pub const COMMON: &[Column; 3] = &[
         "",
         "When the row was read from the API; of derived rows the snapshot's time",
     )
-    .required(),
-    Column::new("snapshot_at", Type::Timestamp, "", "The snapshot's time: when its crawl began").required(),
+    .required()
+    .noise(),
+    Column::new("snapshot_at", Type::Timestamp, "", "The snapshot's time: when its crawl began")
+        .required()
+        .noise(),
 ];
 
 impl Table {

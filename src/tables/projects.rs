@@ -24,28 +24,32 @@ pub static PROJECTS: Table = Table {
         time("archived_at", "archivedAt", "When it was archived; null if it isn't"),
         time("trashed_at", "trashedAt", "When it was moved to the trash; null if it isn't there"),
         boolean("review_required", "reviews.required", "Whether publishing needs a review"),
-        time("last_viewed_at", "analytics.lastViewedAt", "When the app was last viewed"),
+        time("last_viewed_at", "analytics.lastViewedAt", "When the app was last viewed").noise(),
         time(
             "published_results_updated_at",
             "analytics.publishedResultsUpdatedAt",
             "When the published results were last refreshed",
-        ),
+        )
+        .noise(),
         int(
             "app_views_last_7_days",
             "analytics.appViews.lastSevenDays",
             "Views of the app in the last 7 days",
-        ),
+        )
+        .noise(),
         int(
             "app_views_last_14_days",
             "analytics.appViews.lastFourteenDays",
             "Views of the app in the last 14 days",
-        ),
+        )
+        .noise(),
         int(
             "app_views_last_30_days",
             "analytics.appViews.lastThirtyDays",
             "Views of the app in the last 30 days",
-        ),
-        int("app_views_all_time", "analytics.appViews.allTime", "Views of the app ever"),
+        )
+        .noise(),
+        int("app_views_all_time", "analytics.appViews.allTime", "Views of the app ever").noise(),
     ],
     elsewhere: &["categories", "schedules", "sharing"],
     explode: itself,

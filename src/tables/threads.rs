@@ -33,7 +33,7 @@ pub static THREADS: Table = Table {
         text("user_id", "userId", "User who started it"),
         time("created_at", "createdAt", "Creation"),
         boolean("sensitive", "sensitive", "Whether it is marked sensitive"),
-        float("credits_used", "creditsUsed", "Credits used"),
+        float("credits_used", "creditsUsed", "Credits used").noise(),
         text("model", "model", "Model"),
         text("summary", "threadSummary", "Summary"),
         text("intent", "threadIntent", "Intent"),

@@ -15,7 +15,7 @@ pub static USERS: Table = Table {
         text("email", "email", "Email address"),
         text("name", "name", "Name"),
         text("role", "role", "ADMIN, MANAGER, EDITOR, EXPLORER, MEMBER, GUEST, EMBEDDED_USER, ANONYMOUS"),
-        time("last_login_at", "lastLoginDate", "Last login"),
+        time("last_login_at", "lastLoginDate", "Last login").noise(),
     ],
     elsewhere: &[],
     explode: itself,

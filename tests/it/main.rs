@@ -7,6 +7,7 @@ mod bad_input;
 mod commands;
 mod contract;
 mod crawl;
+mod diff;
 mod export;
 mod foreign;
 mod lineage;

@@ -1,0 +1,230 @@
+//! `hexport diff`: what changed between two snapshots.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::exit::{Code, Failure};
+use super::render;
+use crate::diff::{Noise, RowName, TableDiff, diff};
+use crate::snapshot::{Lake, Manifest};
+use crate::tables::{self, Table};
+
+/// Rows of each kind that text and Markdown name, a table; JSON names all.
+const NAMED: usize = 25;
+/// Tables that are compared by default: what people made, without what only happened.
+const USUAL: [&str; 13] = [
+    "projects",
+    "project_categories",
+    "project_schedules",
+    "project_sharing",
+    "users",
+    "groups",
+    "group_members",
+    "collections",
+    "collection_sharing",
+    "data_connections",
+    "data_connection_sharing",
+    "cells",
+    "lineage",
+];
+
+/// Arguments of `hexport diff`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder of the data lake
+    #[arg(value_name = "DEST")]
+    dest: PathBuf,
+    /// Snapshot before [default: the one before B]
+    #[arg(value_name = "A")]
+    a: Option<String>,
+    /// Snapshot after [default: the last one]
+    #[arg(value_name = "B")]
+    b: Option<String>,
+    /// Tables to compare, separated by commas [default: all that people make, and lineage]
+    #[arg(long, value_name = "TABLES", value_delimiter = ',')]
+    tables: Vec<String>,
+    /// Also what moves by itself: view counters, last logins
+    #[arg(long)]
+    noise: bool,
+    /// Form of the result
+    #[arg(long, value_enum, default_value_t = Form::Text)]
+    output: Form,
+}
+
+/// Form of the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Form {
+    /// For people.
+    Text,
+    /// One JSON document.
+    Json,
+    /// Markdown, for a pull request or a post.
+    Markdown,
+}
+
+/// Compares.
+///
+/// # Errors
+/// If there are no two snapshots, or one can't be read.
+pub fn run(args: &Args) -> Result<Code, Failure> {
+    let lake = Lake::new(&args.dest);
+    let (before, after) = two(&lake, args)?;
+    let noise = if args.noise { Noise::Kept } else { Noise::Left };
+    let mut diffs = Vec::new();
+    for table in chosen(&args.tables)? {
+        match diff(&lake, &before, &after, table, noise)? {
+            Some(found) if !found.is_empty() => diffs.push(found),
+            Some(_) => {}
+            None if args.tables.is_empty() => {}
+            None => {
+                return Err(Failure::new(
+                    Code::Usage,
+                    format!("not both snapshots have the table {} as Parquet", table.name),
+                )
+                .next("Leave it out of --tables, or export it."));
+            }
+        }
+    }
+    match args.output {
+        Form::Json => {
+            let result = json!({"before": before.snapshot_id, "after": after.snapshot_id, "tables": diffs});
+            println!("{}", serde_json::to_string_pretty(&result).unwrap_or_default());
+        }
+        Form::Text => print!("{}", text(&before, &after, &diffs)),
+        Form::Markdown => print!("{}", markdown(&before, &after, &diffs)),
+    }
+    Ok(Code::Complete)
+}
+
+fn two(lake: &Lake, args: &Args) -> Result<(Manifest, Manifest), Failure> {
+    let all = lake.snapshots()?;
+    let known = || format!("There are {}.", if all.is_empty() { "none".into() } else { all.join(", ") });
+    let place = |id: &String| {
+        let at = all.iter().position(|known| known == id);
+        at.ok_or_else(|| Failure::new(Code::Usage, format!("there is no snapshot {id}")).next(known()))
+    };
+    let last = all.len().checked_sub(1);
+    let nothing = || {
+        Failure::new(Code::Usage, format!("{} holds no two snapshots to compare", lake.root().display()))
+            .next(known())
+    };
+    let b = match &args.b {
+        Some(id) => place(id)?,
+        None => last.ok_or_else(nothing)?,
+    };
+    let a = match &args.a {
+        Some(id) => place(id)?,
+        None => b.checked_sub(1).ok_or_else(nothing)?,
+    };
+    Ok((lake.manifest(&all[a])?, lake.manifest(&all[b])?))
+}
+
+fn chosen(names: &[String]) -> Result<Vec<&'static Table>, Failure> {
+    if names.is_empty() {
+        return Ok(USUAL.iter().filter_map(|name| tables::by_name(name)).collect());
+    }
+    names
+        .iter()
+        .map(|name| {
+            tables::by_name(name).ok_or_else(|| {
+                Failure::new(Code::Usage, format!("there is no table '{name}'"))
+                    .next("hexport schema shows them all.")
+            })
+        })
+        .collect()
+}
+
+fn called(row: &RowName) -> String {
+    let key = || row.key.values().filter(|v| !v.is_empty()).cloned().collect::<Vec<_>>().join(" ");
+    let label = row.label.as_ref().map(|label| label.split_whitespace().collect::<Vec<_>>().join(" "));
+    match label {
+        Some(label) if row.key.len() == 1 => label,
+        Some(label) => format!("{label} ({})", key()),
+        None => key(),
+    }
+}
+
+/// A value, short enough for a line.
+fn short(value: Option<&String>) -> String {
+    let Some(value) = value else { return "nothing".into() };
+    let line = value.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(60) {
+        Some((at, _)) => format!("{}…", &line[..at]),
+        None => line,
+    }
+}
+
+/// The lines of a table's differences: a sign, and what it is about.
+fn lines(diff: &TableDiff) -> Vec<(char, String)> {
+    let mut lines = Vec::new();
+    let mut named = |sign, rows: Vec<String>| {
+        let more = rows.len().saturating_sub(NAMED);
+        lines.extend(rows.into_iter().take(NAMED).map(|row| (sign, row)));
+        if more > 0 {
+            lines.push((sign, format!("and {} more", render::count(more as u64))));
+        }
+    };
+    named('+', diff.added.iter().map(called).collect());
+    named('-', diff.removed.iter().map(called).collect());
+    let fields = |change: &crate::diff::RowChange| {
+        let each = change
+            .fields
+            .iter()
+            .map(|f| format!("{}: {} → {}", f.field, short(f.before.as_ref()), short(f.after.as_ref())));
+        format!("{}: {}", called(&change.row), each.collect::<Vec<_>>().join("; "))
+    };
+    named('~', diff.changed.iter().map(fields).collect());
+    lines
+}
+
+fn counts(diff: &TableDiff) -> String {
+    format!("{} added, {} removed, {} changed", diff.added.len(), diff.removed.len(), diff.changed.len())
+}
+
+fn text(before: &Manifest, after: &Manifest, diffs: &[TableDiff]) -> String {
+    let mut out = format!("{} → {}\n", before.snapshot_id, after.snapshot_id);
+    if diffs.is_empty() {
+        out.push_str("nothing changed\n");
+    }
+    for diff in diffs {
+        let _ = writeln!(out, "\n{}: {}", diff.table, counts(diff));
+        for (sign, line) in lines(diff) {
+            let _ = writeln!(out, "  {sign} {line}");
+        }
+    }
+    out
+}
+
+fn markdown(before: &Manifest, after: &Manifest, diffs: &[TableDiff]) -> String {
+    let mut out = format!("# Hex workspace: {} → {}\n", before.snapshot_id, after.snapshot_id);
+    if diffs.is_empty() {
+        out.push_str("\nNothing changed.\n");
+    }
+    for diff in diffs {
+        let _ = writeln!(out, "\n## {}\n\n{}\n", diff.table, counts(diff));
+        for (sign, line) in lines(diff) {
+            let _ = writeln!(out, "- `{sign}` {}", escaped(&line));
+        }
+    }
+    out
+}
+
+/// Text that Markdown leaves as it is.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '&' => out.push_str("&amp;"),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '#' | '|' | '!' | '~' | '@' => {
+                out.push('\\');
+                out.push(c);
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}

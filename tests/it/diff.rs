@@ -1,0 +1,74 @@
+//! What changed between two snapshots.
+
+use hexport::sim::Change;
+use serde_json::{Value, json};
+
+use crate::support::*;
+
+#[test]
+fn a_diff_names_what_was_changed_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = dir.path().to_str().unwrap();
+    let sim = Sim::of_projects(60);
+    sim.export(dir.path(), &["--fixed-time", "2026-11-02T06:00:00Z"], 0);
+    assert!(stderr(&run(&mut hexport(&["diff", lake]), 2)).contains("no two snapshots"));
+    sim.export(dir.path(), &["--fixed-time", "2026-11-03T06:00:00Z"], 0);
+    assert!(stdout(&run(&mut hexport(&["diff", lake]), 0)).contains("nothing changed"));
+
+    let now = "2026-11-03T12:00:00Z".parse().unwrap();
+    let (gone, made, renamed) = {
+        let mut world = sim.server.world_mut();
+        let gone = world.change(Change::Delete, 30, now).unwrap();
+        let made = world.change(Change::Create, 0, now).unwrap();
+        let project = &mut world.projects[10].project;
+        project.title = "<script>*New* title".into();
+        project.owner.email = "new.owner@acme.example".into();
+        // Views move by themselves.
+        project.analytics.app_views.all_time += 1000;
+        (gone, made, project.id.clone())
+    };
+    sim.export(dir.path(), &["--fixed-time", "2026-11-04T06:00:00Z"], 0);
+    let diff = |args: &[&str]| -> Value {
+        let mut all = vec!["diff", lake];
+        all.extend(args);
+        all.extend(["--output", "json"]);
+        serde_json::from_slice(&run(&mut hexport(&all), 0).stdout).unwrap()
+    };
+    let found = diff(&[]);
+    assert_eq!(
+        (&found["before"], &found["after"]),
+        (&json!("2026-11-03T060000Z"), &json!("2026-11-04T060000Z"))
+    );
+    let table = |found: &Value, name: &str| {
+        found["tables"].as_array().unwrap().iter().find(|t| t["table"] == name).cloned()
+    };
+    let projects = table(&found, "projects").unwrap();
+    assert_eq!(projects["added"][0]["key"]["project_id"], made.as_str());
+    assert_eq!(projects["removed"][0]["key"]["project_id"], gone.as_str());
+    let changed = projects["changed"].as_array().unwrap();
+    assert!(changed.len() == 1 && changed[0]["key"]["project_id"] == renamed.as_str(), "{changed:?}");
+    let fields: Vec<&str> =
+        changed[0]["fields"].as_array().unwrap().iter().map(|f| f["field"].as_str().unwrap()).collect();
+    assert_eq!(fields, ["title", "owner_email"]);
+    assert_eq!(changed[0]["fields"][1]["after"], "new.owner@acme.example");
+    assert!(table(&found, "users").is_none());
+    let noisy = table(&diff(&["--noise", "--tables", "projects"]), "projects").unwrap();
+    assert_eq!(noisy["changed"][0]["fields"].as_array().unwrap().len(), 3);
+
+    let back = diff(&["2026-11-04T060000Z", "2026-11-02T060000Z"]);
+    assert_eq!(table(&back, "projects").unwrap()["added"], projects["removed"]);
+    let markdown = stdout(&run(&mut hexport(&["diff", lake, "--output", "markdown"]), 0));
+    assert!(
+        markdown.contains("- `~` &lt;script&gt;\\*New\\* title") && !markdown.contains("<script>"),
+        "{markdown}"
+    );
+    let text = stdout(&run(&mut hexport(&["diff", lake]), 0));
+    assert!(
+        text.contains("projects: 1 added, 1 removed, 1 changed") && text.contains("→ new.owner@acme.example"),
+        "{text}"
+    );
+    assert!(
+        stderr(&run(&mut hexport(&["diff", lake, "1999-01-01T000000Z"]), 2)).contains("2026-11-02T060000Z")
+    );
+    assert!(stderr(&run(&mut hexport(&["diff", lake, "--tables", "robots"]), 2)).contains("robots"));
+}
