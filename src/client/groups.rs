@@ -79,13 +79,13 @@ impl Client {
     /// ```
     /// # hexport::sim::try_out(async |client, world| {
     /// let group = client.create_group("Auditors", &[&world.users[1].id]).await?;
-    /// assert_eq!(group.name, "Auditors");
+    /// assert_eq!(group.members.users.len(), 1);
     /// # Ok(()) });
     /// ```
     ///
     /// # Errors
     /// Any of [`Error`].
-    pub async fn create_group(&self, name: &str, users: &[&str]) -> Result<Group, Error> {
+    pub async fn create_group(&self, name: &str, users: &[&str]) -> Result<CreatedGroup, Error> {
         let mut body = json!({ "name": name });
         if !users.is_empty() {
             body["members"] = json!({ "users": ids(users) });
@@ -123,6 +123,34 @@ impl Client {
     pub async fn delete_group(&self, group_id: &str) -> Result<(), Error> {
         self.send(&ApiRequest::new(&DELETE_GROUP, &[group_id])).await.map(|_| ())
     }
+}
+
+/// A group that was just created. The API doesn't give its creation time here.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CreatedGroup {
+    /// Identifier (UUID).
+    pub id: String,
+    /// Name.
+    pub name: String,
+    /// Its members.
+    pub members: Members,
+}
+
+/// Members of a group that was just created.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Members {
+    /// Users, by identifier.
+    pub users: Vec<UserId>,
+}
+
+/// A user's identifier.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UserId {
+    /// The identifier.
+    pub id: String,
 }
 
 /// What changes about a group.

@@ -421,6 +421,17 @@ pub struct ProjectFile {
     pub content: String,
 }
 
+/// A project after an edit of its sharing, and what of the edit was refused.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Shared {
+    /// The project as it is then.
+    pub project: Project,
+    /// Grants that were refused, with the reason.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<Value>,
+}
+
 /// Whom a project is shared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Principal {
@@ -542,7 +553,7 @@ impl Client {
         project_id: &str,
         with: Principal,
         grants: &[(&str, &str)],
-    ) -> Result<Value, Error> {
+    ) -> Result<Shared, Error> {
         self.fetch(with.request(project_id, grants)).await
     }
 
@@ -563,7 +574,7 @@ impl Client {
         project_id: &str,
         workspace: Option<&str>,
         public_web: Option<&str>,
-    ) -> Result<Value, Error> {
+    ) -> Result<Shared, Error> {
         let mut sharing = serde_json::Map::new();
         sharing.extend(workspace.map(|access| ("workspace".to_owned(), json!(access))));
         sharing.extend(public_web.map(|access| ("publicWeb".to_owned(), json!(access))));

@@ -1013,6 +1013,7 @@ impl Sim {
         let mut world = self.world_mut();
         let at = world.find_project(id).ok_or_else(|| Failure::new(404, "Project not found"))?;
         let mut granted = Vec::new();
+        let mut unknown = Vec::new();
         for grant in grants {
             let (access, who) = (access_level(&grant["access"])?, grant[one]["id"].as_str().unwrap_or(""));
             let name = match many {
@@ -1020,10 +1021,10 @@ impl Sim {
                 "groups" => world.groups.iter().find(|g| g.id == who).map(|g| g.name.clone()),
                 _ => world.collections.iter().find(|c| c.id == who).map(|c| c.name.clone()),
             };
-            granted.push((
-                name.ok_or_else(|| Failure::new(400, format!("Unknown {one}")).details(who.to_owned()))?,
-                access,
-            ));
+            match name {
+                Some(name) => granted.push((name, access)),
+                None => unknown.push(who.to_owned()),
+            }
         }
         let sharing = world.projects[at].project.sharing.get_or_insert_default();
         for (name, access) in granted {
@@ -1042,7 +1043,12 @@ impl Sim {
                 }
             }
         }
-        Ok((200, Some(shown(&world.projects[at], true))))
+        let mut answer = json!({"project": shown(&world.projects[at], true)});
+        if !unknown.is_empty() {
+            answer["errors"] =
+                json!([{(format!("{one}Ids")): unknown, "reason": format!("There is no such {one}")}]);
+        }
+        Ok((200, Some(answer)))
     }
 
     fn share_widely(&self, call: &Call<'_>, id: &str) -> Answer {
@@ -1059,7 +1065,7 @@ impl Sim {
         if let Some(access) = public {
             sharing.public_web.access = access;
         }
-        Ok((200, Some(shown(&world.projects[at], true))))
+        Ok((200, Some(json!({"project": shown(&world.projects[at], true)}))))
     }
 
     fn create_group(&self, call: &Call<'_>) -> Answer {
@@ -1074,9 +1080,11 @@ impl Sim {
             name,
             created_at: iso(self.clock.now()),
         };
-        world.groups.push(group.clone());
+        let users: Vec<Value> = members.iter().map(|at| json!({"id": world.users[*at].id})).collect();
+        let answer = json!({"id": group.id, "name": group.name, "members": {"users": users}});
+        world.groups.push(group);
         world.members.push(members);
-        Ok((201, Some(json!(group))))
+        Ok((201, Some(answer)))
     }
 
     fn edit_group(&self, call: &Call<'_>, id: &str) -> Answer {

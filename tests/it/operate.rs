@@ -178,6 +178,10 @@ fn projects_are_created_shared_and_fetched_as_files() {
             .contains(&json!({"access": "CAN_EDIT", "group": {"name": group}}))
     );
     assert_eq!(sharing["workspace"]["access"], "CAN_VIEW");
+    let nobody = format!("{NOBODY}=can-view");
+    assert!(
+        refusal(&sim, &["projects", "share", id, "--user", &nobody], 2).contains("There is no such user")
+    );
     // Opening a project to the web must be meant.
     let said = refusal(&sim, &["projects", "share", id, "--public-web", "app-only"], 2);
     assert!(said.contains("--yes"), "{said}");

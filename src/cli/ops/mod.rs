@@ -182,7 +182,10 @@ impl WriteArgs {
 
 impl Writing {
     /// Asks a person whether to go on; a script must have said so beforehand.
-    fn confirm(self, what: &str) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    /// If nobody is there to ask, or the answer is no.
+    pub fn confirm(self, what: &str) -> Result<(), Failure> {
         if self.yes {
             return Ok(());
         }

@@ -308,10 +308,26 @@ async fn share(sharing: Sharing, settings: &Settings, ui: &Ui) -> Result<Code, F
     let opens = public
         .is_some_and(|access| access != "NONE")
         .then_some("Everyone on the web will see the project, which");
-    for request in requests {
-        session.write(request, &writing, opens).await?;
+    if writing.dry_run {
+        for request in &requests {
+            session.show(request)?;
+        }
+        return Ok(Code::Complete);
     }
-    Ok(Code::Complete)
+    if let Some(what) = opens {
+        writing.confirm(what)?;
+    }
+    let mut refused = Vec::new();
+    for request in requests {
+        let answer = session.client.send_json(&request).await?;
+        refused.extend(answer["errors"].as_array().into_iter().flatten().map(Value::to_string));
+        session.output.print_one(&answer)?;
+    }
+    if refused.is_empty() {
+        return Ok(Code::Complete);
+    }
+    Err(Failure::new(Code::Usage, format!("Hex refused a part of it: {}", refused.join("; ")))
+        .next("What it accepted stands in the answer above."))
 }
 
 /// Arguments of `hexport tables`.
