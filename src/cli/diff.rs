@@ -212,7 +212,7 @@ fn markdown(before: &Manifest, after: &Manifest, diffs: &[TableDiff]) -> String 
 }
 
 /// Text that Markdown leaves as it is.
-fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -19,6 +19,8 @@ pub enum Code {
     Nothing = 5,
     /// The destination.
     Destination = 6,
+    /// An audit found something that is not accepted.
+    Findings = 7,
     /// A run that was waited for failed.
     RunErrored = 20,
     /// A run that was waited for was cancelled.

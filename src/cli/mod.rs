@@ -1,5 +1,6 @@
 //! The `hexport` command: clap types, and one thin handler a command.
 
+mod audit;
 mod check;
 mod completions;
 mod demo;
@@ -37,6 +38,7 @@ Exit codes:
     4  incomplete: a snapshot was committed, crawl_coverage says what is missing
     5  nothing was committed; the same command goes on where it ended
     6  the destination can't be written, or isn't hexport's
+    7  the audit found something at or above --fail-on
    20  a run that was waited for failed (ERRORED)
    21  a run that was waited for was cancelled (KILLED)
    22  a run that was waited for got no kernel (UNABLE_TO_ALLOCATE_KERNEL)
@@ -101,6 +103,8 @@ enum Command {
     Plan(plan::Args),
     /// Build a snapshot again from a kept journal, without asking the API
     Rebuild(rebuild::Args),
+    /// Look for what a governance lead would want to know of
+    Audit(audit::Args),
     /// Show what was added, removed and changed between two snapshots
     Diff(diff::Args),
     /// List, show, verify and prune snapshots
@@ -183,6 +187,7 @@ impl Command {
             Command::Export(args) => export::run(args, settings, ui).await,
             Command::Plan(args) => plan::run(args, settings, ui).await,
             Command::Rebuild(args) => rebuild::run(args, ui).await,
+            Command::Audit(args) => audit::run(&args, settings),
             Command::Diff(args) => diff::run(&args),
             Command::Snapshots(command) => snapshots::run(command),
             Command::Lineage(args) => lineage::run(args),

@@ -1,0 +1,253 @@
+//! What the rules look at: the small tables of a snapshot, in memory.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use arrow::json::ArrayWriter;
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::Hit;
+use crate::snapshot::{Error, Lake, Manifest, TableReader};
+use crate::tables;
+
+/// A row of `projects`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Project {
+    pub project_id: String,
+    pub title: String,
+    pub description: Option<String>,
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub status: Option<String>,
+    pub creator_email: Option<String>,
+    pub owner_email: Option<String>,
+    pub last_edited_at: Option<DateTime<Utc>>,
+    pub last_published_at: Option<DateTime<Utc>>,
+    pub archived_at: Option<DateTime<Utc>>,
+    pub trashed_at: Option<DateTime<Utc>>,
+    pub last_viewed_at: Option<DateTime<Utc>>,
+    pub app_views_last_30_days: i64,
+}
+
+impl Project {
+    /// Neither archived nor in the trash.
+    pub fn is_alive(&self) -> bool {
+        self.archived_at.is_none() && self.trashed_at.is_none()
+    }
+}
+
+/// A row of `users`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct User {
+    pub user_id: String,
+    pub email: String,
+    pub name: Option<String>,
+    pub role: String,
+    pub last_login_at: Option<DateTime<Utc>>,
+}
+
+/// A row of `groups`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Group {
+    pub group_id: String,
+    pub name: String,
+}
+
+/// A row of `data_connections`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Connection {
+    pub data_connection_id: String,
+    pub name: String,
+    pub allow_writeback_cells: Option<bool>,
+}
+
+/// A row of `data_connection_sharing`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct ConnectionGrant {
+    pub data_connection_id: String,
+    pub principal_type: String,
+    pub access: String,
+}
+
+/// A row of `project_sharing`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Grant {
+    pub project_id: String,
+    pub principal_type: String,
+    pub access: String,
+}
+
+/// A row of `lineage`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Edge {
+    pub project_id: String,
+    pub data_connection_id: Option<String>,
+    pub table_key: String,
+    pub schema_name: Option<String>,
+    pub table_name: String,
+    pub evidence: String,
+    pub connection_name: Option<String>,
+}
+
+/// A row of `run_stats`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Stats {
+    pub project_id: String,
+    pub run_trigger: String,
+    pub failure_streak: i64,
+}
+
+/// A row of `sql_cells`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct SqlCell {
+    pub project_id: String,
+    pub parsed: bool,
+}
+
+#[derive(Deserialize)]
+struct Member {
+    group_id: String,
+}
+
+#[derive(Deserialize)]
+struct Category {
+    project_id: String,
+}
+
+#[derive(Deserialize)]
+struct Schedule {
+    project_id: String,
+    #[serde(default)]
+    enabled: Option<bool>,
+}
+
+/// What the rules look at. Tables that the snapshot doesn't have are empty.
+#[derive(Debug)]
+pub struct Facts {
+    /// The snapshot's time.
+    pub now: DateTime<Utc>,
+    /// Projects and components.
+    pub projects: Vec<Project>,
+    /// Users.
+    pub users: Vec<User>,
+    /// Users' email addresses, in lower case.
+    pub emails: HashSet<String>,
+    /// Groups.
+    pub groups: Vec<Group>,
+    /// Members of each group that has any.
+    pub group_sizes: HashMap<String, usize>,
+    /// Data connections.
+    pub connections: Vec<Connection>,
+    /// Grants on data connections.
+    pub connection_grants: Vec<ConnectionGrant>,
+    /// Access of the workspace and of the web, by project.
+    pub wide_grants: HashMap<String, Vec<Grant>>,
+    /// Which project reads which table.
+    pub lineage: Vec<Edge>,
+    /// How runs go, by project and trigger.
+    pub stats: HashMap<(String, String), Stats>,
+    /// SQL cells.
+    pub sql_cells: Vec<SqlCell>,
+    /// Projects that have a category.
+    pub categorised: HashSet<String>,
+    /// Projects with a schedule that runs.
+    pub scheduled: HashSet<String>,
+    origin: Option<String>,
+    org_id: Option<String>,
+}
+
+impl Facts {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// If the snapshot can't be read.
+    pub fn load(lake: &Lake, manifest: &Manifest) -> Result<Self, Error> {
+        let users: Vec<User> = rows(lake, manifest, "users")?;
+        let mut group_sizes = HashMap::new();
+        for member in rows::<Member>(lake, manifest, "group_members")? {
+            *group_sizes.entry(member.group_id).or_default() += 1;
+        }
+        let mut wide_grants: HashMap<String, Vec<Grant>> = HashMap::new();
+        for grant in rows::<Grant>(lake, manifest, "project_sharing")? {
+            if matches!(grant.principal_type.as_str(), "WORKSPACE" | "PUBLIC_WEB") && grant.access != "NONE" {
+                wide_grants.entry(grant.project_id.clone()).or_default().push(grant);
+            }
+        }
+        let stats = rows::<Stats>(lake, manifest, "run_stats")?;
+        let schedules = rows::<Schedule>(lake, manifest, "project_schedules")?;
+        let url = manifest.workspace.base_url.split("/api").next().filter(|url| url.starts_with("http"));
+        Ok(Self {
+            now: manifest.snapshot_at,
+            projects: rows(lake, manifest, "projects")?,
+            emails: users.iter().map(|user| user.email.to_lowercase()).collect(),
+            users,
+            groups: rows(lake, manifest, "groups")?,
+            group_sizes,
+            connections: rows(lake, manifest, "data_connections")?,
+            connection_grants: rows(lake, manifest, "data_connection_sharing")?,
+            wide_grants,
+            lineage: rows(lake, manifest, "lineage")?,
+            stats: stats.into_iter().map(|s| ((s.project_id.clone(), s.run_trigger.clone()), s)).collect(),
+            sql_cells: rows(lake, manifest, "sql_cells")?,
+            categorised: rows::<Category>(lake, manifest, "project_categories")?
+                .into_iter()
+                .map(|c| c.project_id)
+                .collect(),
+            scheduled: schedules
+                .into_iter()
+                .filter(|s| s.enabled == Some(true))
+                .map(|s| s.project_id)
+                .collect(),
+            origin: url.map(str::to_owned),
+            org_id: manifest.workspace.org_id.clone(),
+        })
+    }
+
+    /// The page in Hex of what was found.
+    pub fn url(&self, hit: &Hit) -> Option<String> {
+        let (origin, org) = (self.origin.as_ref()?, self.org_id.as_ref()?);
+        matches!(hit.entity_type, "project" | "component")
+            .then(|| format!("{origin}/{org}/hex/{}", hit.entity_id))
+    }
+
+    /// Whether the person is one of the users; a deactivated user is listed no more. Nobody is gone if no users
+    /// could be listed.
+    pub fn is_gone(&self, email: &str) -> bool {
+        !self.emails.is_empty() && !self.emails.contains(&email.to_lowercase())
+    }
+
+    /// Lineage by project.
+    pub fn edges(&self) -> BTreeMap<&str, Vec<&Edge>> {
+        let mut edges: BTreeMap<&str, Vec<&Edge>> = BTreeMap::new();
+        for edge in &self.lineage {
+            edges.entry(&edge.project_id).or_default().push(edge);
+        }
+        edges
+    }
+}
+
+fn rows<T: DeserializeOwned>(lake: &Lake, manifest: &Manifest, name: &'static str) -> Result<Vec<T>, Error> {
+    let table = tables::by_name(name).expect("a table of the registry");
+    let Some(reader) = TableReader::open(lake, manifest, table)? else { return Ok(Vec::new()) };
+    let failed = |why: String| Error::Table { table: name, why };
+    let mut rows = Vec::new();
+    for batch in reader {
+        let mut writer = ArrayWriter::new(Vec::new());
+        writer.write(&batch?).and_then(|()| writer.finish()).map_err(|e| failed(e.to_string()))?;
+        let text = writer.into_inner();
+        if !text.is_empty() {
+            rows.extend(serde_json::from_slice::<Vec<T>>(&text).map_err(|e| failed(e.to_string()))?);
+        }
+    }
+    Ok(rows)
+}

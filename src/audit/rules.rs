@@ -1,0 +1,475 @@
+//! The rules: one entry each in [`RULES`], with what it looks for and what to do about it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::TimeDelta;
+
+use super::facts::{Facts, Project};
+use super::{Config, Hit, Severity};
+
+/// A rule.
+#[derive(Debug)]
+pub struct Rule {
+    /// Its name.
+    pub id: &'static str,
+    /// Severity of its findings, unless one says otherwise.
+    pub severity: Severity,
+    /// What it looks for.
+    pub looks_for: &'static str,
+    /// What to do about a finding.
+    pub action: &'static str,
+    /// Finds.
+    pub find: fn(&Facts, &Config) -> Vec<Hit>,
+}
+
+const fn rule(
+    id: &'static str,
+    severity: Severity,
+    looks_for: &'static str,
+    action: &'static str,
+    find: fn(&Facts, &Config) -> Vec<Hit>,
+) -> Rule {
+    Rule { id, severity, looks_for, action, find }
+}
+
+/// Every rule.
+pub const RULES: &[Rule] = &[
+    rule(
+        "owner-left",
+        Severity::Medium,
+        "Projects whose owner is no user any more",
+        "Give it a new owner, or archive it",
+        owner_left,
+    ),
+    rule(
+        "creator-left",
+        Severity::Info,
+        "Projects whose creator is no user any more",
+        "Nothing, if its owner knows it",
+        creator_left,
+    ),
+    rule(
+        "component-owner-left",
+        Severity::Medium,
+        "Components whose owner is no user any more",
+        "Give it a new owner: others build on it",
+        component_owner_left,
+    ),
+    rule(
+        "sensitive-shared-widely",
+        Severity::Medium,
+        "Projects that the workspace or the web may open and that read sensitive tables",
+        "Narrow its sharing, or have it read something else",
+        sensitive_shared,
+    ),
+    rule(
+        "connection-shared-widely",
+        Severity::Medium,
+        "Connections that guests or the public may use",
+        "Narrow the connection's sharing",
+        connection_shared,
+    ),
+    rule(
+        "connection-writeback",
+        Severity::Medium,
+        "Connections that all members may query and projects may write back through",
+        "Turn writeback off, or let fewer people use it",
+        connection_writeback,
+    ),
+    rule(
+        "connection-unused",
+        Severity::Low,
+        "Connections that no project reads through",
+        "Remove the connection and its credentials",
+        connection_unused,
+    ),
+    rule(
+        "table-through-several-connections",
+        Severity::Low,
+        "Tables that are read through more than one connection",
+        "Agree on one connection",
+        several_connections,
+    ),
+    rule(
+        "schedule-failing",
+        Severity::High,
+        "Schedules whose runs fail one after the other",
+        "Mend the project, or turn its schedule off",
+        schedule_failing,
+    ),
+    rule(
+        "schedule-unviewed",
+        Severity::Medium,
+        "Schedules of apps that nobody viewed in 30 days",
+        "Turn the schedule off",
+        schedule_unviewed,
+    ),
+    rule(
+        "schedule-on-archived",
+        Severity::Medium,
+        "Schedules that are on, of projects in the archive or trash",
+        "Turn the schedule off",
+        schedule_on_archived,
+    ),
+    rule(
+        "project-unused",
+        Severity::Low,
+        "Published projects that nobody has viewed for long",
+        "Archive it, or ask its owner",
+        project_unused,
+    ),
+    rule(
+        "draft-stale",
+        Severity::Info,
+        "Drafts that were never published and that nobody has edited for long",
+        "Archive it, or publish it",
+        draft_stale,
+    ),
+    rule("missing-owner", Severity::Medium, "Projects without an owner", "Give it an owner", missing_owner),
+    rule(
+        "missing-description",
+        Severity::Info,
+        "Published projects without a description",
+        "Say what it is for",
+        missing_description,
+    ),
+    rule(
+        "missing-status",
+        Severity::Info,
+        "Published projects without a status label",
+        "Give it a status",
+        missing_status,
+    ),
+    rule(
+        "missing-category",
+        Severity::Info,
+        "Published projects without a category",
+        "Give it a category",
+        missing_category,
+    ),
+    rule(
+        "duplicate-title",
+        Severity::Low,
+        "Live projects with the same title",
+        "Rename or archive all but one",
+        duplicate_title,
+    ),
+    rule("group-empty", Severity::Low, "Groups without members", "Delete the group", group_empty),
+    rule(
+        "too-many-admins",
+        Severity::Medium,
+        "More admins than a workspace should have",
+        "Make some of them managers or editors",
+        too_many_admins,
+    ),
+    rule(
+        "user-inactive",
+        Severity::Low,
+        "Users who have not logged in for long",
+        "Deactivate the user",
+        user_inactive,
+    ),
+    rule(
+        "lineage-gap",
+        Severity::Low,
+        "Projects whose lineage is known in part only",
+        "Look at its SQL: some could not be read, or reads what Hex doesn't report",
+        lineage_gap,
+    ),
+];
+
+fn of_project(project: &Project, evidence: String) -> Hit {
+    Hit {
+        entity_type: if project.kind == "COMPONENT" { "component" } else { "project" },
+        entity_id: project.project_id.clone(),
+        entity: project.title.clone(),
+        owner: project.owner_email.clone(),
+        evidence,
+        severity: None,
+    }
+}
+
+/// Hits for the projects for which `evidence` gives something.
+fn projects(facts: &Facts, evidence: impl Fn(&Project) -> Option<String>) -> Vec<Hit> {
+    facts.projects.iter().filter_map(|p| Some(of_project(p, evidence(p)?))).collect()
+}
+
+fn live(facts: &Facts, evidence: impl Fn(&Project) -> Option<String>) -> Vec<Hit> {
+    projects(facts, |p| p.is_alive().then(|| evidence(p)).flatten())
+}
+
+fn owner_left(facts: &Facts, _: &Config) -> Vec<Hit> {
+    let mut hits = live(facts, |p| {
+        let owner = p.owner_email.as_ref().filter(|email| facts.is_gone(email) && p.kind != "COMPONENT")?;
+        Some(format!("{owner} is no user any more"))
+    });
+    let published: BTreeSet<&str> = facts
+        .projects
+        .iter()
+        .filter(|p| p.last_published_at.is_some())
+        .map(|p| p.project_id.as_str())
+        .collect();
+    for hit in &mut hits {
+        // Others rely on what is published.
+        hit.severity = published.contains(hit.entity_id.as_str()).then_some(Severity::High);
+    }
+    hits
+}
+
+fn creator_left(facts: &Facts, _: &Config) -> Vec<Hit> {
+    live(facts, |p| {
+        let creator = p
+            .creator_email
+            .as_ref()
+            .filter(|email| facts.is_gone(email) && p.owner_email.as_ref() != Some(email))?;
+        Some(format!("{creator}, who created it, is no user any more"))
+    })
+}
+
+fn component_owner_left(facts: &Facts, _: &Config) -> Vec<Hit> {
+    live(facts, |p| {
+        let owner = p.owner_email.as_ref().filter(|email| facts.is_gone(email) && p.kind == "COMPONENT")?;
+        Some(format!("{owner} is no user any more"))
+    })
+}
+
+fn sensitive_shared(facts: &Facts, config: &Config) -> Vec<Hit> {
+    let edges = facts.edges();
+    let mut hits = Vec::new();
+    for project in facts.projects.iter().filter(|p| p.is_alive()) {
+        let Some(grants) = facts.wide_grants.get(&project.project_id) else { continue };
+        let name =
+            |e: &&&super::facts::Edge| format!("{}.{}", e.schema_name.as_deref().unwrap_or(""), e.table_name);
+        let read = edges.get(project.project_id.as_str()).into_iter().flatten();
+        let tables: BTreeSet<&str> =
+            read.filter(|e| config.is_sensitive(&name(e))).map(|e| e.table_key.as_str()).collect();
+        if tables.is_empty() {
+            continue;
+        }
+        let public = grants.iter().any(|g| g.principal_type == "PUBLIC_WEB");
+        let who = if public { "Everyone on the web" } else { "The whole workspace" };
+        let tables: Vec<&str> = tables.into_iter().collect();
+        let mut hit = of_project(project, format!("{who} may open it, and it reads {}", tables.join(", ")));
+        hit.severity = public.then_some(Severity::High);
+        hits.push(hit);
+    }
+    hits
+}
+
+fn connections(
+    facts: &Facts,
+    evidence: impl Fn(&super::facts::Connection) -> Option<(String, Option<Severity>)>,
+) -> Vec<Hit> {
+    let hit = |c: &super::facts::Connection| {
+        let (evidence, severity) = evidence(c)?;
+        let (entity_id, entity) = (c.data_connection_id.clone(), c.name.clone());
+        Some(Hit { entity_type: "connection", entity_id, entity, owner: None, evidence, severity })
+    };
+    facts.connections.iter().filter_map(hit).collect()
+}
+
+/// Access of a kind of people to a connection, if they have any.
+fn access<'a>(facts: &'a Facts, connection: &str, who: &str) -> Option<&'a str> {
+    let grant = facts
+        .connection_grants
+        .iter()
+        .find(|g| g.data_connection_id == connection && g.principal_type == who)?;
+    Some(grant.access.as_str()).filter(|access| *access != "NONE")
+}
+
+fn connection_shared(facts: &Facts, _: &Config) -> Vec<Hit> {
+    connections(facts, |c| {
+        let of = |who| access(facts, &c.data_connection_id, who);
+        match (of("PUBLIC"), of("GUESTS")) {
+            (Some(access), _) => Some((format!("everyone on the web has {access}"), Some(Severity::High))),
+            (None, Some(access)) => Some((format!("guests have {access}"), None)),
+            (None, None) => None,
+        }
+    })
+}
+
+fn connection_writeback(facts: &Facts, _: &Config) -> Vec<Hit> {
+    connections(facts, |c| {
+        let open = access(facts, &c.data_connection_id, "MEMBERS") == Some("QUERY");
+        (open && c.allow_writeback_cells == Some(true))
+            .then(|| ("all members may query it, and writeback is on".into(), None))
+    })
+}
+
+fn connection_unused(facts: &Facts, _: &Config) -> Vec<Hit> {
+    let used: BTreeSet<&str> = facts.lineage.iter().filter_map(|e| e.data_connection_id.as_deref()).collect();
+    connections(facts, |c| {
+        (!used.contains(c.data_connection_id.as_str()))
+            .then(|| ("no project reads a table through it".into(), None))
+    })
+}
+
+fn several_connections(facts: &Facts, _: &Config) -> Vec<Hit> {
+    let mut through: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for edge in &facts.lineage {
+        let connection = edge.connection_name.as_deref().or(edge.data_connection_id.as_deref()).unwrap_or("");
+        through.entry(&edge.table_key).or_default().insert(connection);
+    }
+    through
+        .into_iter()
+        .filter(|(_, connections)| connections.len() > 1)
+        .map(|(table, connections)| Hit {
+            entity_type: "table",
+            entity_id: table.into(),
+            entity: table.into(),
+            owner: None,
+            evidence: format!("read through {}", connections.into_iter().collect::<Vec<_>>().join(", ")),
+            severity: None,
+        })
+        .collect()
+}
+
+fn schedule_failing(facts: &Facts, config: &Config) -> Vec<Hit> {
+    live(facts, |p| {
+        let stats = facts.stats.get(&(p.project_id.clone(), "SCHEDULED".to_owned()))?;
+        let failing = facts.scheduled.contains(&p.project_id) && stats.failure_streak >= config.failing_runs;
+        failing.then(|| format!("its last {} scheduled runs all failed", stats.failure_streak))
+    })
+}
+
+fn schedule_unviewed(facts: &Facts, _: &Config) -> Vec<Hit> {
+    live(facts, |p| {
+        let unviewed = facts.scheduled.contains(&p.project_id) && p.app_views_last_30_days == 0;
+        unviewed.then(|| "it runs by schedule, and nobody viewed it in the last 30 days".into())
+    })
+}
+
+fn schedule_on_archived(facts: &Facts, _: &Config) -> Vec<Hit> {
+    projects(facts, |p| {
+        let place = if p.trashed_at.is_some() { "trash" } else { "archive" };
+        (!p.is_alive() && facts.scheduled.contains(&p.project_id))
+            .then(|| format!("it is in the {place}, and its schedule is on"))
+    })
+}
+
+fn project_unused(facts: &Facts, config: &Config) -> Vec<Hit> {
+    let limit = facts.now - TimeDelta::days(config.unused_days);
+    live(facts, |p| {
+        let seen = p
+            .last_viewed_at
+            .or(p.last_published_at)
+            .filter(|_| p.kind != "COMPONENT" && p.last_published_at.is_some())?;
+        (seen < limit).then(|| format!("last viewed, or published, on {}", seen.format("%Y-%m-%d")))
+    })
+}
+
+fn draft_stale(facts: &Facts, config: &Config) -> Vec<Hit> {
+    let limit = facts.now - TimeDelta::days(config.stale_days);
+    live(facts, |p| {
+        let edited = p.last_edited_at.filter(|at| p.last_published_at.is_none() && *at < limit)?;
+        Some(format!("never published, last edited on {}", edited.format("%Y-%m-%d")))
+    })
+}
+
+fn missing_owner(facts: &Facts, _: &Config) -> Vec<Hit> {
+    live(facts, |p| p.owner_email.as_deref().unwrap_or("").is_empty().then(|| "it has no owner".into()))
+}
+
+fn published_without(facts: &Facts, what: &str, lacks: impl Fn(&Project) -> bool) -> Vec<Hit> {
+    live(facts, |p| {
+        (p.last_published_at.is_some() && lacks(p)).then(|| format!("it is published without a {what}"))
+    })
+}
+
+fn missing_description(facts: &Facts, _: &Config) -> Vec<Hit> {
+    published_without(facts, "description", |p| p.description.as_deref().unwrap_or("").trim().is_empty())
+}
+
+fn missing_status(facts: &Facts, _: &Config) -> Vec<Hit> {
+    published_without(facts, "status label", |p| p.status.is_none())
+}
+
+fn missing_category(facts: &Facts, _: &Config) -> Vec<Hit> {
+    published_without(facts, "category", |p| !facts.categorised.contains(&p.project_id))
+}
+
+fn duplicate_title(facts: &Facts, _: &Config) -> Vec<Hit> {
+    let mut by_title: BTreeMap<String, usize> = BTreeMap::new();
+    let title = |p: &Project| p.title.trim().to_lowercase();
+    for project in facts.projects.iter().filter(|p| p.is_alive()) {
+        *by_title.entry(title(project)).or_default() += 1;
+    }
+    live(facts, |p| {
+        let count = by_title[&title(p)];
+        (count > 1).then(|| format!("{count} live projects have this title"))
+    })
+}
+
+fn group_empty(facts: &Facts, _: &Config) -> Vec<Hit> {
+    // No members at all means that they could not be listed.
+    if facts.group_sizes.is_empty() {
+        return Vec::new();
+    }
+    let empty = facts.groups.iter().filter(|g| !facts.group_sizes.contains_key(&g.group_id));
+    empty
+        .map(|g| Hit {
+            entity_type: "group",
+            entity_id: g.group_id.clone(),
+            entity: g.name.clone(),
+            owner: None,
+            evidence: "it has no members".into(),
+            severity: None,
+        })
+        .collect()
+}
+
+fn too_many_admins(facts: &Facts, config: &Config) -> Vec<Hit> {
+    let admins: Vec<&str> =
+        facts.users.iter().filter(|u| u.role == "ADMIN").map(|u| u.email.as_str()).collect();
+    if admins.len() <= config.most_admins {
+        return Vec::new();
+    }
+    vec![Hit {
+        entity_type: "workspace",
+        entity_id: "workspace".into(),
+        entity: "workspace".into(),
+        owner: None,
+        evidence: format!(
+            "{} admins, and {} would do: {}",
+            admins.len(),
+            config.most_admins,
+            admins.join(", ")
+        ),
+        severity: None,
+    }]
+}
+
+fn user_inactive(facts: &Facts, config: &Config) -> Vec<Hit> {
+    let limit = facts.now - TimeDelta::days(config.inactive_days);
+    let inactive = facts.users.iter().filter(|u| u.last_login_at.is_none_or(|at| at < limit));
+    inactive
+        .map(|u| Hit {
+            entity_type: "user",
+            entity_id: u.user_id.clone(),
+            entity: u.name.clone().unwrap_or_else(|| u.email.clone()),
+            owner: Some(u.email.clone()),
+            evidence: u
+                .last_login_at
+                .map_or("never logged in".into(), |at| format!("last login on {}", at.format("%Y-%m-%d"))),
+            severity: None,
+        })
+        .collect()
+}
+
+fn lineage_gap(facts: &Facts, _: &Config) -> Vec<Hit> {
+    let mut unread: BTreeMap<&str, usize> = BTreeMap::new();
+    for cell in facts.sql_cells.iter().filter(|cell| !cell.parsed) {
+        *unread.entry(&cell.project_id).or_default() += 1;
+    }
+    let mut only_queried: BTreeMap<&str, usize> = BTreeMap::new();
+    for edge in facts.lineage.iter().filter(|edge| edge.evidence == "queried") {
+        *only_queried.entry(&edge.project_id).or_default() += 1;
+    }
+    live(facts, |p| {
+        let id = p.project_id.as_str();
+        let mut gaps = Vec::new();
+        gaps.extend(unread.get(id).map(|n| format!("{n} SQL cells could not be read")));
+        gaps.extend(only_queried.get(id).map(|n| format!("{n} tables are queried that no SQL cell names")));
+        (!gaps.is_empty()).then(|| gaps.join("; "))
+    })
+}

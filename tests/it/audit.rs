@@ -1,0 +1,315 @@
+//! Findings, checked against the generator's truth.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use hexport::sim::{ProjectRecord, World};
+use serde_json::Value;
+
+use crate::support::*;
+
+const NOW: [&str; 2] = ["--fixed-time", "2026-11-02T06:00:00Z"];
+
+fn audit(lake: &Path, more: &[&str], code: i32) -> Value {
+    let mut args = vec!["audit", lake.to_str().unwrap(), "--output", "json"];
+    args.extend(more);
+    serde_json::from_slice(&run(&mut hexport(&args), code).stdout).unwrap_or(Value::Null)
+}
+
+fn by_rule(findings: &Value) -> BTreeMap<String, BTreeSet<String>> {
+    let mut rules: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for finding in findings.as_array().unwrap() {
+        let text = |name: &str| finding[name].as_str().unwrap().to_owned();
+        assert!(rules.entry(text("rule")).or_default().insert(text("entity_id")), "{finding} twice");
+    }
+    rules
+}
+
+/// What the rules should find, worked out from the generator's own objects.
+fn truth(world: &World) -> BTreeMap<String, BTreeSet<String>> {
+    let at =
+        |text: &Option<String>| text.as_deref().map(|t| t.parse::<chrono::DateTime<chrono::Utc>>().unwrap());
+    let ago = |days| world.config.epoch - chrono::TimeDelta::days(days);
+    let alive = |r: &ProjectRecord| r.project.archived_at.is_none() && r.project.trashed_at.is_none();
+    let published = |r: &ProjectRecord| r.project.last_published_at.is_some();
+    let component = |r: &ProjectRecord| r.project.kind == "COMPONENT";
+    let scheduled = |r: &ProjectRecord| r.project.schedules.iter().any(|s| s.enabled);
+    let users: BTreeSet<&str> = world.users.iter().map(|u| u.email.as_str()).collect();
+    let gone = |email: &str| !users.contains(email);
+    let projects = |keep: &dyn Fn(&ProjectRecord) -> bool| -> BTreeSet<String> {
+        world.projects.iter().filter(|r| keep(r)).map(|r| r.project.id.clone()).collect()
+    };
+    let tables = |r: &ProjectRecord| -> BTreeSet<hexport::sim::TableRef> {
+        world.cells(r).into_iter().flat_map(|(_, truth)| truth.tables).collect()
+    };
+    let words = ["hr", "payroll", "salaries", "salary", "finance", "private", "pii"];
+    let sensitive = |t: &hexport::sim::TableRef| {
+        let name = format!("{}.{}", t.schema, t.table).to_lowercase();
+        name.split(['.', '_']).any(|part| words.contains(&part))
+    };
+    let title = |r: &ProjectRecord| r.project.title.trim().to_lowercase();
+    let titles: Vec<String> = world.projects.iter().filter(|r| alive(r)).map(title).collect();
+    let used: BTreeSet<usize> = world.projects.iter().flat_map(tables).map(|t| t.connection).collect();
+    let connections = |keep: &dyn Fn(usize) -> bool| -> BTreeSet<String> {
+        (0..world.connections.len()).filter(|i| keep(*i)).map(|i| world.connections[i].id.clone()).collect()
+    };
+    let wide = |i: usize| world.connections[i].sharing.clone().unwrap().workspace.unwrap();
+    let open = |access: &Option<String>| access.as_deref().is_some_and(|a| a != "NONE");
+    let streak = |r: &ProjectRecord| {
+        let ended = world.runs(r).iter().filter(|run| run.trigger == "SCHEDULED" && run.elapsed_ms.is_some());
+        ended.take_while(|run| run.status != "COMPLETED").count()
+    };
+    let mut rules = BTreeMap::from([
+        ("owner-left", projects(&|r| alive(r) && !component(r) && gone(&r.project.owner.email))),
+        ("component-owner-left", projects(&|r| alive(r) && component(r) && gone(&r.project.owner.email))),
+        (
+            "creator-left",
+            projects(&|r| alive(r) && gone(&r.project.creator.email) && r.project.creator != r.project.owner),
+        ),
+        (
+            "sensitive-shared-widely",
+            projects(&|r| {
+                let sharing = r.project.sharing.as_ref().unwrap();
+                let wide = sharing.workspace.access != "NONE" || sharing.public_web.access != "NONE";
+                alive(r) && wide && tables(r).iter().any(sensitive)
+            }),
+        ),
+        ("connection-shared-widely", connections(&|i| open(&wide(i).public) || open(&wide(i).guests))),
+        (
+            "connection-writeback",
+            connections(&|i| {
+                wide(i).members.as_deref() == Some("QUERY")
+                    && world.connections[i].allow_writeback_cells == Some(true)
+            }),
+        ),
+        ("connection-unused", connections(&|i| !used.contains(&i))),
+        ("schedule-failing", projects(&|r| alive(r) && scheduled(r) && streak(r) >= 3)),
+        (
+            "schedule-unviewed",
+            projects(&|r| alive(r) && scheduled(r) && r.project.analytics.app_views.last_thirty_days == 0),
+        ),
+        ("schedule-on-archived", projects(&|r| !alive(r) && scheduled(r))),
+        (
+            "project-unused",
+            projects(&|r| {
+                let seen = at(&r.project.analytics.last_viewed_at).or(at(&r.project.last_published_at));
+                alive(r) && published(r) && !component(r) && seen.unwrap() < ago(90)
+            }),
+        ),
+        (
+            "draft-stale",
+            projects(&|r| {
+                alive(r) && !published(r) && at(&Some(r.project.last_edited_at.clone())).unwrap() < ago(180)
+            }),
+        ),
+        ("missing-description", projects(&|r| alive(r) && published(r) && r.project.description.is_none())),
+        ("missing-status", projects(&|r| alive(r) && published(r) && r.project.status.is_none())),
+        ("missing-category", projects(&|r| alive(r) && published(r) && r.project.categories.is_empty())),
+        ("duplicate-title", projects(&|r| alive(r) && titles.iter().filter(|t| **t == title(r)).count() > 1)),
+        (
+            "group-empty",
+            (0..world.groups.len())
+                .filter(|g| world.group_members(*g).is_empty())
+                .map(|g| world.groups[g].id.clone())
+                .collect(),
+        ),
+        ("too-many-admins", BTreeSet::from(["workspace".to_owned()])),
+        (
+            "user-inactive",
+            world
+                .users
+                .iter()
+                .filter(|u| at(&u.last_login_date).is_none_or(|login| login < ago(90)))
+                .map(|u| u.id.clone())
+                .collect(),
+        ),
+    ]);
+    // Connections reach different databases, but for those that hold the same two-level names.
+    let mut through: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
+    for table in world.projects.iter().flat_map(tables) {
+        through.entry(table.qualified()).or_default().insert(table.connection);
+    }
+    let several = through.into_iter().filter(|(_, c)| c.len() > 1).map(|(table, _)| table).collect();
+    rules.insert("table-through-several-connections", several);
+    rules.into_iter().filter(|(_, ids)| !ids.is_empty()).map(|(rule, ids)| (rule.to_owned(), ids)).collect()
+}
+
+#[test]
+fn findings_are_exactly_what_the_generator_planted() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(400);
+    {
+        // One owner is missing altogether, and near misses: a public project that reads nothing sensitive stays.
+        let mut world = sim.server.world_mut();
+        let at = (0..400).find(|at| {
+            world.projects[*at].project.archived_at.is_none()
+                && world.projects[*at].project.trashed_at.is_none()
+        });
+        world.projects[at.unwrap()].project.owner.email = String::new();
+    }
+    sim.export(dir.path(), &NOW, 0);
+    let findings = audit(dir.path(), &[], 0);
+    let found = by_rule(&findings);
+    let world = sim.server.world();
+    let mut expected = truth(&world);
+    let ownerless: BTreeSet<String> = world
+        .projects
+        .iter()
+        .filter(|r| r.project.owner.email.is_empty())
+        .map(|r| r.project.id.clone())
+        .collect();
+    expected.insert("missing-owner".into(), ownerless);
+    for (rule, ids) in &expected {
+        assert_eq!(found.get(rule).unwrap_or(&BTreeSet::new()), ids, "{rule}");
+    }
+    let unexpected: Vec<&String> = found.keys().filter(|rule| !expected.contains_key(*rule)).collect();
+    assert!(unexpected.is_empty(), "{unexpected:?}");
+    assert!(expected.len() >= 19, "too few rules have a case: {:?}", expected.keys());
+    for finding in findings.as_array().unwrap() {
+        for field in ["id", "evidence", "action", "severity", "since"] {
+            assert!(!finding[field].as_str().unwrap().is_empty(), "{finding}");
+        }
+    }
+    let order = ["high", "medium", "low", "info"];
+    let ranks: Vec<usize> = findings
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| order.iter().position(|s| *s == f["severity"].as_str().unwrap()).unwrap())
+        .collect();
+    assert!(ranks.is_sorted(), "the most severe come first");
+}
+
+#[test]
+fn a_gap_in_the_lineage_is_a_finding() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(40);
+    let proxy = sim.block_on(changing_answers(sim.server.url(), |target, body| {
+        if target.starts_with("/api/v1/cells") {
+            for cell in
+                body["values"].as_array_mut().into_iter().flatten().filter(|c| c["cellType"] == "SQL").take(1)
+            {
+                cell["contents"]["sqlCell"]["source"] = "this is not sql".into();
+            }
+        }
+    }));
+    let mut command = sim.hexport(&["export", dir.path().to_str().unwrap()]);
+    run(command.env("HEX_API_URL", proxy), 0);
+    let gaps = audit(dir.path(), &["--rules", "lineage-gap"], 0);
+    assert!(gaps.as_array().unwrap().len() > 10);
+    assert!(gaps[0]["evidence"].as_str().unwrap().contains("could not be read"), "{gaps}");
+}
+
+#[test]
+fn a_finding_tells_since_when_it_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(60);
+    let id = sim
+        .server
+        .world()
+        .projects
+        .iter()
+        .find(|r| r.project.last_published_at.is_some())
+        .unwrap()
+        .project
+        .id
+        .clone();
+    let set_owner = |email: &str| {
+        let mut world = sim.server.world_mut();
+        let at = world.find_project(&id).unwrap();
+        let project = &mut world.projects[at].project;
+        (project.owner.email, project.archived_at, project.trashed_at) = (email.into(), None, None);
+    };
+    let somebody = sim.server.world().users[1].email.clone();
+    for (night, owner) in
+        [(1, "left@acme.example"), (2, somebody.as_str()), (3, "left@acme.example"), (4, "left@acme.example")]
+    {
+        set_owner(owner);
+        sim.export(dir.path(), &["--fixed-time", &format!("2026-11-0{night}T06:00:00Z")], 0);
+    }
+    let findings = audit(dir.path(), &["--rules", "owner-left"], 0);
+    let finding = findings.as_array().unwrap().iter().find(|f| f["entity_id"] == id.as_str()).unwrap();
+    assert_eq!(finding["since"], "2026-11-03T06:00:00Z", "not since the first time that it was there");
+    assert_eq!(finding["severity"], "high");
+    let before = audit(dir.path(), &["--rules", "owner-left", "--snapshot", "2026-11-01T060000Z"], 0);
+    assert!(before.as_array().unwrap().iter().any(|f| f["id"] == finding["id"]));
+}
+
+#[test]
+fn severities_thresholds_and_exceptions_are_set_in_the_settings_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = dir.path().join("lake");
+    let sim = Sim::of_projects(60);
+    sim.export(&lake, &NOW, 0);
+    let all = by_rule(&audit(&lake, &[], 0));
+    let accepted = all["owner-left"].first().unwrap();
+    let settings = dir.path().join("hexport.toml");
+    let with = |text: &str, more: &[&str], code: i32| {
+        std::fs::write(&settings, text).unwrap();
+        audit(&lake, &[&["--config", settings.to_str().unwrap()], more].concat(), code)
+    };
+    let exception = |until: &str| {
+        format!(
+            "[audit]\nmost_admins = 1000\nunused_days = 10000\n[audit.severities]\nmissing-status = \"off\"\ndraft-stale = \"high\"\n\
+             [[audit.exceptions]]\nrule = \"owner-left\"\nentity = \"{accepted}\"\nreason = \"moves next month\"\nuntil = \"{until}\"\n"
+        )
+    };
+    let found = with(&exception("2026-11-02"), &[], 0);
+    let rules = by_rule(&found);
+    assert!(
+        !rules.contains_key("too-many-admins")
+            && !rules.contains_key("project-unused")
+            && !rules.contains_key("missing-status")
+    );
+    assert!(!rules.get("owner-left").is_some_and(|ids| ids.contains(accepted)));
+    let stale = found.as_array().unwrap().iter().filter(|f| f["rule"] == "draft-stale");
+    assert!(stale.clone().count() > 0 && stale.clone().all(|f| f["severity"] == "high"));
+    let expired = by_rule(&with(&exception("2026-11-01"), &[], 0));
+    assert!(expired["owner-left"].contains(accepted), "an exception ends");
+    for (text, said) in [
+        ("[audit.severities]\nno-such-rule = \"low\"\n", "no-such-rule"),
+        ("[audit]\nmost_wanted = 1\n", "most_wanted"),
+        ("[[audit.exceptions]]\nrule = \"owner-left\"\nreason = \"x\"\nuntil = \"soon\"\n", "soon"),
+    ] {
+        std::fs::write(&settings, text).unwrap();
+        let args = ["audit", lake.to_str().unwrap(), "--config", settings.to_str().unwrap()];
+        let out = stderr(&run(&mut hexport(&args), 2));
+        assert!(out.contains(said), "{out}");
+    }
+}
+
+#[test]
+fn ci_fails_on_what_is_severe_enough_and_the_forms_agree() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(60);
+    sim.export(dir.path(), &NOW, 0);
+    let all = audit(dir.path(), &[], 0);
+    audit(dir.path(), &["--fail-on", "high"], 7);
+    let low = audit(dir.path(), &["--rules", "group-empty", "--fail-on", "medium"], 0);
+    assert!(low.as_array().unwrap().iter().all(|f| f["severity"] == "low"));
+    let severe = audit(dir.path(), &["--severity", "medium"], 0);
+    assert!(severe.as_array().unwrap().len() < all.as_array().unwrap().len());
+    let form = |form: &str| {
+        stdout(&run(&mut hexport(&["audit", dir.path().to_str().unwrap(), "--output", form]), 0))
+    };
+    let csv = form("csv");
+    assert_eq!(
+        csv::Reader::from_reader(csv.as_bytes()).records().map(Result::unwrap).count(),
+        all.as_array().unwrap().len()
+    );
+    let markdown = form("markdown");
+    assert_eq!(
+        markdown.lines().filter(|line| line.starts_with("| ")).count(),
+        all.as_array().unwrap().len() + 2
+    );
+    assert!(!markdown.contains("<script>"), "a title stays text");
+    let table = form("table");
+    assert!(table.contains(" high, ") && table.contains("owner-left"), "{table}");
+    assert!(stdout(&run(&mut hexport(&["audit"]), 0)).contains("schedule-failing"));
+    assert!(
+        stderr(&run(&mut hexport(&["audit", dir.path().to_str().unwrap(), "--rules", "robots"]), 2))
+            .contains("robots")
+    );
+    let nowhere = dir.path().join("nowhere");
+    run(&mut hexport(&["audit", nowhere.to_str().unwrap()]), 2);
+}
