@@ -47,7 +47,12 @@ fn main() {
     };
     let mut found = Vec::new();
     files(Path::new(&folder), &mut found);
-    let texts: Vec<String> = found.iter().filter_map(|path| std::fs::read_to_string(path).ok()).collect();
+    // Lines that begin with # are the corpus's own notes.
+    let without_notes = |text: String| -> String {
+        text.split_inclusive('\n').filter(|line| !line.starts_with('#')).collect()
+    };
+    let texts = found.iter().filter_map(|path| std::fs::read_to_string(path).ok());
+    let texts: Vec<String> = texts.map(without_notes).collect();
     let queries: Vec<&str> = texts.iter().flat_map(|text| queries(text)).collect();
     let bytes: usize = queries.iter().map(|q| q.len()).sum();
     println!("{} queries, {bytes} bytes, of {} files", queries.len(), found.len());
