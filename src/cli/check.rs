@@ -16,11 +16,11 @@ use crate::crawl::{Endpoint, ProjectFacts, Scope};
 /// Arguments of `hexport check`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    #[command(flatten)]
-    api: ApiArgs,
     /// Form of the result
     #[arg(long, value_enum, default_value_t = Output::Table)]
     output: Output,
+    #[command(flatten)]
+    api: ApiArgs,
 }
 
 /// What one endpoint answered.

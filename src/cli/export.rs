@@ -70,8 +70,6 @@ pub struct Args {
     dest: PathBuf,
     #[command(flatten)]
     what: WhatArgs,
-    #[command(flatten)]
-    api: ApiArgs,
     /// Read everything anew, also what has not changed since the last snapshot
     #[arg(long)]
     full: bool,
@@ -95,6 +93,8 @@ pub struct Args {
     /// Give the snapshot and every answer this time, so that the same workspace gives the same files
     #[arg(long, value_name = "TIME", hide = true)]
     fixed_time: Option<DateTime<Utc>>,
+    #[command(flatten)]
+    api: ApiArgs,
 }
 
 /// Exports, and says what came of it.

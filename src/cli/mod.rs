@@ -66,7 +66,7 @@ struct Global {
     /// Log lines in place of progress bars [default: bars on a terminal, else text]
     #[arg(long, global = true, env = "HEXPORT_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<LogFormat>,
-    /// Say more: -v names each retry, -vv each request
+    /// Say more: -v gives log lines in place of progress bars, -vv names each request
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
     /// Say nothing but errors and the result

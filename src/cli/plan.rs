@@ -22,14 +22,14 @@ pub struct Args {
     dest: PathBuf,
     #[command(flatten)]
     what: WhatArgs,
-    #[command(flatten)]
-    api: ApiArgs,
     /// Plan for reading everything anew
     #[arg(long)]
     full: bool,
     /// Form of the result
     #[arg(long, value_enum, default_value_t = Output::Table)]
     output: Output,
+    #[command(flatten)]
+    api: ApiArgs,
 }
 
 /// Plans, and says what came of it.

@@ -40,32 +40,32 @@ use output::OutputArgs;
 #[derive(Debug, clap::Args)]
 pub struct ReadArgs {
     #[command(flatten)]
-    api: ApiArgs,
-    #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    api: ApiArgs,
 }
 
 /// Flags of a command that lists.
 #[derive(Debug, clap::Args)]
 pub struct ListArgs {
-    #[command(flatten)]
-    read: ReadArgs,
     /// Most items to list [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
+    #[command(flatten)]
+    read: ReadArgs,
 }
 
 /// Flags of a command that writes.
 #[derive(Debug, clap::Args)]
 pub struct WriteArgs {
-    #[command(flatten)]
-    read: ReadArgs,
     /// Show the request in place of sending it
     #[arg(long)]
     dry_run: bool,
     /// Do it without asking
     #[arg(short, long)]
     yes: bool,
+    #[command(flatten)]
+    read: ReadArgs,
 }
 
 /// A connected command.
