@@ -1,5 +1,7 @@
 -- Views over this lake for DuckDB. Start duckdb in this folder (duckdb -init views.sql), or name it
 -- first: SET file_search_path = '/path/to/lake';
+CREATE OR REPLACE VIEW audit_findings AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/audit_findings.parquet');
+CREATE OR REPLACE VIEW audit_findings_history AS SELECT * FROM read_parquet('snapshot=*/audit_findings.parquet', union_by_name = true, hive_partitioning = true);
 CREATE OR REPLACE VIEW cells AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/cells.parquet');
 CREATE OR REPLACE VIEW cells_history AS SELECT * FROM read_parquet('snapshot=*/cells.parquet', union_by_name = true, hive_partitioning = true);
 CREATE OR REPLACE VIEW collection_sharing AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/collection_sharing.parquet');

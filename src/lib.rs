@@ -15,6 +15,7 @@ pub mod diff;
 pub mod export;
 pub mod journal;
 pub mod lineage;
+pub mod openlineage;
 pub mod sim;
 pub mod snapshot;
 pub mod tables;

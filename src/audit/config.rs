@@ -1,11 +1,12 @@
 //! What of an audit can be set, in `hexport.toml` under `[audit]`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Deserializer};
 
-use super::{Hit, Severity};
+use super::{Hit, OwnRule, Severity};
 
 /// Thresholds, patterns, severities and exceptions.
 #[derive(Debug, Clone, Deserialize)]
@@ -23,6 +24,8 @@ pub struct Config {
     pub failing_runs: i64,
     /// Admins that a workspace may have.
     pub most_admins: usize,
+    /// Folder of rules of one's own, one SQL file each.
+    pub rules: Option<PathBuf>,
     /// Severity of a rule's findings, or `off`.
     #[serde(deserialize_with = "severities")]
     pub severities: BTreeMap<String, Option<Severity>>,
@@ -40,6 +43,7 @@ impl Default for Config {
             inactive_days: 90,
             failing_runs: 3,
             most_admins: 5,
+            rules: None,
             severities: BTreeMap::new(),
             exceptions: Vec::new(),
         }
@@ -87,8 +91,9 @@ impl Config {
     }
 
     /// What in it can't be meant: rules that there aren't, dates that aren't any.
-    pub fn mistakes(&self) -> Vec<String> {
-        let known = |rule: &String| super::RULES.iter().any(|r| r.id == rule);
+    pub fn mistakes(&self, own: &[OwnRule]) -> Vec<String> {
+        let known =
+            |rule: &String| super::RULES.iter().any(|r| r.id == rule) || own.iter().any(|r| r.id() == rule);
         let rules = self.severities.keys().chain(self.exceptions.iter().map(|e| &e.rule));
         let unknown = rules.filter(|rule| !known(rule)).map(|rule| format!("there is no rule '{rule}'"));
         let dates = self.exceptions.iter().filter(|e| e.last_day().is_none());

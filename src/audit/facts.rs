@@ -2,14 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use arrow::json::ArrayWriter;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
 use super::Hit;
-use crate::snapshot::{Error, Lake, Manifest, TableReader};
-use crate::tables;
+use crate::snapshot::rows::{self, Open};
+use crate::snapshot::{Error, Lake, Manifest, TableReader, WorkspaceEntry};
 
 /// A row of `projects`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -172,34 +170,43 @@ impl Facts {
     /// # Errors
     /// If the snapshot can't be read.
     pub fn load(lake: &Lake, manifest: &Manifest) -> Result<Self, Error> {
-        let users: Vec<User> = rows(lake, manifest, "users")?;
+        let open = |table| TableReader::open(lake, manifest, table);
+        Self::of(manifest.snapshot_at, &manifest.workspace, &open)
+    }
+
+    /// Reads them from tables wherever they are.
+    ///
+    /// # Errors
+    /// If one can't be read.
+    pub fn of(now: DateTime<Utc>, workspace: &WorkspaceEntry, open: &Open<'_>) -> Result<Self, Error> {
+        let users: Vec<User> = rows::all(open, "users")?;
         let mut group_sizes = HashMap::new();
-        for member in rows::<Member>(lake, manifest, "group_members")? {
+        for member in rows::all::<Member>(open, "group_members")? {
             *group_sizes.entry(member.group_id).or_default() += 1;
         }
         let mut wide_grants: HashMap<String, Vec<Grant>> = HashMap::new();
-        for grant in rows::<Grant>(lake, manifest, "project_sharing")? {
+        for grant in rows::all::<Grant>(open, "project_sharing")? {
             if matches!(grant.principal_type.as_str(), "WORKSPACE" | "PUBLIC_WEB") && grant.access != "NONE" {
                 wide_grants.entry(grant.project_id.clone()).or_default().push(grant);
             }
         }
-        let stats = rows::<Stats>(lake, manifest, "run_stats")?;
-        let schedules = rows::<Schedule>(lake, manifest, "project_schedules")?;
-        let url = manifest.workspace.base_url.split("/api").next().filter(|url| url.starts_with("http"));
+        let stats = rows::all::<Stats>(open, "run_stats")?;
+        let schedules = rows::all::<Schedule>(open, "project_schedules")?;
+        let url = workspace.base_url.split("/api").next().filter(|url| url.starts_with("http"));
         Ok(Self {
-            now: manifest.snapshot_at,
-            projects: rows(lake, manifest, "projects")?,
+            now,
+            projects: rows::all(open, "projects")?,
             emails: users.iter().map(|user| user.email.to_lowercase()).collect(),
             users,
-            groups: rows(lake, manifest, "groups")?,
+            groups: rows::all(open, "groups")?,
             group_sizes,
-            connections: rows(lake, manifest, "data_connections")?,
-            connection_grants: rows(lake, manifest, "data_connection_sharing")?,
+            connections: rows::all(open, "data_connections")?,
+            connection_grants: rows::all(open, "data_connection_sharing")?,
             wide_grants,
-            lineage: rows(lake, manifest, "lineage")?,
+            lineage: rows::all(open, "lineage")?,
             stats: stats.into_iter().map(|s| ((s.project_id.clone(), s.run_trigger.clone()), s)).collect(),
-            sql_cells: rows(lake, manifest, "sql_cells")?,
-            categorised: rows::<Category>(lake, manifest, "project_categories")?
+            sql_cells: rows::all(open, "sql_cells")?,
+            categorised: rows::all::<Category>(open, "project_categories")?
                 .into_iter()
                 .map(|c| c.project_id)
                 .collect(),
@@ -209,15 +216,21 @@ impl Facts {
                 .map(|s| s.project_id)
                 .collect(),
             origin: url.map(str::to_owned),
-            org_id: manifest.workspace.org_id.clone(),
+            org_id: workspace.org_id.clone(),
         })
     }
 
     /// The page in Hex of what was found.
     pub fn url(&self, hit: &Hit) -> Option<String> {
+        matches!(&*hit.entity_type, "project" | "component")
+            .then(|| self.project_url(&hit.entity_id))
+            .flatten()
+    }
+
+    /// The page in Hex of a project.
+    pub fn project_url(&self, project_id: &str) -> Option<String> {
         let (origin, org) = (self.origin.as_ref()?, self.org_id.as_ref()?);
-        matches!(hit.entity_type, "project" | "component")
-            .then(|| format!("{origin}/{org}/hex/{}", hit.entity_id))
+        Some(format!("{origin}/{org}/hex/{project_id}"))
     }
 
     /// Whether the person is one of the users; a deactivated user is listed no more. Nobody is gone if no users
@@ -234,20 +247,4 @@ impl Facts {
         }
         edges
     }
-}
-
-fn rows<T: DeserializeOwned>(lake: &Lake, manifest: &Manifest, name: &'static str) -> Result<Vec<T>, Error> {
-    let table = tables::by_name(name).expect("a table of the registry");
-    let Some(reader) = TableReader::open(lake, manifest, table)? else { return Ok(Vec::new()) };
-    let failed = |why: String| Error::Table { table: name, why };
-    let mut rows = Vec::new();
-    for batch in reader {
-        let mut writer = ArrayWriter::new(Vec::new());
-        writer.write(&batch?).and_then(|()| writer.finish()).map_err(|e| failed(e.to_string()))?;
-        let text = writer.into_inner();
-        if !text.is_empty() {
-            rows.extend(serde_json::from_slice::<Vec<T>>(&text).map_err(|e| failed(e.to_string()))?);
-        }
-    }
-    Ok(rows)
 }

@@ -180,7 +180,7 @@ pub const RULES: &[Rule] = &[
 
 fn of_project(project: &Project, evidence: String) -> Hit {
     Hit {
-        entity_type: if project.kind == "COMPONENT" { "component" } else { "project" },
+        entity_type: if project.kind == "COMPONENT" { "component" } else { "project" }.into(),
         entity_id: project.project_id.clone(),
         entity: project.title.clone(),
         owner: project.owner_email.clone(),
@@ -263,7 +263,7 @@ fn connections(
     let hit = |c: &super::facts::Connection| {
         let (evidence, severity) = evidence(c)?;
         let (entity_id, entity) = (c.data_connection_id.clone(), c.name.clone());
-        Some(Hit { entity_type: "connection", entity_id, entity, owner: None, evidence, severity })
+        Some(Hit { entity_type: "connection".into(), entity_id, entity, owner: None, evidence, severity })
     };
     facts.connections.iter().filter_map(hit).collect()
 }
@@ -314,7 +314,7 @@ fn several_connections(facts: &Facts, _: &Config) -> Vec<Hit> {
         .into_iter()
         .filter(|(_, connections)| connections.len() > 1)
         .map(|(table, connections)| Hit {
-            entity_type: "table",
+            entity_type: "table".into(),
             entity_id: table.into(),
             entity: table.into(),
             owner: None,
@@ -408,7 +408,7 @@ fn group_empty(facts: &Facts, _: &Config) -> Vec<Hit> {
     let empty = facts.groups.iter().filter(|g| !facts.group_sizes.contains_key(&g.group_id));
     empty
         .map(|g| Hit {
-            entity_type: "group",
+            entity_type: "group".into(),
             entity_id: g.group_id.clone(),
             entity: g.name.clone(),
             owner: None,
@@ -425,7 +425,7 @@ fn too_many_admins(facts: &Facts, config: &Config) -> Vec<Hit> {
         return Vec::new();
     }
     vec![Hit {
-        entity_type: "workspace",
+        entity_type: "workspace".into(),
         entity_id: "workspace".into(),
         entity: "workspace".into(),
         owner: None,
@@ -444,7 +444,7 @@ fn user_inactive(facts: &Facts, config: &Config) -> Vec<Hit> {
     let inactive = facts.users.iter().filter(|u| u.last_login_at.is_none_or(|at| at < limit));
     inactive
         .map(|u| Hit {
-            entity_type: "user",
+            entity_type: "user".into(),
             entity_id: u.user_id.clone(),
             entity: u.name.clone().unwrap_or_else(|| u.email.clone()),
             owner: Some(u.email.clone()),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::exit::{Code, Failure};
 use super::render;
 use super::settings::Settings;
-use crate::audit::{Finding, RULES, Severity, audit};
+use crate::audit::{Finding, OwnRule, RULES, Severity, audit, forms};
 use crate::snapshot::Lake;
 
 /// Arguments of `hexport audit`.
@@ -23,6 +23,9 @@ pub struct Args {
     /// Only findings of these rules, separated by commas
     #[arg(long, value_name = "RULES", value_delimiter = ',')]
     rules: Vec<String>,
+    /// Folder of your own rules: SQL files of one SELECT each [default: rules of [audit] in hexport.toml]
+    #[arg(long, value_name = "FOLDER")]
+    own_rules: Option<PathBuf>,
     /// End with exit code 7 if a finding is at least this severe
     #[arg(long, value_enum, value_name = "SEVERITY")]
     fail_on: Option<Severity>,
@@ -42,6 +45,10 @@ enum Form {
     Csv,
     /// Markdown.
     Markdown,
+    /// SARIF 2.1.0, for code scanners.
+    Sarif,
+    /// JUnit XML, for CI servers.
+    Junit,
 }
 
 /// Audits.
@@ -49,44 +56,48 @@ enum Form {
 /// # Errors
 /// If there is no snapshot, or the settings name a rule that there isn't.
 pub fn run(args: &Args, settings: &Settings) -> Result<Code, Failure> {
+    let config = &settings.file.audit;
+    let folder = args.own_rules.as_ref().or(config.rules.as_ref());
+    let own = folder.map_or(Ok(Vec::new()), |folder| OwnRule::in_folder(folder))?;
     let Some(dest) = &args.dest else {
-        list();
+        list(&own);
         return Ok(Code::Complete);
     };
-    let config = &settings.file.audit;
-    let unknown = args
-        .rules
-        .iter()
-        .find(|rule| !RULES.iter().any(|r| r.id == *rule))
-        .map(|r| format!("there is no rule '{r}'"));
-    if let Some(mistake) = unknown.or_else(|| config.mistakes().into_iter().next()) {
+    let is_known = |rule: &String| RULES.iter().any(|r| r.id == *rule) || own.iter().any(|r| r.id() == rule);
+    let unknown = args.rules.iter().find(|rule| !is_known(rule)).map(|r| format!("there is no rule '{r}'"));
+    if let Some(mistake) = unknown.or_else(|| config.mistakes(&own).into_iter().next()) {
         return Err(Failure::new(Code::Usage, mistake).next("hexport audit lists the rules."));
     }
     let lake = Lake::new(dest);
-    let snapshots = lake.snapshots()?;
-    let id =
-        args.snapshot.as_ref().or(snapshots.last()).filter(|id| snapshots.contains(id)).ok_or_else(|| {
-            Failure::new(Code::Usage, format!("{} holds no such snapshot", dest.display()))
-                .next("Name a folder that hexport export wrote to, and one of its snapshots.")
-        })?;
-    let mut findings = audit(&lake, &lake.manifest(id)?, config)?;
-    findings.retain(|f| {
-        f.severity >= args.severity && (args.rules.is_empty() || args.rules.iter().any(|r| r == f.rule))
-    });
+    let manifest = super::snapshots::one(&lake, args.snapshot.as_deref())?;
+    let mut findings = audit(&lake, &manifest, config, &own)?;
+    findings
+        .retain(|f| f.severity >= args.severity && (args.rules.is_empty() || args.rules.contains(&f.rule)));
     match args.output {
         Form::Json => println!("{}", serde_json::to_string_pretty(&findings).unwrap_or_default()),
         Form::Csv => print_csv(&findings)?,
-        Form::Markdown => print_markdown(id, &findings),
+        Form::Markdown => print_markdown(&manifest.snapshot_id, &findings),
         Form::Table => print_table(&findings),
+        Form::Sarif => {
+            let log = forms::sarif(&findings, &own, manifest.snapshot_at);
+            println!("{}", serde_json::to_string_pretty(&log).unwrap_or_default());
+        }
+        Form::Junit => {
+            let xml = forms::junit(&findings, &own, manifest.snapshot_at);
+            println!("{}", xml.map_err(|e| Failure::new(Code::Nothing, format!("no JUnit: {e}")))?);
+        }
     }
     let failed = args.fail_on.is_some_and(|least| findings.iter().any(|f| f.severity >= least));
     Ok(if failed { Code::Findings } else { Code::Complete })
 }
 
-fn list() {
+fn list(own: &[OwnRule]) {
     let mut table = render::table(&["Rule", "Severity", "Looks for", "What to do"], &[]);
     for rule in RULES {
         table.add_row([rule.id, rule.severity.name(), rule.looks_for, rule.action]);
+    }
+    for rule in own {
+        table.add_row([rule.id(), rule.severity().name(), rule.looks_for(), rule.action()]);
     }
     println!(
         "{table}\n\nRun them: hexport audit DEST. Thresholds, severities and exceptions: [audit] in hexport.toml"
@@ -104,7 +115,7 @@ fn print_table(findings: &[Finding]) {
         let owner = f.owner.as_deref().unwrap_or("");
         table.add_row([
             f.severity.name(),
-            f.rule,
+            &f.rule,
             &one_line(&f.entity),
             owner,
             &one_line(&f.evidence),
@@ -145,14 +156,14 @@ fn print_csv(findings: &[Finding]) -> Result<(), Failure> {
         let row = [
             &f.id,
             f.severity.name(),
-            f.rule,
-            f.entity_type,
+            &f.rule,
+            &f.entity_type,
             &f.entity_id,
             &f.entity,
             owner,
             &f.evidence,
             &since,
-            f.action,
+            &f.action,
             url,
         ];
         out.write_record(row).map_err(failed)?;

@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use crate::{client, crawl, export, journal, snapshot};
+use crate::openlineage::SendError;
+use crate::{audit, client, crawl, export, journal, snapshot};
 
 /// Exit code of the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,6 +162,35 @@ impl From<snapshot::Error> for Failure {
             }
         };
         Failure::new(Code::Destination, error.to_string()).next(next)
+    }
+}
+
+impl From<SendError> for Failure {
+    fn from(error: SendError) -> Self {
+        let text = error.to_string();
+        match error {
+            SendError::Url(_) => Failure::new(Code::Usage, text),
+            SendError::Refused { status, .. } if matches!(status.as_u16(), 401 | 403) => {
+                Failure::new(Code::Authentication, text)
+            }
+            SendError::Refused { .. } | SendError::Unreachable { .. } => {
+                Failure::new(Code::Destination, text)
+            }
+        }
+    }
+}
+
+impl From<audit::Error> for Failure {
+    fn from(error: audit::Error) -> Self {
+        let text = error.to_string();
+        match error {
+            audit::Error::Snapshot(inner) => inner.into(),
+            audit::Error::OwnRule { .. } => Failure::new(Code::Usage, text).next(
+                "A rule is one SELECT of entity_type, entity_id, entity and evidence (and owner, severity).",
+            ),
+            audit::Error::NoDuckDb => Failure::new(Code::Usage, text)
+                .next("Install DuckDB (https://duckdb.org, or pip install duckdb-cli)."),
+        }
     }
 }
 

@@ -119,6 +119,7 @@ pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failu
         unfinished: if args.fresh { Unfinished::Discard } else { Unfinished::Resume },
         journal: if args.keep_journal { JournalFate::Kept } else { JournalFate::Removed },
         fixed_time: args.fixed_time,
+        audit: settings.file.audit.clone(),
     };
     let stop = Stop::default();
     stop_on_signals(&stop);

@@ -9,6 +9,7 @@ mod exit;
 mod export;
 mod lineage;
 mod metrics;
+mod openlineage;
 mod ops;
 mod plan;
 mod progress;
@@ -112,6 +113,9 @@ enum Command {
     Snapshots(snapshots::Command),
     /// Show which projects read a table or use a connection, or what a project reads
     Lineage(lineage::Args),
+    /// Tell a catalog what runs and which tables it reads, as OpenLineage events
+    #[command(name = "openlineage")]
+    OpenLineage(openlineage::Args),
     /// Run a query of the library, or any SQL, over a lake with DuckDB
     Query(query::Args),
     /// List, show, create, update, share and export projects
@@ -186,12 +190,13 @@ impl Command {
             Command::Demo(args) => demo::run(args, ui).await,
             Command::Export(args) => export::run(args, settings, ui).await,
             Command::Plan(args) => plan::run(args, settings, ui).await,
-            Command::Rebuild(args) => rebuild::run(args, ui).await,
+            Command::Rebuild(args) => rebuild::run(args, settings, ui).await,
             Command::Audit(args) => audit::run(&args, settings),
             Command::Diff(args) => diff::run(&args),
             Command::Snapshots(command) => snapshots::run(command),
             Command::Lineage(args) => lineage::run(args),
             Command::Query(args) => query::run(&args),
+            Command::OpenLineage(args) => openlineage::run(args, ui).await,
             Command::Projects(command) => ops::projects::run(command, settings, ui).await,
             Command::Runs(command) => ops::runs::run(command, settings, ui).await,
             Command::Tables(args) => ops::projects::tables(args, settings, ui).await,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::exit::{Code, Failure};
 use super::export::{WhatArgs, exit_code, show};
 use super::progress::{Reporter, stop_on_signals};
+use super::settings::Settings;
 use super::{Output, Ui};
 use crate::crawl::Stop;
 use crate::export::{self, Options};
@@ -31,8 +32,13 @@ pub struct Args {
 ///
 /// # Errors
 /// If there is no journal, or nothing could be committed.
-pub async fn run(args: Args, ui: &Ui) -> Result<Code, Failure> {
-    let options = Options { tables: args.what.tables()?, formats: args.what.formats(), ..Options::default() };
+pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failure> {
+    let options = Options {
+        tables: args.what.tables()?,
+        formats: args.what.formats(),
+        audit: settings.file.audit.clone(),
+        ..Options::default()
+    };
     let reporter = Arc::new(Reporter::new(ui));
     let stop = Stop::default();
     stop_on_signals(&stop);

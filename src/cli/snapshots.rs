@@ -75,9 +75,8 @@ pub fn run(command: Command) -> Result<Code, Failure> {
     match command {
         Command::List(args) => list(&args),
         Command::Show { dest, snapshot } => {
-            let lake = Lake::new(dest);
-            let id = chosen(&lake, snapshot.as_slice())?.pop().ok_or_else(|| empty(&lake))?;
-            println!("{}", serde_json::to_string_pretty(&lake.manifest(&id)?).unwrap_or_default());
+            let manifest = one(&Lake::new(dest), snapshot.as_deref())?;
+            println!("{}", serde_json::to_string_pretty(&manifest).unwrap_or_default());
             Ok(Code::Complete)
         }
         Command::Verify { args, snapshots } => verify(&args, &snapshots),
@@ -88,6 +87,16 @@ pub fn run(command: Command) -> Result<Code, Failure> {
 fn empty(lake: &Lake) -> Failure {
     Failure::new(Code::Usage, format!("{} holds no snapshot", lake.root().display()))
         .next("Name a folder that hexport export wrote to.")
+}
+
+/// The manifest of the snapshot that is named, or of the last one.
+///
+/// # Errors
+/// If there is none.
+pub fn one(lake: &Lake, name: Option<&str>) -> Result<Manifest, Failure> {
+    let names: Vec<String> = name.map(str::to_owned).into_iter().collect();
+    let id = chosen(lake, &names)?.pop().ok_or_else(|| empty(lake))?;
+    Ok(lake.manifest(&id)?)
 }
 
 /// The snapshots that are named, or all.

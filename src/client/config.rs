@@ -43,9 +43,9 @@ impl Token {
         Self::new(&text).map_err(|e| Error::Token(format!("token file {}: {e}", path.display())))
     }
 
-    /// The token itself, for the one place that puts it into a header.
-    pub(super) fn secret(&self) -> &str {
-        &self.0
+    /// Puts it into a request's header: the one place where it leaves here.
+    pub(crate) fn on(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        request.bearer_auth(&self.0)
     }
 }
 
@@ -120,7 +120,8 @@ impl fmt::Display for BaseUrl {
     }
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Whether a URL is of this machine.
+pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),
         Some(Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),
@@ -176,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_token_is_trimmed_checked_and_never_shown() {
-        assert_eq!(Token::new(" hxtp_abc\n").unwrap().secret(), "hxtp_abc");
+        assert_eq!(Token::new(" hxtp_abc\n").unwrap().0, "hxtp_abc");
         assert!(Token::new("  ").is_err());
         assert!(Token::new("hxtp_a b").is_err());
         assert!(Token::new("hxtp_ä").is_err());

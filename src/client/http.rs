@@ -196,15 +196,7 @@ impl Client {
     /// # Errors
     /// [`Error::BaseUrl`] if no TLS or no HTTP client can be set up.
     pub fn new(config: ClientConfig) -> Result<Self, Error> {
-        // Fails only when a provider is set already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .user_agent(concat!("hexport/", env!("CARGO_PKG_VERSION")))
-            .timeout(config.timeout)
-            .connect_timeout(config.timeout.min(Duration::from_secs(15)))
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .build()
+        let http = plain(config.timeout)
             .map_err(|e| Error::BaseUrl(format!("no HTTP client can be set up: {}", chain(&e))))?;
         Ok(Self {
             inner: Arc::new(Inner {
@@ -315,12 +307,8 @@ impl Client {
             Method::Patch => reqwest::Method::PATCH,
             Method::Delete => reqwest::Method::DELETE,
         };
-        let mut builder = self
-            .inner
-            .http
-            .request(method, self.inner.base_url.join(request.path()))
-            .bearer_auth(self.inner.token.secret())
-            .header(reqwest::header::ACCEPT, "application/json");
+        let builder = self.inner.http.request(method, self.inner.base_url.join(request.path()));
+        let mut builder = self.inner.token.on(builder).header(reqwest::header::ACCEPT, "application/json");
         if !request.query_pairs().is_empty() {
             builder = builder.query(request.query_pairs());
         }
@@ -412,8 +400,21 @@ fn backoff(retry: &RetryPolicy, failed: u32) -> Duration {
     longest.mul_f64(rand::rng().random_range(0.0..=1.0))
 }
 
+/// An HTTP client that follows no redirect: it could lead a token elsewhere.
+pub(crate) fn plain(timeout: Duration) -> reqwest::Result<reqwest::Client> {
+    // Fails only when a provider is set already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .user_agent(concat!("hexport/", env!("CARGO_PKG_VERSION")))
+        .timeout(timeout)
+        .connect_timeout(timeout.min(Duration::from_secs(15)))
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .build()
+}
+
 /// An error and its causes in one line, without the URL (a query may hold names).
-fn chain(error: &reqwest::Error) -> String {
+pub(crate) fn chain(error: &reqwest::Error) -> String {
     let mut parts: Vec<String> = Vec::new();
     let mut cause: Option<&dyn std::error::Error> = error.source();
     while let Some(e) = cause {
@@ -429,7 +430,8 @@ fn chain(error: &reqwest::Error) -> String {
     parts.join(": ")
 }
 
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+/// What the server asks to wait, as seconds or as a date.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse::<f64>() {
         return (seconds.is_finite() && seconds >= 0.0)

@@ -13,9 +13,9 @@
 //! # Ok(()) }
 //! ```
 
-mod config;
+pub(crate) mod config;
 mod error;
-mod http;
+pub(crate) mod http;
 pub mod operation;
 mod pace;
 mod page;

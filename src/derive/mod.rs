@@ -15,7 +15,7 @@ mod frame;
 mod lineage;
 mod run_daily;
 mod run_stats;
-mod schedule;
+pub mod schedule;
 mod sql_cells;
 mod sql_tables;
 mod table_usage;

@@ -8,19 +8,23 @@ use std::time::{Duration, Instant};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
+use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Error;
+use crate::audit;
 use crate::client::operation::GET_RUN_STATUS;
 use crate::client::split_page;
 use crate::crawl::{Coverage, Endpoint, Report, Scope, State};
 use crate::derive;
 use crate::journal::{Entry, Journal};
-use crate::snapshot::{self, Format, Lake, Manifest, TableEntry, TableReader, TableWriter};
-use crate::tables::{self, Context, Drift, GONE, Origin, Row, RowMapper, Table, batch_of, sort_unique};
+use crate::snapshot::{self, Format, Lake, Manifest, TableEntry, TableReader, TableWriter, WorkspaceEntry};
+use crate::tables::{
+    self, AUDIT_FINDINGS, Context, Drift, GONE, Origin, Row, RowMapper, Table, batch_of, sort_unique,
+};
 
 /// A chunk is written when it has so many rows,
 const CHUNK_ROWS: usize = 16_384;
@@ -47,6 +51,10 @@ pub struct Target<'a> {
     pub snapshot_at: DateTime<Utc>,
     /// Formats of the files.
     pub formats: &'a [Format],
+    /// What the snapshot is of.
+    pub workspace: &'a WorkspaceEntry,
+    /// What its audit goes by.
+    pub audit: &'a audit::Config,
 }
 
 /// A table that was written.
@@ -401,7 +409,49 @@ pub fn derive(
         writer.write(&batch)?;
         built.push(Built { table, entry: writer.finish()?, drift: Drift::new(), took: started.elapsed() });
     }
+    if is_wanted(&AUDIT_FINDINGS) {
+        let started = Instant::now();
+        let mut writer = create(&AUDIT_FINDINGS)?;
+        writer.write(&audit_findings(target, base, &inputs)?)?;
+        let (table, entry) = (&AUDIT_FINDINGS, writer.finish()?);
+        built.push(Built { table, entry, drift: Drift::new(), took: started.elapsed() });
+    }
     Ok(built)
+}
+
+/// What the audit finds in the tables that are there; a finding that the last snapshot has too is there since
+/// then, or longer.
+fn audit_findings(
+    target: &Target<'_>,
+    base: Option<(&Lake, &Manifest)>,
+    inputs: &derive::Inputs<'_>,
+) -> Result<RecordBatch, Error> {
+    let open = |table: &'static Table| match inputs.path(table.name).exists() {
+        true => inputs.read(table).map(Some),
+        false => Ok(None),
+    };
+    let facts = audit::Facts::of(target.snapshot_at, target.workspace, &open)?;
+    let mut findings = audit::find(&facts, target.audit);
+    let mut since = HashMap::new();
+    if let Some((lake, manifest)) = base
+        && let Some(reader) = TableReader::open(lake, manifest, &AUDIT_FINDINGS)?
+    {
+        let place = |name| AUDIT_FINDINGS.index_of(name).expect("a column of the table");
+        for batch in reader {
+            let batch = batch?;
+            let ids = batch.column(place("finding_id")).as_string::<i32>().clone();
+            let times = batch.column(place("since")).as_primitive::<TimestampMicrosecondType>().clone();
+            since.extend((0..batch.num_rows()).map(|i| (ids.value(i).to_owned(), times.value(i))));
+        }
+    }
+    for finding in &mut findings {
+        let earlier = since.get(&finding.id).and_then(|at| DateTime::from_timestamp_micros(*at));
+        finding.since = earlier.unwrap_or(finding.since);
+    }
+    let rows = findings.iter().map(|finding| finding.row(target.snapshot_at)).collect();
+    let failed = |e: ArrowError| snapshot::Error::Table { table: AUDIT_FINDINGS.name, why: e.to_string() };
+    let batch = batch_of(&AUDIT_FINDINGS, rows).map_err(failed)?;
+    Ok(sort_unique(&AUDIT_FINDINGS, &AUDIT_FINDINGS.schema(), &[batch]).map_err(failed)?)
 }
 
 /// Removes the Parquet files that were written only for tables to be derived from.

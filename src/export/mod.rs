@@ -49,6 +49,8 @@ pub struct Options {
     pub journal: JournalFate,
     /// A fixed time for the snapshot and every answer, so that the same workspace gives the same files.
     pub fixed_time: Option<DateTime<Utc>>,
+    /// What the audit of the snapshot goes by.
+    pub audit: crate::audit::Config,
 }
 
 impl Default for Options {
@@ -63,6 +65,7 @@ impl Default for Options {
             unfinished: Unfinished::Resume,
             journal: JournalFate::Removed,
             fixed_time: None,
+            audit: crate::audit::Config::default(),
         }
     }
 }
@@ -350,11 +353,14 @@ fn commit(
     if !derived.is_empty() && !formats.contains(&Format::Parquet) {
         formats.push(Format::Parquet);
     }
+    let workspace = WorkspaceEntry { base_url: header.base_url.clone(), org_id: report.org_id.clone() };
     let target = build::Target {
         folder: staging.folder(),
         snapshot_id: &header.snapshot_id,
         snapshot_at: header.snapshot_at,
         formats: &formats,
+        workspace: &workspace,
+        audit: &options.audit,
     };
     let mut built = build::build(&sources, &target, &plain)?;
     built.extend(build::derive(&target, sources.base, &derived)?);
@@ -365,7 +371,7 @@ fn commit(
         snapshot_at: header.snapshot_at,
         committed_at: header.fixed_time.unwrap_or_else(Utc::now),
         tool: ToolEntry { name: "hexport".into(), version: env!("CARGO_PKG_VERSION").into() },
-        workspace: WorkspaceEntry { base_url: header.base_url.clone(), org_id: report.org_id.clone() },
+        workspace: workspace.clone(),
         complete: !report.coverage.iter().any(|c| c.state.is_gap()),
         schema_version: SCHEMA_VERSION,
         tables: built.iter().map(|b| (b.table.name.to_owned(), b.entry.clone())).collect(),

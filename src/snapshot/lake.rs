@@ -20,6 +20,7 @@ const LOCK: &str = ".hexport.lock";
 const JOURNALS: &str = "_journal";
 const STAGING: &str = "_staging-";
 const PREFIX: &str = "snapshot=";
+const NOTES: &str = "_state";
 
 /// The identifier of a snapshot whose crawl began at `at`: UTC, sortable, fit for paths.
 pub fn snapshot_id(at: DateTime<Utc>) -> String {
@@ -92,7 +93,7 @@ impl Lake {
                 .file_name()
                 .to_string_lossy()
                 .into_owned();
-            let ours = ["latest.json", "views.sql", LOCK, JOURNALS].contains(&name.as_str())
+            let ours = ["latest.json", "views.sql", LOCK, JOURNALS, NOTES].contains(&name.as_str())
                 || name.starts_with(PREFIX)
                 || name.starts_with(STAGING);
             if ours {
@@ -414,6 +415,32 @@ impl Lake {
         replace_durably(&self.root.join("views.sql"), views::sql(manifest).as_bytes())?;
         replace_durably(&self.root.join("latest.json"), &text)?;
         sync_folder(&self.root)
+    }
+}
+
+/// Notes beside the snapshots: what has to be known the next time.
+impl Lake {
+    /// A note; `None` if there is none of this name.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn note(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        let path = self.root.join(NOTES).join(name);
+        match fs::read(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::Io { what: "can't read", path, source }),
+        }
+    }
+
+    /// Keeps a note, in place of the one of this name.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn set_note(&self, name: &str, text: &[u8]) -> Result<(), Error> {
+        let folder = self.root.join(NOTES);
+        fs::create_dir_all(&folder).map_err(Error::io("can't create", &folder))?;
+        replace_durably(&folder.join(name), text)
     }
 }
 

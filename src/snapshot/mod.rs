@@ -5,6 +5,7 @@
 //!   snapshot=2026-11-24T020000Z/   one immutable snapshot: a file for each table, and manifest.json
 //!   latest.json                    pointer to the last committed snapshot
 //!   views.sql                      DuckDB views over the latest and over all snapshots
+//!   _state/                        what has to be known the next time: what catalogs were told
 //!   _journal/                      journals of crawls that are not committed yet, or that were kept
 //! ```
 //!
@@ -15,6 +16,7 @@ mod lake;
 mod manifest;
 mod reader;
 mod retention;
+pub mod rows;
 mod views;
 mod writer;
 
@@ -27,6 +29,7 @@ pub use manifest::{
 };
 pub use reader::TableReader;
 pub use retention::Policy;
+pub use views::sql as views_of;
 pub use writer::{Format, TableWriter};
 
 /// What can go wrong with a destination.

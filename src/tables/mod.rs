@@ -7,6 +7,7 @@
 pub(crate) mod columns;
 mod rows;
 
+mod audit_findings;
 mod cells;
 mod collection_sharing;
 mod collections;
@@ -38,6 +39,7 @@ use crate::derive;
 pub use columns::{Column, SubField, Type};
 pub use rows::{Context, Datum, Drift, Row, RowMapper, array_of, batch_of, parse_timestamp, sort_unique};
 
+pub use audit_findings::AUDIT_FINDINGS;
 pub use crawl_coverage::CRAWL_COVERAGE;
 
 /// Version of all tables' schemas together: raised when a column changes its type or meaning.
@@ -117,9 +119,10 @@ pub const ENTITIES: &[&Table] = &[
     &draft_guides::DRAFT_GUIDES,
 ];
 
-/// Every table: those of the API, those derived from them, and what the crawl says of itself.
+/// Every table: those of the API, those derived from them, what the audit finds, and what the crawl says of
+/// itself.
 pub fn all() -> impl Iterator<Item = &'static Table> {
-    ENTITIES.iter().copied().chain(derive::tables()).chain([&CRAWL_COVERAGE])
+    ENTITIES.iter().copied().chain(derive::tables()).chain([&AUDIT_FINDINGS, &CRAWL_COVERAGE])
 }
 
 /// The table of this name.

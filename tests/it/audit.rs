@@ -313,3 +313,137 @@ fn ci_fails_on_what_is_severe_enough_and_the_forms_agree() {
     let nowhere = dir.path().join("nowhere");
     run(&mut hexport(&["audit", nowhere.to_str().unwrap()]), 2);
 }
+
+#[test]
+fn other_tools_take_the_findings() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(60);
+    sim.server.world_mut().projects[0].project.title = "A <b>title</b> & \u{1}more".into();
+    sim.export(dir.path(), &NOW, 0);
+    let all = audit(dir.path(), &[], 0);
+    let ids: BTreeSet<&str> = all.as_array().unwrap().iter().map(|f| f["id"].as_str().unwrap()).collect();
+    let form = |form: &str| {
+        stdout(&run(&mut hexport(&["audit", dir.path().to_str().unwrap(), "--output", form]), 0))
+    };
+    let log: Value = serde_json::from_str(&form("sarif")).unwrap();
+    // One pattern of the published schema is no regular expression: it closes a bracket that it never opened.
+    let schema = include_str!("../schemas/sarif-2.1.0.json").replace("[a-zA-Z]{2}]?$", "[a-zA-Z]{2}?$");
+    let schema = serde_json::from_str(&schema).unwrap();
+    let validator = jsonschema::draft4::options().should_validate_formats(true).build(&schema).unwrap();
+    let faults: Vec<String> =
+        validator.iter_errors(&log).map(|e| format!("{}: {e}", e.instance_path())).collect();
+    assert!(faults.is_empty(), "{faults:?}");
+    let results = log["runs"][0]["results"].as_array().unwrap();
+    let known: BTreeSet<&str> =
+        results.iter().map(|r| r["partialFingerprints"]["hexport/v1"].as_str().unwrap()).collect();
+    assert_eq!(known, ids);
+    let rules = log["runs"][0]["tool"]["driver"]["rules"].as_array().unwrap();
+    for result in results {
+        assert_eq!(rules[result["ruleIndex"].as_u64().unwrap() as usize]["id"], result["ruleId"]);
+    }
+    let high = all.as_array().unwrap().iter().filter(|f| f["severity"] == "high").count();
+    assert_eq!(results.iter().filter(|r| r["level"] == "error").count(), high);
+    // Read by a parser of XML that isn't ours.
+    let report = script("junit.py", &form("junit"));
+    assert_eq!(report["failures"], ids.len());
+    let found = by_rule(&all);
+    for (suite, failures) in report["suites"].as_object().unwrap() {
+        assert_eq!(*failures, found.get(suite).map_or(0, BTreeSet::len), "{suite}");
+    }
+    assert!(report["suites"].as_object().unwrap().len() >= 22);
+}
+
+#[test]
+fn the_lake_holds_the_findings_as_a_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = dir.path().join("lake");
+    let settings = dir.path().join("hexport.toml");
+    std::fs::write(&settings, "[audit.severities]\nmissing-status = \"off\"\n").unwrap();
+    let config = ["--config", settings.to_str().unwrap()];
+    let sim = Sim::of_projects(60);
+    for night in ["2026-11-02T06:00:00Z", "2026-11-03T06:00:00Z"] {
+        sim.export(&lake, &[&["--fixed-time", night], &config[..]].concat(), 0);
+    }
+    let findings = audit(&lake, &config, 0);
+    let said: BTreeSet<Vec<String>> = findings
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| {
+            ["id", "rule", "severity", "entity_id", "since"].map(|n| f[n].as_str().unwrap().into()).to_vec()
+        })
+        .collect();
+    let rows = ask(
+        &lake,
+        "SELECT finding_id, rule, severity, entity_id, strftime(since, '%Y-%m-%dT%H:%M:%SZ') FROM audit_findings",
+    );
+    let rows: BTreeSet<Vec<String>> =
+        rows.into_iter().map(|row| row.iter().map(|v| v.as_str().unwrap().into()).collect()).collect();
+    assert_eq!(rows, said);
+    assert!(said.iter().any(|row| row[4] == "2026-11-02T06:00:00Z"), "since the first of both");
+}
+
+#[test]
+fn rules_of_ones_own_are_sql_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let (lake, rules) = (dir.path().join("lake"), dir.path().join("rules"));
+    std::fs::create_dir(&rules).unwrap();
+    let sim = Sim::of_projects(30);
+    for night in ["2026-11-02T06:00:00Z", "2026-11-03T06:00:00Z"] {
+        sim.export(&lake, &["--fixed-time", night], 0);
+    }
+    let write = |name: &str, text: &str| std::fs::write(rules.join(name), text).unwrap();
+    write(
+        "components.sql",
+        "-- looks for: Components\n-- severity: high\n-- action: Look at them\n\n\
+         SELECT 'component' AS entity_type, project_id AS entity_id, title AS entity,\n\
+                'made ' || strftime(created_at, '%Y-%m-%d') AS evidence, owner_email AS owner\n\
+         FROM projects WHERE type = 'COMPONENT'; -- all of them\n",
+    );
+    write(
+        "nothing.sql",
+        "SELECT 'x' AS entity_type, 'x' AS entity_id, 'x' AS entity, 'x' AS evidence WHERE false",
+    );
+    write("notes.txt", "no rule");
+    let run_with = |more: &[&str], code: i32| {
+        let mut args = vec!["audit", lake.to_str().unwrap(), "--own-rules", rules.to_str().unwrap()];
+        args.extend(more);
+        run(hexport(&args).env("PATH", path_with_venv()), code)
+    };
+    let found: Value =
+        serde_json::from_slice(&run_with(&["--output", "json", "--rules", "components"], 0).stdout).unwrap();
+    let world = sim.server.world();
+    let components: BTreeSet<String> = world
+        .projects
+        .iter()
+        .filter(|r| r.project.kind == "COMPONENT")
+        .map(|r| r.project.id.clone())
+        .collect();
+    drop(world);
+    assert!(!components.is_empty());
+    assert_eq!(by_rule(&found)["components"], components);
+    for finding in found.as_array().unwrap() {
+        assert_eq!(finding["severity"], "high");
+        assert_eq!(finding["action"], "Look at them");
+        assert_eq!(finding["since"], "2026-11-02T06:00:00Z", "it looks back too");
+        assert!(finding["url"].as_str().unwrap().ends_with(finding["entity_id"].as_str().unwrap()));
+    }
+    run_with(&["--rules", "components", "--fail-on", "high"], 7);
+    let log: Value = serde_json::from_slice(&run_with(&["--output", "sarif"], 0).stdout).unwrap();
+    assert!(log["runs"][0]["tool"]["driver"]["rules"].to_string().contains("components"));
+    let listed = stdout(&run(&mut hexport(&["audit", "--own-rules", rules.to_str().unwrap()]), 0));
+    assert!(listed.contains("components") && listed.contains("Look at them"), "{listed}");
+    for (text, said) in [
+        ("SELECT 1 AS one", "columns"),
+        ("SELECT nothing FROM nowhere", "nowhere"),
+        ("-- severity: dire\nSELECT 1", "dire"),
+    ] {
+        write("wrong.sql", text);
+        let out = stderr(&run_with(&[], 2));
+        assert!(out.contains("wrong") && out.contains(said), "{out}");
+    }
+    std::fs::remove_file(rules.join("wrong.sql")).unwrap();
+    let mut without = hexport(&["audit", lake.to_str().unwrap(), "--own-rules", rules.to_str().unwrap()]);
+    let out = stderr(&run(without.env("PATH", "/nonexistent"), 2));
+    assert!(out.contains("Install DuckDB"), "{out}");
+}

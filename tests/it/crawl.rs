@@ -103,10 +103,15 @@ fn killed_a_hundred_times_at_any_point_the_result_is_the_same() {
 fn a_storm_of_faults_changes_nothing_but_the_time() {
     let dir = tempfile::tempdir().unwrap();
     let (calm, storm) = (dir.path().join("calm"), dir.path().join("storm"));
-    Sim::of_projects(40).export(&calm, &FIXED, 0);
+    // At the same address: findings hold links.
+    let address = {
+        let sim = Sim::of_projects(40);
+        sim.export(&calm, &FIXED, 0);
+        sim.server.address()
+    };
     let faults = "429=0.05,500=0.05,reset=0.05,timeout=0.05,truncate=0.05,malformed=0.05,seed=5";
     let config = SimConfig { world: world_of(40), faults: faults.parse().unwrap(), ..SimConfig::default() };
-    let sim = Sim::start(config);
+    let sim = Sim::start_at(config, address);
     let mut args = vec!["--request-timeout", "700ms"];
     args.extend(FIXED);
     let summary = sim.export(&storm, &args, 0);
@@ -125,8 +130,12 @@ fn pages_that_repeat_and_shift_give_each_row_once() {
         ..SimConfig::default()
     };
     let (calm, moving) = (dir.path().join("calm"), dir.path().join("moving"));
-    Sim::start(config("")).export(&calm, &FIXED, 0);
-    Sim::start(config("duplicate=0.5,shift=0.5")).export(&moving, &FIXED, 0);
+    let address = {
+        let sim = Sim::start(config(""));
+        sim.export(&calm, &FIXED, 0);
+        sim.server.address()
+    };
+    Sim::start_at(config("duplicate=0.5,shift=0.5"), address).export(&moving, &FIXED, 0);
     // The runs that came while pages were read are newer than what was read already: the next night has them.
     assert_eq!(checksums(&moving), checksums(&calm));
 }

@@ -480,10 +480,9 @@ fn the_query_command_runs_duckdb_or_says_how() {
     let lake = dir.path().to_str().unwrap();
     let sim = Sim::of_projects(20);
     sim.export(dir.path(), &NOW, 0);
-    let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin");
     let with_duckdb = |args: &[&str]| {
         let mut command = hexport(args);
-        command.env("PATH", format!("{}:{}", venv.display(), std::env::var("PATH").unwrap()));
+        command.env("PATH", path_with_venv());
         command
     };
     let out =

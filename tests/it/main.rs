@@ -12,6 +12,7 @@ mod diff;
 mod export;
 mod foreign;
 mod lineage;
+mod openlineage;
 mod operate;
 mod sample;
 mod snapshots;

@@ -192,15 +192,31 @@ fn python() -> PathBuf {
     python
 }
 
-fn duck(asked: &Value) -> Value {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/duck.py");
+/// Runs a script of tests/ in .venv on an input; what it wrote, as JSON.
+pub fn script(name: &str, input: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name);
     let mut command = Command::new(python());
-    command.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.arg(path).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(asked.to_string().as_bytes()).unwrap();
+    // Written beside the reading: a script that ends early says why.
+    let mut stdin = child.stdin.take().unwrap();
+    let text = input.to_owned();
+    let writing = std::thread::spawn(move || drop(stdin.write_all(text.as_bytes())));
     let out = child.wait_with_output().unwrap();
-    assert!(out.status.success(), "DuckDB: {asked}\n{}", String::from_utf8_lossy(&out.stderr));
+    writing.join().unwrap();
+    assert!(out.status.success(), "{name}: {}", String::from_utf8_lossy(&out.stderr));
     serde_json::from_slice(&out.stdout).unwrap()
+}
+
+fn duck(asked: &Value) -> Value {
+    script("duck.py", &asked.to_string())
+}
+
+/// The folder of .venv's commands before those that are there.
+pub fn path_with_venv() -> std::ffi::OsString {
+    let bin = python().parent().unwrap().to_owned();
+    let there = std::env::var_os("PATH").unwrap_or_default();
+    std::env::join_paths(std::iter::once(bin).chain(std::env::split_paths(&there))).unwrap()
 }
 
 /// The rows of a query over a lake's views.

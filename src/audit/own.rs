@@ -1,0 +1,180 @@
+//! Rules of one's own: SQL files, run with the `duckdb` command over a snapshot's views.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde::Deserialize;
+
+use super::{Error, Hit, Severity, Shape};
+use crate::snapshot::{Lake, Manifest, views_of};
+
+/// A rule of one's own: a file with one `SELECT`, whose name is the rule's.
+///
+/// The query's columns are `entity_type`, `entity_id`, `entity` and `evidence`, and if one likes `owner` and
+/// `severity`. Comment lines at its top say the rest:
+///
+/// ```sql
+/// -- looks for: Projects that read the orders table
+/// -- severity: high
+/// -- action: Ask the orders team first
+/// SELECT 'project' AS entity_type, project_id AS entity_id, project_title AS entity,
+///        'it reads ' || table_key AS evidence, owner_email AS owner
+/// FROM lineage WHERE table_name = 'orders'
+/// ```
+#[derive(Debug, Clone)]
+pub struct OwnRule {
+    id: String,
+    severity: Severity,
+    looks_for: String,
+    action: String,
+    sql: String,
+}
+
+/// A row of a rule's query.
+#[derive(Deserialize)]
+struct Found {
+    entity_type: String,
+    entity_id: String,
+    entity: Option<String>,
+    evidence: Option<String>,
+    owner: Option<String>,
+    severity: Option<Severity>,
+}
+
+impl OwnRule {
+    /// The rules of a folder: its files that end in `.sql`, by name.
+    ///
+    /// # Errors
+    /// [`Error::OwnRule`] if the folder or a file can't be read, or a header makes no sense.
+    pub fn in_folder(folder: &Path) -> Result<Vec<Self>, Error> {
+        let failed = |path: &Path, e: std::io::Error| Error::OwnRule {
+            rule: path.display().to_string(),
+            why: format!("can't be read: {e}"),
+        };
+        let mut paths: Vec<PathBuf> = Vec::new();
+        for entry in std::fs::read_dir(folder).map_err(|e| failed(folder, e))? {
+            let path = entry.map_err(|e| failed(folder, e))?.path();
+            if path.extension().is_some_and(|e| e == "sql") {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        let read = |path: &PathBuf| {
+            let id = path.file_stem().unwrap_or_default().to_string_lossy();
+            Self::parse(&id, &std::fs::read_to_string(path).map_err(|e| failed(path, e))?)
+        };
+        paths.iter().map(read).collect()
+    }
+
+    fn parse(id: &str, text: &str) -> Result<Self, Error> {
+        let wrong = |why: String| Error::OwnRule { rule: id.to_owned(), why };
+        let mut rule = Self {
+            id: id.to_owned(),
+            severity: Severity::Medium,
+            looks_for: String::new(),
+            action: "See the rule".into(),
+            sql: text.to_owned(),
+        };
+        if super::RULES.iter().any(|r| r.id == id) {
+            return Err(wrong("it has the name of a built-in rule".into()));
+        }
+        for line in text.lines().take_while(|line| line.starts_with("--") || line.trim().is_empty()) {
+            match line.trim_start_matches('-').trim().split_once(':').map(|(k, v)| (k.trim(), v.trim())) {
+                Some(("looks for", value)) => rule.looks_for = value.to_owned(),
+                Some(("action", value)) => rule.action = value.to_owned(),
+                Some(("severity", value)) => {
+                    let severity = serde_json::from_value(value.into());
+                    rule.severity = severity.map_err(|_| {
+                        wrong(format!("'{value}' is no severity; there are info, low, medium, high"))
+                    })?;
+                }
+                _ => {}
+            }
+        }
+        Ok(rule)
+    }
+
+    /// Its name.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Severity of its findings, unless a row says otherwise.
+    pub fn severity(&self) -> Severity {
+        self.severity
+    }
+
+    /// What it looks for, by its header.
+    pub fn looks_for(&self) -> &str {
+        &self.looks_for
+    }
+
+    /// What to do about a finding, by its header.
+    pub fn action(&self) -> &str {
+        &self.action
+    }
+
+    pub(super) fn shape(&self) -> Shape<'_> {
+        Shape { id: &self.id, severity: self.severity, action: &self.action }
+    }
+
+    /// Runs it over a snapshot.
+    pub(super) fn find(&self, lake: &Lake, manifest: &Manifest) -> Result<Vec<Hit>, Error> {
+        let wrong = |why: String| Error::OwnRule { rule: self.id.clone(), why };
+        // Not the lake's views.sql: that is of the last snapshot.
+        let views = views_of(manifest);
+        // The time of day in a zone is not a matter of the machine that audits.
+        let script = format!("SET TimeZone = 'UTC';\n{views}\n.mode json\n{}\n;\n", self.sql);
+        let mut file = tempfile::NamedTempFile::new().map_err(|e| wrong(e.to_string()))?;
+        std::io::Write::write_all(&mut file, script.as_bytes()).map_err(|e| wrong(e.to_string()))?;
+        let out = Command::new("duckdb")
+            .current_dir(lake.root())
+            .args(["-no-init", "-bail", "-f"])
+            .arg(file.path())
+            .stdin(Stdio::null())
+            .output();
+        let out = match out {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(Error::NoDuckDb),
+            Err(e) => return Err(wrong(format!("duckdb can't be started: {e}"))),
+            Ok(out) => out,
+        };
+        let said = String::from_utf8_lossy(&out.stderr);
+        if !out.status.success() || !said.trim().is_empty() {
+            return Err(wrong(said.trim().to_owned()));
+        }
+        if out.stdout.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Vec::new());
+        }
+        let rows: Vec<Found> = serde_json::from_slice(&out.stdout)
+            .map_err(|e| wrong(format!("its columns are not those of a finding: {e}")))?;
+        Ok(rows
+            .into_iter()
+            .map(|row| Hit {
+                entity: row.entity.unwrap_or_else(|| row.entity_id.clone()),
+                entity_type: row.entity_type.into(),
+                entity_id: row.entity_id,
+                owner: row.owner,
+                evidence: row.evidence.unwrap_or_default(),
+                severity: row.severity,
+            })
+            .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_says_what_the_query_does_not() {
+        let text = "-- looks for: drafts: all of them\n-- severity: low\n-- action: Tidy\n\nSELECT 1;\n";
+        let rule = OwnRule::parse("drafts", text).unwrap();
+        assert_eq!(
+            (rule.severity(), rule.looks_for(), rule.action()),
+            (Severity::Low, "drafts: all of them", "Tidy")
+        );
+        let error = OwnRule::parse("drafts", "-- severity: awful\nSELECT 1").unwrap_err().to_string();
+        assert!(error.contains("awful") && error.contains("medium"), "{error}");
+        assert!(OwnRule::parse("owner-left", "SELECT 1").is_err());
+    }
+}

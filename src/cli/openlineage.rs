@@ -1,0 +1,159 @@
+//! `hexport openlineage`: a snapshot as OpenLineage events.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+
+use chrono::{DateTime, Utc};
+use futures::{StreamExt, TryStreamExt};
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::Ui;
+use super::exit::{Code, Failure};
+use super::progress::Reporter;
+use crate::client::Token;
+use crate::crawl::Progress;
+use crate::openlineage::{Batch, Counts, Endpoint, Scope, SendError, Told, events};
+use crate::snapshot::{self, Lake, Manifest};
+
+/// Batches that are made ahead of those that are being sent.
+const AHEAD: usize = 256;
+
+/// Arguments of `hexport openlineage`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder of the data lake
+    #[arg(value_name = "DEST")]
+    dest: PathBuf,
+    /// Snapshot to tell of [default: the last one]
+    #[arg(long, value_name = "SNAPSHOT")]
+    snapshot: Option<String>,
+    /// Send to this OpenLineage server, such as https://datahub.example/openapi/openlineage; its key comes from
+    /// OPENLINEAGE_API_KEY
+    #[arg(long, value_name = "URL", env = "OPENLINEAGE_URL", conflicts_with = "file")]
+    url: Option<String>,
+    /// Path below the URL that events are posted to
+    #[arg(long, value_name = "PATH", env = "OPENLINEAGE_ENDPOINT", default_value = "api/v1/lineage")]
+    endpoint: String,
+    /// Events sent at once
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=64))]
+    concurrency: u8,
+    /// Write newline-delimited JSON to this file [default: standard output]
+    #[arg(long, short = 'o', value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Tell everything again, also what was told before
+    #[arg(long)]
+    all: bool,
+    /// Leave out runs that started before this, such as 2026-11-01T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    runs_since: Option<DateTime<Utc>>,
+}
+
+/// Tells what is new since the last time, to the same place.
+///
+/// # Errors
+/// If there is no snapshot, or the events can't be delivered; they are told again next time.
+pub async fn run(args: Args, ui: &Ui) -> Result<Code, Failure> {
+    let reporter = Reporter::new(ui);
+    let lake = Lake::new(&args.dest);
+    let manifest = super::snapshots::one(&lake, args.snapshot.as_deref())?;
+    let endpoint = args.url.as_deref().map(|url| connect(url, &args.endpoint)).transpose()?;
+    // What was told is a matter of whom it was told to.
+    let target = endpoint.as_ref().map_or("ndjson", Endpoint::url).to_owned();
+    let told = if args.all { None } else { Told::load(&lake, &target)? };
+    let scope = Scope { told: told.clone(), runs_since: args.runs_since };
+    let result = match endpoint {
+        Some(endpoint) => send(&lake, manifest, scope, endpoint, args.concurrency).await,
+        None => write(&lake, &manifest, &scope, args.file.as_ref()),
+    };
+    let (counts, now) = result.map_err(|failure| match &failure.code {
+        Code::Usage => failure,
+        _ => failure.next("What was not told is told by the same command next time."),
+    })?;
+    now.save(&lake, &target)?;
+    reporter.note(&format!(
+        "{} events of runs, {} of jobs, {} of datasets",
+        counts.runs, counts.jobs, counts.datasets
+    ));
+    reporter.end();
+    Ok(Code::Complete)
+}
+
+fn connect(url: &str, path: &str) -> Result<Endpoint, Failure> {
+    let key = std::env::var("OPENLINEAGE_API_KEY").ok().filter(|key| !key.is_empty());
+    let key = key.map(|key| Token::new(&key)).transpose()?;
+    Ok(Endpoint::new(url, path, key)?)
+}
+
+fn write(
+    lake: &Lake,
+    manifest: &Manifest,
+    scope: &Scope,
+    file: Option<&PathBuf>,
+) -> Result<(Counts, Told), Failure> {
+    let failed = |e: std::io::Error| {
+        let place = file.map_or("standard output".into(), |path| path.display().to_string());
+        Failure::new(Code::Destination, format!("{place} can't be written: {e}"))
+    };
+    let out: Box<dyn Write> = match file {
+        Some(path) => Box::new(File::create(path).map_err(failed)?),
+        None => Box::new(std::io::stdout().lock()),
+    };
+    let mut out = BufWriter::new(out);
+    let done = events(lake, manifest, scope, |batch: Batch| -> Result<(), Failure> {
+        batch.iter().try_for_each(|event| writeln!(out, "{event}")).map_err(failed)
+    })?;
+    out.flush().map_err(failed)?;
+    Ok(done)
+}
+
+/// Sends while the next events are made. Runs follow the jobs and datasets that they name, and a run's end
+/// follows its start.
+async fn send(
+    lake: &Lake,
+    manifest: Manifest,
+    scope: Scope,
+    endpoint: Endpoint,
+    concurrency: u8,
+) -> Result<(Counts, Told), Failure> {
+    let (sender, receiver) = mpsc::channel::<Batch>(AHEAD);
+    let lake = lake.clone();
+    let making = tokio::task::spawn_blocking(move || {
+        events(&lake, &manifest, &scope, |batch| -> Result<(), Making> {
+            sender.blocking_send(batch).map_err(|_| Making::Stopped)
+        })
+    });
+    let sent = ReceiverStream::new(receiver)
+        .map(|batch| deliver(&endpoint, batch))
+        .buffered(concurrency.into())
+        .try_for_each(|()| std::future::ready(Ok(())))
+        .await;
+    let made = making.await.expect("making events doesn't panic");
+    sent?;
+    match made {
+        Ok(done) => Ok(done),
+        Err(Making::Snapshot(e)) => Err(e.into()),
+        Err(Making::Stopped) => unreachable!("the receiver stops only with an error of its own"),
+    }
+}
+
+async fn deliver(endpoint: &Endpoint, batch: Vec<Value>) -> Result<(), SendError> {
+    for event in &batch {
+        endpoint.send(event).await?;
+    }
+    Ok(())
+}
+
+/// Why no more events are made.
+enum Making {
+    Snapshot(snapshot::Error),
+    Stopped,
+}
+
+impl From<snapshot::Error> for Making {
+    fn from(error: snapshot::Error) -> Self {
+        Making::Snapshot(error)
+    }
+}

@@ -1,0 +1,39 @@
+//! Rows of tables as objects, for those who read a snapshot.
+
+use arrow::array::RecordBatch;
+use arrow::json::ArrayWriter;
+use serde::de::DeserializeOwned;
+
+use super::{Error, TableReader};
+use crate::tables::{self, Table};
+
+/// Opens a table; `None` if it isn't there.
+pub type Open<'a> = dyn Fn(&'static Table) -> Result<Option<TableReader>, Error> + 'a;
+
+/// All rows of a table; none if it isn't there.
+///
+/// # Errors
+/// If it can't be read, or its rows aren't such objects.
+pub fn all<T: DeserializeOwned>(open: &Open<'_>, name: &'static str) -> Result<Vec<T>, Error> {
+    let table = tables::by_name(name).expect("a table of the registry");
+    let mut rows = Vec::new();
+    for batch in open(table)?.into_iter().flatten() {
+        rows.extend(of_batch(table, &batch?)?);
+    }
+    Ok(rows)
+}
+
+/// The rows of a batch of a table. Nulls are left out: the object's fields have defaults.
+///
+/// # Errors
+/// If the rows aren't such objects.
+pub fn of_batch<T: DeserializeOwned>(table: &'static Table, batch: &RecordBatch) -> Result<Vec<T>, Error> {
+    let failed = |why: String| Error::Table { table: table.name, why };
+    let mut writer = ArrayWriter::new(Vec::new());
+    writer.write(batch).and_then(|()| writer.finish()).map_err(|e| failed(e.to_string()))?;
+    let text = writer.into_inner();
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    serde_json::from_slice(&text).map_err(|e| failed(e.to_string()))
+}
