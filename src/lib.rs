@@ -16,6 +16,7 @@ pub mod export;
 pub mod journal;
 pub mod lineage;
 pub mod openlineage;
+pub mod report;
 pub mod sim;
 pub mod snapshot;
 pub mod tables;

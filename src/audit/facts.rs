@@ -164,6 +164,16 @@ pub struct Facts {
     org_id: Option<String>,
 }
 
+#[cfg(test)]
+impl Facts {
+    /// No facts, for tests.
+    pub fn none(now: DateTime<Utc>) -> Self {
+        let workspace =
+            WorkspaceEntry { base_url: "https://app.hex.tech/api/v1".into(), org_id: Some("org".into()) };
+        Self::of(now, &workspace, &|_| Ok(None)).expect("nothing is read")
+    }
+}
+
 impl Facts {
     /// Reads them.
     ///

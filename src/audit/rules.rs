@@ -473,3 +473,294 @@ fn lineage_gap(facts: &Facts, _: &Config) -> Vec<Hit> {
         (!gaps.is_empty()).then(|| gaps.join("; "))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::facts::{Connection, ConnectionGrant, Edge, Grant, Group, SqlCell, Stats, User};
+    use super::*;
+    use chrono::{DateTime, Utc};
+
+    fn now() -> DateTime<Utc> {
+        "2026-11-02T06:00:00Z".parse().unwrap()
+    }
+
+    fn ago(days: i64) -> Option<DateTime<Utc>> {
+        Some(now() - TimeDelta::days(days))
+    }
+
+    /// A project that no rule has anything against: published, viewed, owned, described.
+    fn fine(id: &str) -> Project {
+        Project {
+            project_id: id.into(),
+            title: format!("Title of {id}"),
+            description: Some("What it is for".into()),
+            kind: "PROJECT".into(),
+            status: Some("Approved".into()),
+            creator_email: Some("a@x".into()),
+            owner_email: Some("a@x".into()),
+            last_edited_at: ago(5),
+            last_published_at: ago(5),
+            last_viewed_at: ago(1),
+            app_views_last_30_days: 3,
+            ..Project::default()
+        }
+    }
+
+    /// Facts that no rule has anything against.
+    fn calm() -> Facts {
+        let mut facts = Facts::none(now());
+        let user = |email: &str, role: &str| User {
+            user_id: email.into(),
+            email: email.into(),
+            role: role.into(),
+            last_login_at: ago(1),
+            ..User::default()
+        };
+        facts.users = vec![user("a@x", "ADMIN"), user("b@x", "EDITOR")];
+        facts.emails = ["a@x", "b@x"].map(String::from).into();
+        facts.projects = ["p1", "p2"].map(fine).to_vec();
+        facts.categorised = ["p1", "p2"].map(String::from).into();
+        facts.groups = vec![Group { group_id: "g1".into(), name: "Group".into() }];
+        facts.group_sizes.insert("g1".into(), 1);
+        facts.connections = vec![Connection {
+            data_connection_id: "c1".into(),
+            name: "W".into(),
+            allow_writeback_cells: Some(true),
+        }];
+        facts.lineage = vec![edge("p1", "c1", "db.core.orders", "both")];
+        facts
+    }
+
+    fn edge(project: &str, connection: &str, table: &str, evidence: &str) -> Edge {
+        let mut parts = table.rsplit('.');
+        Edge {
+            project_id: project.into(),
+            data_connection_id: Some(connection.into()),
+            table_key: table.into(),
+            table_name: parts.next().unwrap().into(),
+            schema_name: parts.next().map(str::to_owned),
+            evidence: evidence.into(),
+            connection_name: Some(connection.into()),
+        }
+    }
+
+    fn grant(connection: &str, who: &str, access: &str) -> ConnectionGrant {
+        ConnectionGrant {
+            data_connection_id: connection.into(),
+            principal_type: who.into(),
+            access: access.into(),
+        }
+    }
+
+    fn open_to(facts: &mut Facts, project: &str, who: &str) {
+        let grant =
+            Grant { project_id: project.into(), principal_type: who.into(), access: "CAN_VIEW".into() };
+        facts.wide_grants.insert(project.into(), vec![grant]);
+    }
+
+    fn streak(facts: &mut Facts, trigger: &str, runs: i64) {
+        let stats = Stats { project_id: "p1".into(), run_trigger: trigger.into(), failure_streak: runs };
+        facts.stats.insert(("p1".into(), trigger.into()), stats);
+    }
+
+    type Change = fn(&mut Facts);
+
+    /// Each rule with a case that it finds (on one entity) and a near miss that it leaves alone.
+    const CASES: &[(&str, &str, Change, Change)] = &[
+        (
+            "owner-left",
+            "p1",
+            |f| f.projects[0].owner_email = Some("left@x".into()),
+            // In capitals, but there.
+            |f| f.projects[0].owner_email = Some("B@X".into()),
+        ),
+        (
+            "creator-left",
+            "p1",
+            |f| f.projects[0].creator_email = Some("left@x".into()),
+            // Its owner too: that is the other rule's.
+            |f| {
+                (f.projects[0].creator_email, f.projects[0].owner_email) =
+                    (Some("left@x".into()), Some("left@x".into()))
+            },
+        ),
+        (
+            "component-owner-left",
+            "p1",
+            |f| (f.projects[0].kind, f.projects[0].owner_email) = ("COMPONENT".into(), Some("left@x".into())),
+            |f| {
+                (f.projects[0].kind, f.projects[0].owner_email) = ("COMPONENT".into(), Some("left@x".into()));
+                f.projects[0].archived_at = ago(1);
+            },
+        ),
+        (
+            "sensitive-shared-widely",
+            "p1",
+            |f| {
+                f.lineage.push(edge("p1", "c1", "db.hr.people", "sql"));
+                open_to(f, "p1", "WORKSPACE");
+            },
+            // "hr" is no part of the name between dots and underscores; another project is open.
+            |f| {
+                f.lineage.push(edge("p1", "c1", "db.chrome.threads", "sql"));
+                f.lineage.push(edge("p2", "c1", "db.hr.people", "sql"));
+                open_to(f, "p1", "WORKSPACE");
+            },
+        ),
+        (
+            "connection-shared-widely",
+            "c1",
+            |f| f.connection_grants = vec![grant("c1", "GUESTS", "VIEW_RESULTS")],
+            |f| f.connection_grants = vec![grant("c1", "GUESTS", "NONE"), grant("c1", "MEMBERS", "QUERY")],
+        ),
+        (
+            "connection-writeback",
+            "c1",
+            |f| f.connection_grants = vec![grant("c1", "MEMBERS", "QUERY")],
+            |f| f.connection_grants = vec![grant("c1", "MEMBERS", "VIEW_RESULTS")],
+        ),
+        ("connection-unused", "c1", |f| f.lineage.clear(), |f| f.lineage[0].evidence = "queried".into()),
+        (
+            "table-through-several-connections",
+            "db.core.orders",
+            |f| f.lineage.push(edge("p2", "c2", "db.core.orders", "sql")),
+            // Two projects through one connection.
+            |f| f.lineage.push(edge("p2", "c1", "db.core.orders", "sql")),
+        ),
+        (
+            "schedule-failing",
+            "p1",
+            |f| {
+                f.scheduled.insert("p1".into());
+                streak(f, "SCHEDULED", 3);
+            },
+            |f| {
+                f.scheduled.insert("p1".into());
+                streak(f, "SCHEDULED", 2);
+                streak(f, "API", 9);
+            },
+        ),
+        (
+            "schedule-unviewed",
+            "p1",
+            |f| {
+                f.scheduled.insert("p1".into());
+                f.projects[0].app_views_last_30_days = 0;
+            },
+            |f| {
+                f.scheduled.insert("p1".into());
+                f.projects[0].app_views_last_30_days = 1;
+            },
+        ),
+        (
+            "schedule-on-archived",
+            "p1",
+            |f| {
+                f.scheduled.insert("p1".into());
+                f.projects[0].trashed_at = ago(1);
+            },
+            |f| f.projects[0].archived_at = ago(1),
+        ),
+        (
+            "project-unused",
+            "p1",
+            |f| f.projects[0].last_viewed_at = ago(91),
+            |f| f.projects[0].last_viewed_at = ago(90),
+        ),
+        (
+            "draft-stale",
+            "p1",
+            |f| (f.projects[0].last_published_at, f.projects[0].last_edited_at) = (None, ago(181)),
+            |f| (f.projects[0].last_published_at, f.projects[0].last_edited_at) = (None, ago(180)),
+        ),
+        (
+            "missing-owner",
+            "p1",
+            |f| f.projects[0].owner_email = None,
+            |f| (f.projects[0].owner_email, f.projects[0].archived_at) = (None, ago(1)),
+        ),
+        (
+            "missing-description",
+            "p1",
+            |f| f.projects[0].description = Some("  ".into()),
+            |f| (f.projects[0].description, f.projects[0].last_published_at) = (None, None),
+        ),
+        (
+            "missing-status",
+            "p1",
+            |f| f.projects[0].status = None,
+            |f| (f.projects[0].status, f.projects[0].last_published_at) = (None, None),
+        ),
+        (
+            "missing-category",
+            "p1",
+            |f| drop(f.categorised.remove("p1")),
+            |f| {
+                f.categorised.remove("p1");
+                f.projects[0].trashed_at = ago(1);
+            },
+        ),
+        (
+            "duplicate-title",
+            "p1",
+            // Case and outer spaces don't make another title.
+            |f| f.projects[1].title = " title OF p1 ".into(),
+            |f| (f.projects[1].title, f.projects[1].archived_at) = ("Title of p1".into(), ago(1)),
+        ),
+        (
+            "group-empty",
+            "g2",
+            |f| f.groups.push(Group { group_id: "g2".into(), name: "Empty".into() }),
+            // No members of any group: they could not be listed.
+            |f| f.group_sizes.clear(),
+        ),
+        (
+            "too-many-admins",
+            "workspace",
+            |f| {
+                f.users.extend((0..5).map(|_| User {
+                    role: "ADMIN".into(),
+                    last_login_at: ago(1),
+                    ..User::default()
+                }))
+            },
+            |f| {
+                f.users.extend((0..4).map(|_| User {
+                    role: "ADMIN".into(),
+                    last_login_at: ago(1),
+                    ..User::default()
+                }))
+            },
+        ),
+        (
+            "user-inactive",
+            "b@x",
+            |f| f.users[1].last_login_at = ago(91),
+            |f| f.users[1].last_login_at = ago(90),
+        ),
+        (
+            "lineage-gap",
+            "p1",
+            |f| f.sql_cells = vec![SqlCell { project_id: "p1".into(), parsed: false }],
+            |f| f.sql_cells = vec![SqlCell { project_id: "p1".into(), parsed: true }],
+        ),
+    ];
+
+    #[test]
+    fn each_rule_finds_its_case_and_leaves_its_near_miss_alone() {
+        let config = Config::default();
+        let named: Vec<&str> = CASES.iter().map(|case| case.0).collect();
+        assert_eq!(named, RULES.iter().map(|rule| rule.id).collect::<Vec<_>>());
+        for (rule, (_, entity, case, near_miss)) in RULES.iter().zip(CASES) {
+            assert!((rule.find)(&calm(), &config).is_empty(), "{} finds something in the calm", rule.id);
+            let mut facts = calm();
+            case(&mut facts);
+            let found = (rule.find)(&facts, &config);
+            assert!(found.iter().any(|hit| hit.entity_id == *entity), "{} misses its case", rule.id);
+            let mut facts = calm();
+            near_miss(&mut facts);
+            let found = (rule.find)(&facts, &config);
+            assert!(found.is_empty(), "{} finds its near miss: {found:?}", rule.id);
+        }
+    }
+}

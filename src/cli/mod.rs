@@ -16,6 +16,7 @@ mod progress;
 mod query;
 mod rebuild;
 mod render;
+mod report;
 mod schema;
 mod settings;
 mod simulate;
@@ -113,6 +114,8 @@ enum Command {
     Snapshots(snapshots::Command),
     /// Show which projects read a table or use a connection, or what a project reads
     Lineage(lineage::Args),
+    /// Write one self-contained HTML page about a snapshot
+    Report(report::Args),
     /// Tell a catalog what runs and which tables it reads, as OpenLineage events
     #[command(name = "openlineage")]
     OpenLineage(openlineage::Args),
@@ -196,6 +199,7 @@ impl Command {
             Command::Snapshots(command) => snapshots::run(command),
             Command::Lineage(args) => lineage::run(args),
             Command::Query(args) => query::run(&args),
+            Command::Report(args) => report::run(&args, settings),
             Command::OpenLineage(args) => openlineage::run(args, ui).await,
             Command::Projects(command) => ops::projects::run(command, settings, ui).await,
             Command::Runs(command) => ops::runs::run(command, settings, ui).await,

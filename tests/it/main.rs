@@ -14,5 +14,6 @@ mod foreign;
 mod lineage;
 mod openlineage;
 mod operate;
+mod report;
 mod sample;
 mod snapshots;

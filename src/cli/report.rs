@@ -1,0 +1,43 @@
+//! `hexport report`: one HTML page about a snapshot.
+
+use std::path::PathBuf;
+
+use super::exit::{Code, Failure};
+use super::settings::Settings;
+use crate::audit::OwnRule;
+use crate::report;
+use crate::snapshot::Lake;
+
+/// Arguments of `hexport report`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder of the data lake
+    #[arg(value_name = "DEST")]
+    dest: PathBuf,
+    /// File to write
+    #[arg(long, short = 'o', value_name = "FILE", default_value = "report.html")]
+    output: PathBuf,
+    /// Snapshot to report on [default: the last one]
+    #[arg(long, value_name = "SNAPSHOT")]
+    snapshot: Option<String>,
+}
+
+/// Writes the page.
+///
+/// # Errors
+/// If there is no snapshot, or the page can't be written.
+pub fn run(args: &Args, settings: &Settings) -> Result<Code, Failure> {
+    let lake = Lake::new(&args.dest);
+    let manifest = super::snapshots::one(&lake, args.snapshot.as_deref())?;
+    let config = &settings.file.audit;
+    let own = config.rules.as_ref().map_or(Ok(Vec::new()), |folder| OwnRule::in_folder(folder))?;
+    if let Some(mistake) = config.mistakes(&own).into_iter().next() {
+        return Err(Failure::new(Code::Usage, mistake).next("hexport audit lists the rules."));
+    }
+    let page = report::page(&lake, &manifest, config, &own)?;
+    std::fs::write(&args.output, page).map_err(|e| {
+        Failure::new(Code::Destination, format!("{} can't be written: {e}", args.output.display()))
+    })?;
+    println!("{}", args.output.display());
+    Ok(Code::Complete)
+}

@@ -1,0 +1,463 @@
+//! One self-contained HTML page about a snapshot: charts, findings, lineage, people. It needs no network.
+//!
+//! The page carries its data as JSON and makes its tables and charts from it. What people wrote (titles, names)
+//! is data only: it reaches the page as text, and the page's policy runs no script but its own two.
+
+use std::collections::{BTreeMap, HashMap};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::audit::{Config, Facts, Finding, OwnRule, Severity, audit};
+use crate::snapshot::rows::{self, Open};
+use crate::snapshot::{Lake, Manifest, TableReader};
+use crate::tables::AUDIT_FINDINGS;
+
+pub use crate::audit::Error;
+
+const PAGE: &str = include_str!("assets/page.html");
+const STYLE: &str = include_str!("assets/page.css");
+const SCRIPT: &str = include_str!("assets/page.js");
+const LIBRARY: &str = include_str!("assets/echarts.min.js");
+
+/// Snapshots whose figures make the trend.
+const TREND: usize = 60;
+/// Days of the series of one project.
+const SERIES_DAYS: i64 = 90;
+/// Projects that have a series of their own: those that ran longest in all.
+const SERIES_PROJECTS: usize = 300;
+const EVIDENCE: [&str; 3] = ["queried", "sql", "both"];
+
+#[derive(Serialize)]
+struct Data {
+    snapshot: Snapshot,
+    /// Where projects' pages are.
+    pages: Option<String>,
+    figures: Vec<Figure>,
+    trend: Trend,
+    findings: Vec<Finding>,
+    projects: Vec<Project>,
+    tables: Vec<TableUsage>,
+    connections: Vec<ConnectionUsage>,
+    /// Place of the table, place of the project, place of the evidence.
+    edges: Vec<(usize, usize, usize)>,
+    evidence: [&'static str; 3],
+    days: Days,
+    series: Vec<Series>,
+    stats: Vec<Stats>,
+    people: Vec<Person>,
+    roles: BTreeMap<String, usize>,
+    access: BTreeMap<&'static str, usize>,
+}
+
+#[derive(Serialize)]
+struct Snapshot {
+    id: String,
+    complete: bool,
+    workspace: String,
+}
+
+#[derive(Serialize)]
+struct Figure {
+    id: &'static str,
+    name: &'static str,
+    kind: &'static str,
+    value: Option<f64>,
+    trend: Vec<Option<f64>>,
+}
+
+#[derive(Serialize, Default)]
+struct Trend {
+    snapshots: Vec<DateTime<Utc>>,
+    findings: BTreeMap<&'static str, Vec<u64>>,
+    #[serde(skip)]
+    rows: Vec<BTreeMap<String, u64>>,
+}
+
+#[derive(Serialize)]
+struct Project {
+    id: String,
+    title: String,
+    owner: Option<String>,
+    state: &'static str,
+    views: i64,
+    last_run: Option<DateTime<Utc>>,
+}
+
+#[derive(Serialize, Default)]
+struct Days {
+    day: Vec<NaiveDate>,
+    completed: Vec<i64>,
+    failed: Vec<i64>,
+    mean: Vec<Option<f64>>,
+    longest: Vec<Option<f64>>,
+}
+
+#[derive(Serialize)]
+struct Series {
+    project: usize,
+    day: Vec<NaiveDate>,
+    mean: Vec<Option<f64>>,
+    failed: Vec<i64>,
+}
+
+#[derive(Serialize)]
+struct Stats {
+    project: usize,
+    runs: i64,
+    success: Option<f64>,
+    p50: Option<f64>,
+    p95: Option<f64>,
+    longest: Option<f64>,
+    streak: i64,
+    last_run: Option<DateTime<Utc>>,
+}
+
+/// A row of `table_usage`, under the names that the page has for its columns.
+#[derive(Serialize, Deserialize, Default)]
+#[serde(default)]
+struct TableUsage {
+    #[serde(rename(deserialize = "table_key"))]
+    key: String,
+    #[serde(skip_serializing)]
+    data_connection_id: Option<String>,
+    #[serde(skip_deserializing)]
+    connection: Option<usize>,
+    projects: i64,
+    columns: i64,
+    #[serde(rename(deserialize = "app_views_last_30_days"))]
+    views: i64,
+    #[serde(rename(deserialize = "runs_last_30_days"))]
+    runs: i64,
+}
+
+/// A row of `connection_usage`.
+#[derive(Serialize, Deserialize, Default)]
+#[serde(default)]
+struct ConnectionUsage {
+    #[serde(skip_serializing)]
+    data_connection_id: String,
+    name: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    projects: i64,
+    tables: i64,
+    #[serde(rename(deserialize = "sql_cells"))]
+    cells: i64,
+    #[serde(rename(deserialize = "runs_last_30_days"))]
+    runs: i64,
+    #[serde(rename(deserialize = "last_run_at"))]
+    last_run: Option<DateTime<Utc>>,
+}
+
+/// A row of `user_activity`.
+#[derive(Serialize, Deserialize, Default)]
+#[serde(default)]
+struct Person {
+    email: String,
+    name: Option<String>,
+    role: Option<String>,
+    #[serde(rename(deserialize = "is_active_user"))]
+    active: bool,
+    #[serde(rename(deserialize = "last_login_at"))]
+    last_login: Option<DateTime<Utc>>,
+    #[serde(rename(deserialize = "projects_owned"))]
+    owned: i64,
+    #[serde(rename(deserialize = "published_owned"))]
+    published: i64,
+    #[serde(rename(deserialize = "app_views_last_30_days"))]
+    views: i64,
+    #[serde(rename(deserialize = "runs_last_30_days"))]
+    runs: i64,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct StatsRow {
+    project_id: String,
+    run_trigger: String,
+    runs: i64,
+    success_rate: Option<f64>,
+    p50_seconds: Option<f64>,
+    p95_seconds: Option<f64>,
+    max_seconds: Option<f64>,
+    failure_streak: i64,
+    last_run_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct DailyRow {
+    project_id: String,
+    day: NaiveDate,
+    runs: i64,
+    completed: i64,
+    failed: i64,
+    total_seconds: Option<f64>,
+    max_seconds: Option<f64>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct SeverityRow {
+    severity: String,
+}
+
+/// The page about a snapshot.
+///
+/// # Errors
+/// If a snapshot can't be read, or a rule of one's own can't be run.
+pub fn page(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) -> Result<String, Error> {
+    let data = collect(lake, manifest, config, own)?;
+    let json = serde_json::to_string(&data).unwrap_or_default();
+    // No `<` is left in it, so that nothing in it ends the script element.
+    let json = json.replace('<', "\\u003c");
+    let hash = |script: &str| format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(script)));
+    let policy = format!(
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {} {}",
+        hash(LIBRARY),
+        hash(SCRIPT)
+    );
+    // Split where the parts go: what is put in is not looked at again.
+    let mut page = String::with_capacity(json.len() + LIBRARY.len() + 64_000);
+    for piece in PAGE.split("{{") {
+        let Some((name, rest)) = piece.split_once("}}") else {
+            page += piece;
+            continue;
+        };
+        page += match name {
+            "policy" => &policy,
+            "style" => STYLE,
+            "data" => &json,
+            "library" => LIBRARY,
+            "script" => SCRIPT,
+            other => unreachable!("page.html names no part {other}"),
+        };
+        page += rest;
+    }
+    Ok(page)
+}
+
+fn collect(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) -> Result<Data, Error> {
+    let open = |table| TableReader::open(lake, manifest, table);
+    let facts = Facts::load(lake, manifest)?;
+    let findings = audit(lake, manifest, config, own)?;
+    let stats: Vec<StatsRow> = rows::all(&open, "run_stats")?;
+    let last_runs: HashMap<&str, Option<DateTime<Utc>>> = stats
+        .iter()
+        .filter(|row| row.run_trigger == "ALL")
+        .map(|row| (row.project_id.as_str(), row.last_run_at))
+        .collect();
+    let places: HashMap<String, usize> =
+        facts.projects.iter().enumerate().map(|(i, p)| (p.project_id.clone(), i)).collect();
+    let projects = facts.projects.iter().map(|p| Project {
+        id: p.project_id.clone(),
+        title: p.title.clone(),
+        owner: p.owner_email.clone(),
+        state: match (p.trashed_at.is_some(), p.archived_at.is_some(), p.last_published_at.is_some()) {
+            (true, _, _) => "trashed",
+            (_, true, _) => "archived",
+            (_, _, true) => "published",
+            _ => "draft",
+        },
+        views: p.app_views_last_30_days,
+        last_run: last_runs.get(p.project_id.as_str()).copied().flatten(),
+    });
+    let projects: Vec<Project> = projects.collect();
+    let connections: Vec<ConnectionUsage> = rows::all(&open, "connection_usage")?;
+    let by_connection: HashMap<&str, usize> =
+        connections.iter().enumerate().map(|(i, c)| (c.data_connection_id.as_str(), i)).collect();
+    let mut tables: Vec<TableUsage> = rows::all(&open, "table_usage")?;
+    for table in &mut tables {
+        let id = table.data_connection_id.as_deref().unwrap_or("");
+        table.connection = by_connection.get(id).copied();
+    }
+    let by_table: HashMap<(Option<&str>, &str), usize> = tables
+        .iter()
+        .enumerate()
+        .map(|(i, t)| ((t.data_connection_id.as_deref(), t.key.as_str()), i))
+        .collect();
+    let edges = facts.lineage.iter().filter_map(|edge| {
+        let table = by_table.get(&(edge.data_connection_id.as_deref(), edge.table_key.as_str()))?;
+        let evidence = EVIDENCE.iter().position(|e| *e == edge.evidence)?;
+        Some((*table, *places.get(&edge.project_id)?, evidence))
+    });
+    let edges = edges.collect();
+    let (days, series) = daily(&open, manifest.snapshot_at.date_naive(), &places)?;
+    let trend = trend(lake, manifest)?;
+    let mut roles: BTreeMap<String, usize> = BTreeMap::new();
+    for user in &facts.users {
+        *roles.entry(user.role.clone()).or_default() += 1;
+    }
+    let workspace = &manifest.workspace;
+    let pages = facts.project_url("").map(|url| url.trim_end_matches('/').to_owned());
+    Ok(Data {
+        snapshot: Snapshot {
+            id: manifest.snapshot_id.clone(),
+            complete: manifest.complete,
+            workspace: workspace.org_id.clone().unwrap_or_else(|| workspace.base_url.clone()),
+        },
+        pages,
+        figures: figures(&facts, &findings, &days, &trend, tables.len(), manifest.snapshot_at.date_naive()),
+        trend,
+        findings,
+        edges,
+        evidence: EVIDENCE,
+        days,
+        series,
+        stats: stats
+            .into_iter()
+            .filter(|row| row.run_trigger == "ALL")
+            .filter_map(|row| {
+                Some(Stats {
+                    project: *places.get(&row.project_id)?,
+                    runs: row.runs,
+                    success: row.success_rate,
+                    p50: row.p50_seconds,
+                    p95: row.p95_seconds,
+                    longest: row.max_seconds,
+                    streak: row.failure_streak,
+                    last_run: row.last_run_at,
+                })
+            })
+            .collect(),
+        people: rows::all(&open, "user_activity")?,
+        roles,
+        access: access(&facts),
+        projects,
+        tables,
+        connections,
+    })
+}
+
+/// Live projects by the widest circle that may open them.
+fn access(facts: &Facts) -> BTreeMap<&'static str, usize> {
+    let mut access = BTreeMap::new();
+    for project in facts.projects.iter().filter(|p| p.is_alive()) {
+        let grants = facts.wide_grants.get(&project.project_id);
+        let is_open_to = |who: &str| grants.is_some_and(|g| g.iter().any(|g| g.principal_type == who));
+        let circle = if is_open_to("PUBLIC_WEB") {
+            "Everyone on the web"
+        } else if is_open_to("WORKSPACE") {
+            "The whole workspace"
+        } else {
+            "Named people and groups"
+        };
+        *access.entry(circle).or_default() += 1;
+    }
+    access
+}
+
+/// Runs by day, of all projects and of those that ran longest.
+fn daily(
+    open: &Open<'_>,
+    today: NaiveDate,
+    places: &HashMap<String, usize>,
+) -> Result<(Days, Vec<Series>), Error> {
+    #[derive(Default)]
+    struct Day {
+        runs: i64,
+        completed: i64,
+        failed: i64,
+        seconds: f64,
+        longest: Option<f64>,
+    }
+    let mut all: BTreeMap<NaiveDate, Day> = BTreeMap::new();
+    let mut of_projects: HashMap<usize, (f64, Series)> = HashMap::new();
+    let first = today - TimeDelta::days(SERIES_DAYS);
+    for row in rows::all::<DailyRow>(open, "run_daily")? {
+        let day = all.entry(row.day).or_default();
+        day.runs += row.runs;
+        day.completed += row.completed;
+        day.failed += row.failed;
+        day.seconds += row.total_seconds.unwrap_or(0.0);
+        day.longest = [day.longest, row.max_seconds].into_iter().flatten().reduce(f64::max);
+        if let Some(project) = places.get(&row.project_id).filter(|_| row.day >= first) {
+            let new = || (0.0, Series { project: *project, day: vec![], mean: vec![], failed: vec![] });
+            let (seconds, series) = of_projects.entry(*project).or_insert_with(new);
+            *seconds += row.total_seconds.unwrap_or(0.0);
+            series.day.push(row.day);
+            series.mean.push(row.total_seconds.filter(|_| row.runs > 0).map(|s| s / row.runs as f64));
+            series.failed.push(row.failed);
+        }
+    }
+    let mut days = Days::default();
+    for (day, of_day) in all {
+        days.day.push(day);
+        days.completed.push(of_day.completed);
+        days.failed.push(of_day.failed);
+        days.mean.push((of_day.runs > 0).then(|| of_day.seconds / of_day.runs as f64));
+        days.longest.push(of_day.longest);
+    }
+    let mut series: Vec<(f64, Series)> = of_projects.into_values().collect();
+    series.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.project.cmp(&b.1.project)));
+    series.truncate(SERIES_PROJECTS);
+    Ok((days, series.into_iter().map(|(_, series)| series).collect()))
+}
+
+fn trend(lake: &Lake, manifest: &Manifest) -> Result<Trend, Error> {
+    let mut ids: Vec<String> =
+        lake.snapshots()?.into_iter().filter(|id| *id <= manifest.snapshot_id).collect();
+    let ids = ids.split_off(ids.len().saturating_sub(TREND));
+    let mut trend = Trend::default();
+    for id in ids {
+        let of_then = lake.manifest(&id)?;
+        let open = |table| TableReader::open_columns(lake, &of_then, table, &["severity"]);
+        let found: Vec<SeverityRow> = rows::all(&open, AUDIT_FINDINGS.name)?;
+        for severity in [Severity::High, Severity::Medium, Severity::Low, Severity::Info] {
+            let count = found.iter().filter(|row| row.severity == severity.name()).count();
+            trend.findings.entry(severity.name()).or_default().push(count as u64);
+        }
+        trend.snapshots.push(of_then.snapshot_at);
+        trend.rows.push(of_then.tables.into_iter().map(|(name, table)| (name, table.rows)).collect());
+    }
+    Ok(trend)
+}
+
+fn figures(
+    facts: &Facts,
+    findings: &[Finding],
+    days: &Days,
+    trend: &Trend,
+    tables: usize,
+    today: NaiveDate,
+) -> Vec<Figure> {
+    let figure =
+        |id, name, value: usize, trend| Figure { id, name, kind: "count", value: Some(value as f64), trend };
+    let of_table = |table: &str| -> Vec<Option<f64>> {
+        trend.rows.iter().map(|rows| rows.get(table).map(|rows| *rows as f64)).collect()
+    };
+    let of_severity = |name: &str| -> Vec<Option<f64>> {
+        trend.findings.get(name).into_iter().flatten().map(|count| Some(*count as f64)).collect()
+    };
+    let live = facts.projects.iter().filter(|p| p.is_alive() && p.last_published_at.is_some()).count();
+    let high = findings.iter().filter(|f| f.severity == Severity::High).count();
+    let failing = findings.iter().filter(|f| f.rule == "schedule-failing").count();
+    let since = today - TimeDelta::days(30);
+    let recent = days.day.iter().position(|day| *day > since).unwrap_or(days.day.len());
+    let completed: i64 = days.completed[recent..].iter().sum();
+    let failed: i64 = days.failed[recent..].iter().sum();
+    let ended = (completed + failed) as f64;
+    let of_days = |value: &dyn Fn(usize) -> Option<f64>| (recent..days.day.len()).map(value).collect();
+    let both = |i: usize| (days.completed[i] + days.failed[i]) as f64;
+    vec![
+        figure("projects", "projects and components", facts.projects.len(), of_table("projects")),
+        figure("live", "published and live", live, Vec::new()),
+        figure("people", "people", facts.users.len(), of_table("users")),
+        figure("connections", "data connections", facts.connections.len(), of_table("data_connections")),
+        figure("tables", "warehouse tables read", tables, of_table("table_usage")),
+        figure("runs", "ended runs in 30 days", ended as usize, of_days(&|i| Some(both(i)))),
+        Figure {
+            id: "success",
+            name: "of them ended well",
+            kind: "share",
+            value: (ended > 0.0).then(|| completed as f64 / ended),
+            trend: of_days(&|i| (both(i) > 0.0).then(|| days.completed[i] as f64 / both(i))),
+        },
+        figure("failing", "failing schedules", failing, Vec::new()),
+        figure("high", "findings of high severity", high, of_severity("high")),
+    ]
+}

@@ -1,0 +1,92 @@
+"""Opens a report in headless Chromium and writes what a person would find in it, as JSON.
+
+Reads {"page": FILE, "chromium": PROGRAM, "table": NAME, "project": TITLE, "shots": FOLDER or null} from standard
+input.
+"""
+
+import json
+import pathlib
+import sys
+
+from playwright.sync_api import sync_playwright
+
+ROWS = """id => [...document.querySelectorAll('#' + id + ' tbody tr')].map(
+    row => [...row.children].map(cell => cell.textContent))"""
+SERIES = """id => {
+    const node = document.getElementById(id);
+    node.scrollIntoView();
+    return new Promise(done => {
+        const look = () => {
+            const chart = echarts.getInstanceByDom(node);
+            if (!chart) { setTimeout(look, 20); return; }
+            const option = chart.getOption();
+            const axis = [...(option.xAxis ?? []), ...(option.yAxis ?? [])].find(a => a.type === 'category');
+            done({axis: axis?.data ?? [], series: option.series.map(s => ({name: s.name, data: s.data, links: s.links}))});
+        };
+        look();
+    });
+}"""
+CHARTS = ["chart-outcomes", "chart-durations", "chart-project", "chart-connections", "chart-tables", "chart-roles", "chart-access"]
+
+
+def search(page, box, text, keys):
+    page.fill(box, "")
+    page.type(box, text)
+    page.wait_for_selector(box + "-list li")
+    for key in keys:
+        page.keyboard.press(key)
+
+
+def look(browser, asked, name, width, height, scheme):
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+    page = context.new_page()
+    said, requests = [], []
+    page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: said.append(f"error: {error}"))
+    page.on("request", lambda request: requests.append(request.url))
+    url = pathlib.Path(asked["page"]).as_uri()
+    page.goto(url)
+    page.wait_for_selector("html[data-ready]")
+    found = {"figures": page.evaluate("Object.fromEntries([...document.querySelectorAll('.figure')].map(f => [f.id, f.querySelector('b').textContent]))")}
+    found["charts"] = {chart: page.evaluate(SERIES, chart) for chart in CHARTS}
+    search(page, "#search-lineage", asked["table"], ["Enter"])
+    found["readers"] = page.evaluate(ROWS, "table-lineage")
+    found["readers_title"] = page.inner_text("#lineage-focus")
+    found["readers_graph"] = page.evaluate(SERIES, "chart-lineage")
+    # By keyboard alone: down and up again, then enter.
+    search(page, "#search-lineage", asked["project"], ["ArrowDown", "ArrowUp", "Enter"])
+    found["sources"] = page.evaluate(ROWS, "table-lineage")
+    found["sources_title"] = page.inner_text("#lineage-focus")
+    page.fill("[aria-label='Filter findings']", "owner-left")
+    found["findings"] = page.evaluate(ROWS, "table-findings")
+    page.fill("[aria-label='Filter findings']", "")
+    page.select_option("[aria-label=Severity]", "high")
+    found["high"] = page.inner_text("#findings [role=status]")
+    found["titles"] = page.evaluate("JSON.parse(document.getElementById('data').textContent).projects.map(p => p.title)")
+    found["scripts"] = page.evaluate("document.scripts.length")
+    found["injected"] = page.evaluate("document.querySelectorAll('main b:not(.figure b), main img, main script').length")
+    before = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.click("#theme")
+    found["themes"] = [before, page.evaluate("getComputedStyle(document.body).backgroundColor")]
+    page.click("#theme")
+    found["overflow"] = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    if asked["shots"]:
+        page.evaluate("scrollTo(0, 0)")
+        page.screenshot(path=f"{asked['shots']}/{name}.png", full_page=True)
+    found["said"] = said
+    found["requests"] = [request for request in requests if request != url]
+    context.close()
+    return found
+
+
+def main():
+    asked = json.load(sys.stdin)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=asked["chromium"], args=["--no-sandbox"])
+        wide = look(browser, asked, "desktop", 1280, 900, "light")
+        narrow = look(browser, asked, "phone", 390, 844, "dark")
+        browser.close()
+    json.dump({"desktop": wide, "phone": narrow}, sys.stdout)
+
+
+main()

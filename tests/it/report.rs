@@ -1,0 +1,116 @@
+//! The report, opened in a real browser.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use crate::support::*;
+
+const EVIL: &str = "</script><script>document.title='taken'</script><img src=x onerror=alert(1)><b>bold</b>";
+
+fn chromium() -> String {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let found = std::env::split_paths(&path)
+        .flat_map(|folder| names.map(|name| folder.join(name)))
+        .find(|program| program.exists());
+    found.expect("the tests need Chromium: run tests/run, which installs it").display().to_string()
+}
+
+fn texts(rows: &Value, column: usize) -> BTreeSet<String> {
+    rows.as_array().unwrap().iter().map(|row| row[column].as_str().unwrap().to_owned()).collect()
+}
+
+/// Pairs of what stands on a chart's axis and a series' value.
+fn points(chart: &Value, series: &str) -> BTreeMap<String, f64> {
+    let of = chart["series"].as_array().unwrap().iter().find(|s| s["name"] == series).unwrap();
+    let axis = chart["axis"].as_array().unwrap().iter().map(|v| v.as_str().unwrap().to_owned());
+    axis.zip(of["data"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap_or(0.0))).collect()
+}
+
+fn asked(lake: &std::path::Path, sql: &str) -> BTreeMap<String, f64> {
+    let rows = ask(lake, sql);
+    rows.into_iter().map(|row| (row[0].as_str().unwrap().to_owned(), row[1].as_f64().unwrap())).collect()
+}
+
+#[test]
+fn a_browser_shows_what_the_lake_holds_and_runs_nothing_that_people_wrote() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = dir.path().join("lake");
+    let sim = Sim::of_projects(120);
+    {
+        let mut world = sim.server.world_mut();
+        world.projects[5].project.title = EVIL.into();
+        world.projects[5].project.description = Some(EVIL.into());
+        world.connections[0].name = EVIL.into();
+    }
+    for night in ["2026-11-01T06:00:00Z", "2026-11-02T06:00:00Z"] {
+        sim.export(&lake, &["--fixed-time", night], 0);
+    }
+    let file = dir.path().join("report.html");
+    let (lake_arg, file_arg) = (lake.to_str().unwrap(), file.to_str().unwrap());
+    run(&mut hexport(&["report", lake_arg, "-o", file_arg]), 0);
+    let page = std::fs::read_to_string(&file).unwrap();
+    assert!(!page.contains("<img") && !page.contains("document.title='taken'</script>"));
+    assert_no_secret(page.as_bytes(), "the report");
+
+    let most_read = "SELECT table_key FROM table_usage ORDER BY projects DESC, table_key LIMIT 1";
+    let table = ask_one(&lake, most_read).as_str().unwrap().to_owned();
+    let reads = "SELECT project_title FROM lineage l JOIN (SELECT project_title FROM lineage GROUP BY ALL \
+                 HAVING count(DISTINCT project_id) = 1) USING (project_title) WHERE project_title NOT LIKE '%<%' \
+                 GROUP BY ALL HAVING count(*) <= 15 ORDER BY count(*) DESC, project_title LIMIT 1";
+    let project = ask_one(&lake, reads).as_str().unwrap().to_owned();
+    let shots = std::env::var_os("HEXPORT_SHOTS").map(|folder| folder.to_string_lossy().into_owned());
+    let question =
+        json!({"page": file, "chromium": chromium(), "table": table, "project": project, "shots": shots});
+    let seen = script("browser.py", &question.to_string());
+
+    let readers = format!("SELECT project_title, 1 FROM lineage WHERE table_key = '{table}'");
+    let readers: BTreeSet<String> = asked(&lake, &readers).into_keys().collect();
+    let quoted = project.replace('\'', "''");
+    let sources = format!("SELECT table_key, 1 FROM lineage WHERE project_title = '{quoted}'");
+    let sources: BTreeSet<String> = asked(&lake, &sources).into_keys().collect();
+    let one = |sql: &str| ask_one(&lake, sql).as_u64().unwrap().to_string();
+    for (width, seen) in seen.as_object().unwrap() {
+        assert_eq!(seen["said"], json!([]), "{width}");
+        assert_eq!(seen["requests"], json!([]), "{width}");
+        assert_eq!((&seen["scripts"], &seen["injected"]), (&json!(3), &json!(0)), "{width}");
+        assert!(seen["titles"].as_array().unwrap().contains(&json!(EVIL)));
+        assert!(seen["overflow"].as_i64().unwrap() <= 0, "{width} scrolls sideways");
+        assert_ne!(seen["themes"][0], seen["themes"][1]);
+        // Figures and charts.
+        assert_eq!(seen["figures"]["figure-projects"], one("SELECT count(*) FROM projects").as_str());
+        assert_eq!(seen["figures"]["figure-tables"], one("SELECT count(*) FROM table_usage").as_str());
+        let charts = &seen["charts"];
+        for (series, sql) in [
+            ("completed", "SELECT CAST(day AS VARCHAR), sum(completed)::BIGINT FROM run_daily GROUP BY ALL"),
+            ("failed", "SELECT CAST(day AS VARCHAR), sum(failed)::BIGINT FROM run_daily GROUP BY ALL"),
+        ] {
+            assert_eq!(points(&charts["chart-outcomes"], series), asked(&lake, sql), "{series}");
+        }
+        let mean = "SELECT CAST(day AS VARCHAR), sum(total_seconds) / sum(runs) FROM run_daily GROUP BY ALL";
+        let (shown, truth) = (points(&charts["chart-durations"], "mean"), asked(&lake, mean));
+        assert_eq!(shown.len(), truth.len());
+        assert!(truth.iter().all(|(day, seconds)| (shown[day] - seconds).abs() < 1e-6 * seconds.max(1.0)));
+        let by_connection = asked(&lake, "SELECT name, projects FROM connection_usage");
+        for (name, projects) in points(&charts["chart-connections"], "projects") {
+            assert_eq!(by_connection[&name], projects, "{name}");
+        }
+        let roles = asked(&lake, "SELECT role, count(*) FROM users GROUP BY ALL");
+        assert_eq!(points(&charts["chart-roles"], "people"), roles);
+        // Lineage, by the search box.
+        assert!(seen["readers_title"].as_str().unwrap().starts_with(&table), "{}", seen["readers_title"]);
+        assert!(texts(&seen["readers"], 0).is_subset(&readers));
+        assert_eq!(seen["readers"].as_array().unwrap().len(), readers.len().min(15));
+        let links = seen["readers_graph"]["series"][0]["links"].as_array().unwrap();
+        assert_eq!(links.len(), readers.len().min(30));
+        assert!(seen["sources_title"].as_str().unwrap().starts_with(&project), "{}", seen["sources_title"]);
+        assert_eq!(texts(&seen["sources"], 0), sources);
+        // Findings, filtered.
+        assert!(!seen["findings"].as_array().unwrap().is_empty());
+        assert!(texts(&seen["findings"], 1).iter().all(|rule| rule.contains("owner-left")));
+        let high = one("SELECT count(*) FROM audit_findings WHERE severity = 'high'");
+        assert!(seen["high"].as_str().unwrap().ends_with(&format!("of {high}")), "{}", seen["high"]);
+    }
+    run(&mut hexport(&["report", dir.path().join("nowhere").to_str().unwrap()]), 2);
+}
