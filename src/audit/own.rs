@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use serde::Deserialize;
 
 use super::{Error, Hit, Severity, Shape};
-use crate::snapshot::{Lake, Manifest, views_of};
+use crate::snapshot::{Lake, Manifest};
 
 /// A rule of one's own: a file with one `SELECT`, whose name is the rule's.
 ///
@@ -122,7 +122,7 @@ impl OwnRule {
     pub(super) fn find(&self, lake: &Lake, manifest: &Manifest) -> Result<Vec<Hit>, Error> {
         let wrong = |why: String| Error::OwnRule { rule: self.id.clone(), why };
         // Not the lake's views.sql: that is of the last snapshot.
-        let views = views_of(manifest);
+        let views = lake.views(manifest)?;
         // The time of day in a zone is not a matter of the machine that audits.
         let script = format!("SET TimeZone = 'UTC';\n{views}\n.mode json\n{}\n;\n", self.sql);
         let mut file = tempfile::NamedTempFile::new().map_err(|e| wrong(e.to_string()))?;

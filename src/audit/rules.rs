@@ -694,7 +694,7 @@ mod tests {
         (
             "missing-category",
             "p1",
-            |f| drop(f.categorised.remove("p1")),
+            |f| assert!(f.categorised.remove("p1")),
             |f| {
                 f.categorised.remove("p1");
                 f.projects[0].trashed_at = ago(1);

@@ -4,16 +4,17 @@ use std::path::PathBuf;
 
 use super::exit::{Code, Failure};
 use super::render;
-use super::settings::Settings;
+use super::settings::{Settings, StoreArgs};
 use crate::audit::{Finding, OwnRule, RULES, Severity, audit, forms};
-use crate::snapshot::Lake;
 
 /// Arguments of `hexport audit`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of the data lake; without it the rules are listed
+    /// The data lake, a folder or a URL; without it the rules are listed
     #[arg(value_name = "DEST")]
     dest: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
     /// Snapshot to look at [default: the last one]
     #[arg(long, value_name = "SNAPSHOT")]
     snapshot: Option<String>,
@@ -68,7 +69,7 @@ pub fn run(args: &Args, settings: &Settings) -> Result<Code, Failure> {
     if let Some(mistake) = unknown.or_else(|| config.mistakes(&own).into_iter().next()) {
         return Err(Failure::new(Code::Usage, mistake).next("hexport audit lists the rules."));
     }
-    let lake = Lake::new(dest);
+    let lake = args.store.open(dest)?;
     let manifest = super::snapshots::one(&lake, args.snapshot.as_deref())?;
     let mut findings = audit(&lake, &manifest, config, &own)?;
     findings

@@ -57,6 +57,7 @@ pub async fn run(args: Args, ui: &Ui) -> Result<Code, Failure> {
     let options = Options {
         tables,
         formats: args.what.formats(),
+        delta: args.what.delta(),
         base_url: SIMULATED.into(),
         // The simulator is another one each time: nothing that an interrupted demo left is of use.
         unfinished: Unfinished::Discard,

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::exit::{Code, Failure};
 use super::render;
+use super::settings::StoreArgs;
 use crate::diff::{Noise, RowName, TableDiff, diff};
 use crate::snapshot::{Lake, Manifest};
 use crate::tables::{self, Table};
@@ -33,9 +34,11 @@ const USUAL: [&str; 13] = [
 /// Arguments of `hexport diff`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of the data lake
+    /// The data lake: a folder, or a URL such as s3://bucket/prefix
     #[arg(value_name = "DEST")]
     dest: PathBuf,
+    #[command(flatten)]
+    store: StoreArgs,
     /// Snapshot before [default: the one before B]
     #[arg(value_name = "A")]
     a: Option<String>,
@@ -69,7 +72,7 @@ enum Form {
 /// # Errors
 /// If there are no two snapshots, or one can't be read.
 pub fn run(args: &Args) -> Result<Code, Failure> {
-    let lake = Lake::new(&args.dest);
+    let lake = args.store.open(&args.dest)?;
     let (before, after) = two(&lake, args)?;
     let noise = if args.noise { Noise::Kept } else { Noise::Left };
     let mut diffs = Vec::new();
@@ -107,8 +110,7 @@ fn two(lake: &Lake, args: &Args) -> Result<(Manifest, Manifest), Failure> {
     };
     let last = all.len().checked_sub(1);
     let nothing = || {
-        Failure::new(Code::Usage, format!("{} holds no two snapshots to compare", lake.root().display()))
-            .next(known())
+        Failure::new(Code::Usage, format!("{} holds no two snapshots to compare", lake.name())).next(known())
     };
     let b = match &args.b {
         Some(id) => place(id)?,

@@ -152,6 +152,15 @@ impl From<snapshot::Error> for Failure {
             E::Io { .. } => {
                 "Make sure that DEST is a folder that this user may write to and that the disk is not full."
             }
+            E::Store { .. } => {
+                "Check the URL, the store's settings (--option, or the environment) and what its credentials allow."
+            }
+            E::Delta { .. } => {
+                "The snapshot itself is committed. Mend the table, or remove its folder: the next export catches up."
+            }
+            E::Taken { .. } => {
+                "A snapshot in an object store is never replaced: export again, or name another DEST to rebuild to."
+            }
             E::Foreign { .. } => "Name an empty or new folder, or one that hexport made.",
             E::Locked { .. } => {
                 "Wait until it ends, or stop it; a lock of a process that died is taken over by itself."

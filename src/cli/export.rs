@@ -10,11 +10,11 @@ use serde_json::json;
 
 use super::exit::{Code, Failure};
 use super::progress::{Reporter, stop_on_signals};
-use super::settings::{ApiArgs, Settings};
+use super::settings::{ApiArgs, Settings, StoreArgs};
 use super::{Output, Ui, render};
 use crate::crawl::{Budget, Source, Stop};
 use crate::export::{self, JournalFate, Options, Outcome, Reuse, Unfinished, choose};
-use crate::snapshot::{Format, Lake};
+use crate::snapshot::{DeltaMode, Format};
 use crate::tables::{self, Table};
 use crate::units::parse_duration;
 
@@ -26,7 +26,21 @@ pub struct WhatArgs {
     tables: Vec<String>,
     /// Formats of the files, separated by commas
     #[arg(long, value_name = "FORMATS", value_delimiter = ',', default_value = "parquet")]
-    format: Vec<Format>,
+    format: Vec<FormatArg>,
+    /// What Delta tables hold
+    #[arg(long, value_enum, value_name = "MODE", default_value = "history")]
+    delta_mode: DeltaMode,
+}
+
+/// What an export writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum FormatArg {
+    /// Apache Parquet, zstd
+    Parquet,
+    /// CSV (RFC 4180), times in ISO 8601 UTC, nested values as JSON
+    Csv,
+    /// Delta Lake tables under DEST/delta, one version a snapshot; the snapshot has Parquet files then
+    Delta,
 }
 
 impl WhatArgs {
@@ -44,10 +58,19 @@ impl WhatArgs {
 
     /// The formats, each once.
     pub fn formats(&self) -> Vec<Format> {
-        let mut formats = self.format.clone();
+        let format = |arg: &FormatArg| match arg {
+            FormatArg::Parquet | FormatArg::Delta => Format::Parquet,
+            FormatArg::Csv => Format::Csv,
+        };
+        let mut formats: Vec<Format> = self.format.iter().map(format).collect();
         formats.sort();
         formats.dedup();
         formats
+    }
+
+    /// What Delta tables hold, if they are wanted.
+    pub fn delta(&self) -> Option<DeltaMode> {
+        self.format.contains(&FormatArg::Delta).then_some(self.delta_mode)
     }
 }
 
@@ -65,9 +88,11 @@ struct BudgetArgs {
 /// Arguments of `hexport export`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of the data lake; made if it isn't there
+    /// The data lake: a folder, made if it isn't there, or a URL such as s3://bucket/prefix, gs://, az://, abfss://
     #[arg(value_name = "DEST")]
     dest: PathBuf,
+    #[command(flatten)]
+    store: StoreArgs,
     #[command(flatten)]
     what: WhatArgs,
     /// Read everything anew, also what has not changed since the last snapshot
@@ -105,10 +130,11 @@ pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failu
     let tables = args.what.tables()?;
     let reporter = Arc::new(Reporter::new(ui));
     let api = args.api.connect(settings, reporter.clone())?;
-    let lake = Lake::new(&args.dest);
+    let lake = args.store.open(&args.dest)?;
     let options = Options {
         tables,
         formats: args.what.formats(),
+        delta: args.what.delta(),
         base_url: api.client.base_url().to_string(),
         concurrency: api.concurrency,
         budget: Budget {
@@ -171,7 +197,7 @@ fn summary(outcome: &Outcome, sent: u64, code: Code) -> serde_json::Value {
     let list = |state: &crate::crawl::Coverage| json!({"operation": state.endpoint.name(), "entity": state.entity.as_deref(), "state": state.state.name(), "reason": state.reason});
     json!({
         "snapshot_id": manifest.snapshot_id,
-        "path": outcome.folder,
+        "path": outcome.place,
         "complete": manifest.complete,
         "exit_code": code as u8,
         "requests_sent": sent,
@@ -228,5 +254,5 @@ fn show_tables(outcome: &Outcome, sent: u64) {
         );
     }
     let took = render::seconds(outcome.crawl_seconds);
-    println!("{} requests in {took}; committed {}", render::count(sent), outcome.folder.display());
+    println!("{} requests in {took}; committed {}", render::count(sent), outcome.place);
 }

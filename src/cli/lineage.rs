@@ -3,15 +3,17 @@
 use std::path::PathBuf;
 
 use super::exit::{Code, Failure};
+use super::settings::StoreArgs;
 use crate::lineage::{Edge, Question, find, mermaid};
-use crate::snapshot::Lake;
 
 /// Arguments of `hexport lineage`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of the data lake
+    /// The data lake: a folder, or a URL such as s3://bucket/prefix
     #[arg(value_name = "DEST")]
     dest: PathBuf,
+    #[command(flatten)]
+    store: StoreArgs,
     #[command(flatten)]
     about: About,
     /// Only where this column is read
@@ -63,7 +65,7 @@ pub fn run(args: Args) -> Result<Code, Failure> {
         (_, Some(connection), _) => Question::Connection(connection),
         (_, _, project) => Question::Project(project.unwrap_or_default()),
     };
-    let lake = Lake::new(&args.dest);
+    let lake = args.store.open(&args.dest)?;
     let nothing = || {
         Failure::new(Code::Usage, format!("{} holds no such snapshot", args.dest.display()))
             .next("Name a folder that hexport export wrote to, and one of its snapshots.")

@@ -13,6 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::Ui;
 use super::exit::{Code, Failure};
 use super::progress::Reporter;
+use super::settings::StoreArgs;
 use crate::client::Token;
 use crate::crawl::Progress;
 use crate::openlineage::{Batch, Counts, Endpoint, Scope, SendError, Told, events};
@@ -24,9 +25,11 @@ const AHEAD: usize = 256;
 /// Arguments of `hexport openlineage`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of the data lake
+    /// The data lake: a folder, or a URL such as s3://bucket/prefix
     #[arg(value_name = "DEST")]
     dest: PathBuf,
+    #[command(flatten)]
+    store: StoreArgs,
     /// Snapshot to tell of [default: the last one]
     #[arg(long, value_name = "SNAPSHOT")]
     snapshot: Option<String>,
@@ -57,7 +60,7 @@ pub struct Args {
 /// If there is no snapshot, or the events can't be delivered; they are told again next time.
 pub async fn run(args: Args, ui: &Ui) -> Result<Code, Failure> {
     let reporter = Reporter::new(ui);
-    let lake = Lake::new(&args.dest);
+    let lake = args.store.open(&args.dest)?;
     let manifest = super::snapshots::one(&lake, args.snapshot.as_deref())?;
     let endpoint = args.url.as_deref().map(|url| connect(url, &args.endpoint)).transpose()?;
     // What was told is a matter of whom it was told to.

@@ -8,18 +8,19 @@ use serde_json::json;
 use super::exit::{Code, Failure};
 use super::export::WhatArgs;
 use super::progress::{Reporter, stop_on_signals};
-use super::settings::{ApiArgs, Settings};
+use super::settings::{ApiArgs, Settings, StoreArgs};
 use super::{Output, Ui, render};
 use crate::crawl::{Source, Stop};
 use crate::export::{self, Options, Reuse};
-use crate::snapshot::Lake;
 
 /// Arguments of `hexport plan`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of the data lake
+    /// The data lake: a folder, or a URL such as s3://bucket/prefix
     #[arg(value_name = "DEST")]
     dest: PathBuf,
+    #[command(flatten)]
+    store: StoreArgs,
     #[command(flatten)]
     what: WhatArgs,
     /// Plan for reading everything anew
@@ -48,7 +49,7 @@ pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failu
     };
     let stop = Stop::default();
     stop_on_signals(&stop);
-    let lake = Lake::new(&args.dest);
+    let lake = args.store.open(&args.dest)?;
     let estimates =
         export::plan(Source::Api(api.client.clone()), &lake, &options, reporter.clone(), stop).await;
     reporter.end();

@@ -1,10 +1,12 @@
 //! `hexport query`: the library of DuckDB queries, and any other, over a lake.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::exit::{Code, Failure};
 use super::render;
+use super::settings::StoreArgs;
 
 /// The library: what `queries/` holds.
 pub const LIBRARY: &[(&str, &str)] = &[
@@ -27,9 +29,11 @@ pub const LIBRARY: &[(&str, &str)] = &[
 /// Arguments of `hexport query`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of the data lake
+    /// The data lake: a folder, or a URL such as s3://bucket/prefix
     #[arg(value_name = "DEST")]
     dest: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
     /// Name of a query of the library, or SQL; without it the library is listed
     #[arg(value_name = "NAME|SQL", requires = "dest")]
     query: Option<String>,
@@ -80,10 +84,11 @@ pub fn run(args: &Args) -> Result<Code, Failure> {
                 .next(format!("There are {}; or give SQL.", names.join(", "))));
         }
     };
-    if !dest.join("views.sql").exists() {
-        return Err(Failure::new(Code::Usage, format!("{} holds no snapshot", dest.display()))
-            .next("Name a folder that hexport export wrote to."));
-    }
+    let lake = args.store.open(dest)?;
+    let manifest = super::snapshots::one(&lake, None)?;
+    let failed = |e: std::io::Error| Failure::new(Code::Usage, format!("the views can't be written: {e}"));
+    let mut views = tempfile::NamedTempFile::new().map_err(failed)?;
+    views.write_all(lake.views(&manifest)?.as_bytes()).map_err(failed)?;
     let sets: Vec<String> = args
         .set
         .iter()
@@ -97,8 +102,8 @@ pub fn run(args: &Args) -> Result<Code, Failure> {
     };
     let mut duckdb = Command::new("duckdb");
     duckdb
-        .current_dir(dest)
-        .args(["-no-init", "-bail", "-cmd", ".read views.sql"])
+        .current_dir(lake.root())
+        .args(["-no-init", "-bail", "-cmd", &format!(".read '{}'", views.path().display())])
         .args(mode)
         .stdin(Stdio::null());
     for set in &sets {

@@ -6,18 +6,19 @@ use std::sync::Arc;
 use super::exit::{Code, Failure};
 use super::export::{WhatArgs, exit_code, show};
 use super::progress::{Reporter, stop_on_signals};
-use super::settings::Settings;
+use super::settings::{Settings, StoreArgs};
 use super::{Output, Ui};
 use crate::crawl::Stop;
 use crate::export::{self, Options};
-use crate::snapshot::Lake;
 
 /// Arguments of `hexport rebuild`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of the data lake
+    /// The data lake: a folder, or a URL such as s3://bucket/prefix
     #[arg(value_name = "DEST")]
     dest: PathBuf,
+    #[command(flatten)]
+    store: StoreArgs,
     /// Snapshot to build again [default: the one with the latest journal]
     #[arg(long, value_name = "SNAPSHOT")]
     snapshot: Option<String>,
@@ -36,13 +37,14 @@ pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failu
     let options = Options {
         tables: args.what.tables()?,
         formats: args.what.formats(),
+        delta: args.what.delta(),
         audit: settings.file.audit.clone(),
         ..Options::default()
     };
     let reporter = Arc::new(Reporter::new(ui));
     let stop = Stop::default();
     stop_on_signals(&stop);
-    let lake = Lake::new(&args.dest);
+    let lake = args.store.open(&args.dest)?;
     let result = export::rebuild(&lake, args.snapshot.as_deref(), options, reporter.clone(), stop).await;
     reporter.end();
     let outcome = result?;

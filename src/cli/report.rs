@@ -3,17 +3,18 @@
 use std::path::PathBuf;
 
 use super::exit::{Code, Failure};
-use super::settings::Settings;
+use super::settings::{Settings, StoreArgs};
 use crate::audit::OwnRule;
 use crate::report;
-use crate::snapshot::Lake;
 
 /// Arguments of `hexport report`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of the data lake
+    /// The data lake: a folder, or a URL such as s3://bucket/prefix
     #[arg(value_name = "DEST")]
     dest: PathBuf,
+    #[command(flatten)]
+    store: StoreArgs,
     /// File to write
     #[arg(long, short = 'o', value_name = "FILE", default_value = "report.html")]
     output: PathBuf,
@@ -27,7 +28,7 @@ pub struct Args {
 /// # Errors
 /// If there is no snapshot, or the page can't be written.
 pub fn run(args: &Args, settings: &Settings) -> Result<Code, Failure> {
-    let lake = Lake::new(&args.dest);
+    let lake = args.store.open(&args.dest)?;
     let manifest = super::snapshots::one(&lake, args.snapshot.as_deref())?;
     let config = &settings.file.audit;
     let own = config.rules.as_ref().map_or(Ok(Vec::new()), |folder| OwnRule::in_folder(folder))?;

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::LogFormat;
 use super::exit::{Code, Failure};
 use crate::client::{BaseUrl, Client, ClientConfig, DEFAULT_BASE_URL, Observer, Pace, Token};
+use crate::snapshot::Lake;
 use crate::units::parse_duration;
 
 /// Name of the settings file that is read if it is there.
@@ -162,6 +163,37 @@ impl ApiArgs {
         match self.token_file.as_deref().or(file.token_file.as_deref()) {
             Some(path) => Ok(Token::from_file(path)?),
             None => Err(crate::client::Error::Token("there is no token".into()).into()),
+        }
+    }
+}
+
+/// Settings of an object store.
+#[derive(Debug, clap::Args)]
+pub struct StoreArgs {
+    /// Setting of the object store that DEST is in, such as aws_endpoint=https://minio.example; the environment
+    /// (AWS_..., GOOGLE_..., AZURE_...) is read too
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    option: Vec<(String, String)>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("a setting is KEY=VALUE".into()),
+    }
+}
+
+impl StoreArgs {
+    /// The destination of this name.
+    ///
+    /// # Errors
+    /// If it is a URL that isn't one of a store, or a setting is wrong.
+    pub fn open(&self, dest: &Path) -> Result<Lake, Failure> {
+        match dest.to_str() {
+            Some(name) => {
+                Lake::open(name, &self.option).map_err(|e| Failure::new(Code::Usage, e.to_string()))
+            }
+            None => Ok(Lake::new(dest)),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::exit::{Code, Failure};
+use super::settings::StoreArgs;
 use super::{Output, render};
 use crate::snapshot::{Lake, Manifest, Policy};
 
@@ -15,9 +16,11 @@ pub enum Command {
     List(Args),
     /// Show the manifest of a snapshot
     Show {
-        /// Folder of the data lake
+        /// The data lake: a folder, or a URL such as s3://bucket/prefix
         #[arg(value_name = "DEST")]
         dest: PathBuf,
+        #[command(flatten)]
+        store: StoreArgs,
         /// Snapshot [default: the last one]
         #[arg(value_name = "SNAPSHOT")]
         snapshot: Option<String>,
@@ -37,9 +40,11 @@ pub enum Command {
 /// Arguments of every command on snapshots.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of the data lake
+    /// The data lake: a folder, or a URL such as s3://bucket/prefix
     #[arg(value_name = "DEST")]
     dest: PathBuf,
+    #[command(flatten)]
+    store: StoreArgs,
     /// Form of the result
     #[arg(long, value_enum, default_value_t = Output::Table)]
     output: Output,
@@ -74,8 +79,8 @@ pub struct Prune {
 pub fn run(command: Command) -> Result<Code, Failure> {
     match command {
         Command::List(args) => list(&args),
-        Command::Show { dest, snapshot } => {
-            let manifest = one(&Lake::new(dest), snapshot.as_deref())?;
+        Command::Show { dest, store, snapshot } => {
+            let manifest = one(&store.open(&dest)?, snapshot.as_deref())?;
             println!("{}", serde_json::to_string_pretty(&manifest).unwrap_or_default());
             Ok(Code::Complete)
         }
@@ -85,7 +90,7 @@ pub fn run(command: Command) -> Result<Code, Failure> {
 }
 
 fn empty(lake: &Lake) -> Failure {
-    Failure::new(Code::Usage, format!("{} holds no snapshot", lake.root().display()))
+    Failure::new(Code::Usage, format!("{} holds no snapshot", lake.name()))
         .next("Name a folder that hexport export wrote to.")
 }
 
@@ -118,7 +123,7 @@ fn bytes(manifest: &Manifest) -> u64 {
 }
 
 fn list(args: &Args) -> Result<Code, Failure> {
-    let lake = Lake::new(&args.dest);
+    let lake = args.store.open(&args.dest)?;
     let mut manifests = Vec::new();
     for id in chosen(&lake, &[])? {
         manifests.push(lake.manifest(&id)?);
@@ -152,7 +157,7 @@ fn list(args: &Args) -> Result<Code, Failure> {
 }
 
 fn verify(args: &Args, names: &[String]) -> Result<Code, Failure> {
-    let lake = Lake::new(&args.dest);
+    let lake = args.store.open(&args.dest)?;
     let mut damages = Vec::new();
     let snapshots = chosen(&lake, names)?;
     for id in &snapshots {
@@ -187,7 +192,7 @@ fn run_prune(prune: &Prune) -> Result<Code, Failure> {
         return Err(Failure::new(Code::Usage, "nothing says what to keep")
             .next("Give at least one of --keep-last, --keep-daily, --keep-weekly, --keep-monthly."));
     }
-    let lake = Lake::new(&prune.args.dest);
+    let lake = prune.args.store.open(&prune.args.dest)?;
     chosen(&lake, &[])?;
     let lock = lake.lock()?;
     let plan = lake.prune_plan(&policy)?;

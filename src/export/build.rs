@@ -380,11 +380,15 @@ pub fn derive(
     tables: &[&'static Table],
 ) -> Result<Vec<Built>, Error> {
     let is_wanted = |table: &Table| tables.iter().any(|t| t.name == table.name);
-    let last_lineage = base.and_then(|(lake, manifest)| {
-        let files = &manifest.tables.get("lineage")?.files;
-        let file = files.iter().find(|f| f.format == "parquet")?;
-        Some(lake.snapshot_folder(&manifest.snapshot_id).join(&file.path))
-    });
+    let last_lineage = match base {
+        Some((lake, manifest)) => {
+            let files =
+                manifest.tables.get("lineage").map(|table| table.files.as_slice()).unwrap_or_default();
+            let file = files.iter().find(|f| f.format == "parquet");
+            file.map(|file| lake.file(manifest, file)).transpose()?
+        }
+        None => None,
+    };
     let inputs = derive::Inputs { folder: target.folder, snapshot_at: target.snapshot_at, last_lineage };
     let create = |table| TableWriter::create(table, target.formats, target.folder, target.snapshot_id);
     let mut built = Vec::new();

@@ -23,7 +23,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::crawl::{self, Base, Budget, Coverage, Endpoint, Progress, Report, Source, State, Stop};
 use crate::journal::{self, CrawlHeader, Journal};
-use crate::snapshot::{self, Format, Lake, Manifest, ToolEntry, WorkspaceEntry, snapshot_id};
+use crate::snapshot::{self, DeltaMode, Format, Lake, Manifest, ToolEntry, WorkspaceEntry, snapshot_id};
 use crate::tables::{Origin, SCHEMA_VERSION, Table};
 
 pub use build::choose;
@@ -35,6 +35,8 @@ pub struct Options {
     pub tables: Vec<&'static Table>,
     /// Formats of the files.
     pub formats: Vec<Format>,
+    /// What Delta tables are made to hold, if they are wanted; the snapshot has Parquet files then.
+    pub delta: Option<DeltaMode>,
     /// Base URL of the API, as the manifest names it.
     pub base_url: String,
     /// Requests under way at once.
@@ -58,6 +60,7 @@ impl Default for Options {
         Self {
             tables: crate::tables::all().collect(),
             formats: vec![Format::Parquet],
+            delta: None,
             base_url: crate::client::DEFAULT_BASE_URL.into(),
             concurrency: 8,
             budget: Budget::default(),
@@ -138,10 +141,10 @@ pub enum Error {
 pub struct Outcome {
     /// The snapshot.
     pub manifest: Manifest,
-    /// Its folder.
-    pub folder: PathBuf,
-    /// Its journal, if it was kept.
-    pub journal: Option<PathBuf>,
+    /// Where it is: a folder, or a URL.
+    pub place: String,
+    /// Where its journal is, if it was kept.
+    pub journal: Option<String>,
     /// Time that writing each table took.
     pub table_seconds: BTreeMap<&'static str, f64>,
     /// Time of the crawl.
@@ -181,22 +184,53 @@ pub async fn export(
     lake.check()?;
     let lock = lake.lock()?;
     lake.repair()?;
+    if let (Some(mode), Some(manifest)) = (options.delta, lake.latest()?) {
+        delta(lake, manifest, mode, Catch::Up).await?;
+    }
     let (journal, resumed) = open_journal(lake, &options, &*progress)?;
-    let result = run(source, lake, &options, &journal, progress, stop).await;
+    lake.clean(Some(&journal.header().snapshot_id))?;
+    let mut result = run(source, lake, &options, &journal, progress, stop).await;
+    if let (Ok(outcome), JournalFate::Kept) = (&mut result, options.journal) {
+        journal.sync()?;
+        outcome.journal = Some(lake.keep_journal(journal.path())?);
+    }
     if let (Err(_), true) = (&result, journal.is_empty()) {
         // Not one answer: nothing is worth keeping.
         let _ = std::fs::remove_file(journal.path());
-    } else if result.is_ok() && options.journal == JournalFate::Removed {
+    } else if result.is_ok() && (options.journal == JournalFate::Removed || lake.remote().is_some()) {
         std::fs::remove_file(journal.path())
             .map_err(|source| journal::Error::Io { path: journal.path().into(), source })?;
     } else {
         journal.sync()?;
     }
+    if let (Ok(outcome), Some(mode)) = (&result, options.delta) {
+        delta(lake, outcome.manifest.clone(), mode, Catch::New).await?;
+    }
     lake.tidy(lock);
-    result.map(|outcome| {
-        let kept = (options.journal == JournalFate::Kept).then(|| journal.path().to_owned());
-        Outcome { resumed, journal: kept, ..outcome }
-    })
+    result.map(|outcome| Outcome { resumed, ..outcome })
+}
+
+/// Whether Delta tables are made, or only brought up to a snapshot that is committed.
+#[derive(Debug, PartialEq)]
+enum Catch {
+    Up,
+    New,
+}
+
+async fn delta(lake: &Lake, manifest: Manifest, mode: DeltaMode, catch: Catch) -> Result<(), Error> {
+    #[cfg(feature = "delta")]
+    {
+        use crate::snapshot::delta::{Which, write};
+        let which = if catch == Catch::Up { Which::Existing } else { Which::All };
+        let lake = lake.clone();
+        let work = move || write(&lake, &manifest, mode, which);
+        Ok(tokio::task::spawn_blocking(work).await.expect("writing Delta tables doesn't panic")?)
+    }
+    #[cfg(not(feature = "delta"))]
+    {
+        let why = format!("this hexport was built without Delta Lake ({mode:?}, {catch:?})");
+        Err(snapshot::Error::Delta { table: lake.name() + &manifest.snapshot_id, why }.into())
+    }
 }
 
 /// Builds the snapshot of a kept journal again, with the tables as this version declares them. Asks nothing
@@ -212,6 +246,7 @@ pub async fn rebuild(
     stop: Stop,
 ) -> Result<Outcome, Error> {
     let lock = lake.lock()?;
+    lake.fetch_journals()?;
     let journals = lake.journals()?;
     let path = match snapshot {
         None => journals.last().map(|(_, path)| path.clone()),
@@ -220,7 +255,7 @@ pub async fn rebuild(
     let path = path.ok_or_else(|| {
         let known: Vec<&str> = journals.iter().map(|(id, _)| id.as_str()).collect();
         Error::NoJournal(match (snapshot, known.is_empty()) {
-            (_, true) => format!("{} holds no journal", lake.root().display()),
+            (_, true) => format!("{} holds no journal", lake.name()),
             (wanted, false) => {
                 format!("there is no journal of {}; there are {}", wanted.unwrap_or("it"), known.join(", "))
             }
@@ -230,8 +265,12 @@ pub async fn rebuild(
     let options =
         Options { base_url: journal.header().base_url.clone(), budget: Budget::default(), ..options };
     let result = run(Source::JournalOnly, lake, &options, &journal, progress, stop).await;
+    if let (Ok(outcome), Some(mode)) = (&result, options.delta) {
+        delta(lake, outcome.manifest.clone(), mode, Catch::New).await?;
+    }
     lake.tidy(lock);
-    result.map(|outcome| Outcome { resumed: journal.len(), journal: Some(path), ..outcome })
+    let journal_at = path.display().to_string();
+    result.map(|outcome| Outcome { resumed: journal.len(), journal: Some(journal_at), ..outcome })
 }
 
 /// The journal of the crawl that goes on, or of a new one, and how many answers it has.
@@ -261,7 +300,7 @@ fn open_journal(
         return Ok((Arc::new(journal), resumed));
     }
     let mut at = options.fixed_time.unwrap_or_else(Utc::now);
-    while committed.contains(&snapshot_id(at)) {
+    while committed.contains(&snapshot_id(at)) || !lake.claim(&snapshot_id(at))? {
         at += TimeDelta::seconds(1);
     }
     let header = CrawlHeader {
@@ -382,10 +421,10 @@ fn commit(
             .collect(),
         schema_drift: drift(&built),
     };
-    let folder = staging.commit(&manifest)?;
+    let place = staging.commit(&manifest)?;
     Ok(Outcome {
         manifest,
-        folder,
+        place,
         journal: None,
         table_seconds: built.iter().map(|b| (b.table.name, b.took.as_secs_f64())).collect(),
         crawl_seconds: crawl_time.as_secs_f64(),
@@ -410,11 +449,7 @@ pub async fn plan(
     progress: Arc<dyn Progress>,
     stop: Stop,
 ) -> Result<Vec<crawl::Estimate>, Error> {
-    let manifest = match lake.root().exists() {
-        true => lake.latest()?,
-        false => None,
-    };
-    let base = match (manifest, options.reuse) {
+    let base = match (lake.latest()?, options.reuse) {
         (Some(manifest), Reuse::Unchanged) => Base::load(lake, manifest)?,
         _ => None,
     };

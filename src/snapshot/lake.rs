@@ -1,16 +1,19 @@
-//! A destination on a local path: finding snapshots, locking, staging, and the commit.
+//! A destination: finding snapshots, locking, staging, and the commit. On a local path, or in an object store
+//! with a folder on this machine beside it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde::{Deserialize, Serialize};
 
 use super::manifest::{FileEntry, Latest, Manifest};
+use super::remote::{self, Object, Remote};
 use super::retention::Policy;
 use super::writer::digest;
 use super::{Error, views};
@@ -21,6 +24,12 @@ const JOURNALS: &str = "_journal";
 const STAGING: &str = "_staging-";
 const PREFIX: &str = "snapshot=";
 const NOTES: &str = "_state";
+const CLAIMS: &str = "_staging";
+const CACHE: &str = "cache";
+/// Folder of Delta tables.
+pub(super) const DELTA: &str = "delta";
+/// A claim that has not been touched for so long is of an export that will not go on.
+const ABANDONED: TimeDelta = TimeDelta::days(7);
 
 /// The identifier of a snapshot whose crawl began at `at`: UTC, sortable, fit for paths.
 pub fn snapshot_id(at: DateTime<Utc>) -> String {
@@ -30,7 +39,10 @@ pub fn snapshot_id(at: DateTime<Utc>) -> String {
 /// A destination.
 #[derive(Debug, Clone)]
 pub struct Lake {
+    /// The destination's folder; of one in an object store, the folder on this machine that holds its journals,
+    /// what is being built, and the cache.
     root: PathBuf,
+    remote: Option<Arc<Remote>>,
 }
 
 /// Who holds the lock.
@@ -56,14 +68,43 @@ pub struct Staging {
 }
 
 impl Lake {
-    /// A destination. Nothing is read or made yet.
+    /// A destination on a local path. Nothing is read or made yet.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), remote: None }
     }
 
-    /// The destination's folder.
+    /// A destination by its name: a local path, or a URL of an object store (`s3://bucket/prefix`, `gs://...`,
+    /// `az://...`, `abfss://...`) with settings for it. Nothing is read or made yet.
+    ///
+    /// # Errors
+    /// [`Error::Store`] for a URL or a setting that isn't one.
+    pub fn open(name: &str, options: &[(String, String)]) -> Result<Self, Error> {
+        if let Some(path) = name.strip_prefix("file://") {
+            return Ok(Self::new(path));
+        }
+        if !name.contains("://") {
+            return Ok(Self::new(name));
+        }
+        let remote = Remote::connect(name, options)?;
+        Ok(Self { root: remote::state_folder(remote.url())?, remote: Some(Arc::new(remote)) })
+    }
+
+    /// The destination's folder; of one in an object store, the folder on this machine beside it.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The destination as people name it.
+    pub fn name(&self) -> String {
+        match &self.remote {
+            Some(remote) => remote.url().to_owned(),
+            None => self.root.display().to_string(),
+        }
+    }
+
+    /// The object store, if it is in one.
+    pub fn remote(&self) -> Option<&Arc<Remote>> {
+        self.remote.as_ref()
     }
 
     /// Checks that the destination could be written to, and makes nothing.
@@ -71,6 +112,16 @@ impl Lake {
     /// # Errors
     /// [`Error::Io`]; [`Error::Foreign`] if it holds something that isn't hexport's.
     pub fn check(&self) -> Result<(), Error> {
+        if let Some(remote) = &self.remote {
+            let objects = remote.list("")?;
+            let is_ours = |object: &Object| is_ours(object.name.split('/').next().unwrap_or(""));
+            return match objects.first() {
+                Some(found) if !objects.iter().any(is_ours) => {
+                    Err(Error::Foreign { path: remote.url().into(), found: found.name.clone() })
+                }
+                _ => Ok(()),
+            };
+        }
         match fs::metadata(&self.root) {
             Ok(meta) if !meta.is_dir() => {
                 let source = std::io::Error::from(std::io::ErrorKind::NotADirectory);
@@ -93,10 +144,7 @@ impl Lake {
                 .file_name()
                 .to_string_lossy()
                 .into_owned();
-            let ours = ["latest.json", "views.sql", LOCK, JOURNALS, NOTES].contains(&name.as_str())
-                || name.starts_with(PREFIX)
-                || name.starts_with(STAGING);
-            if ours {
+            if is_ours(&name) {
                 return probe(&self.root).map_err(Error::io("can't write to", &self.root));
             }
             found = Some(name);
@@ -189,8 +237,40 @@ impl Lake {
         Ok(found)
     }
 
-    /// Folder of a snapshot.
-    pub fn snapshot_folder(&self, snapshot_id: &str) -> PathBuf {
+    /// Copies a journal into the object store, beside the snapshots; on a local path it is there already. Gives
+    /// where it is.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn keep_journal(&self, path: &Path) -> Result<String, Error> {
+        let Some(remote) = &self.remote else { return Ok(path.display().to_string()) };
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = format!("{JOURNALS}/{file}");
+        remote.upload(vec![(path.to_owned(), name.clone())])?;
+        Ok(format!("{}/{name}", remote.url()))
+    }
+
+    /// Fetches the journals that were kept in the object store and are not on this machine.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Io`].
+    pub fn fetch_journals(&self) -> Result<(), Error> {
+        let Some(remote) = &self.remote else { return Ok(()) };
+        let folder = self.journal_folder();
+        fs::create_dir_all(&folder).map_err(Error::io("can't create", &folder))?;
+        for object in remote.list(JOURNALS)? {
+            let path = folder.join(object.name.rsplit('/').next().unwrap_or_default());
+            if !path.exists() {
+                let beside = path.with_extension("part");
+                remote.download(&object.name, &beside)?;
+                fs::rename(&beside, &path).map_err(Error::io("can't write", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Folder of a snapshot, on a local path.
+    fn snapshot_folder(&self, snapshot_id: &str) -> PathBuf {
         self.root.join(format!("{PREFIX}{snapshot_id}"))
     }
 
@@ -200,6 +280,15 @@ impl Lake {
     /// [`Error::Io`].
     pub fn snapshots(&self) -> Result<Vec<String>, Error> {
         let mut found = Vec::new();
+        if let Some(remote) = &self.remote {
+            let id = |object: Object| {
+                let folder = object.name.strip_suffix("/manifest.json")?;
+                folder.strip_prefix(PREFIX).filter(|id| !id.contains('/')).map(str::to_owned)
+            };
+            found.extend(remote.list("")?.into_iter().filter_map(id));
+            found.sort();
+            return Ok(found);
+        }
         let entries = match fs::read_dir(&self.root) {
             Ok(entries) => entries,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(found),
@@ -235,10 +324,53 @@ impl Lake {
     /// # Errors
     /// [`Error::Io`], [`Error::Damaged`].
     pub fn manifest(&self, snapshot_id: &str) -> Result<Manifest, Error> {
-        let path = self.snapshot_folder(snapshot_id).join("manifest.json");
-        let text = fs::read(&path).map_err(Error::io("can't read", &path))?;
+        let name = format!("{PREFIX}{snapshot_id}/manifest.json");
+        let (path, text) = match &self.remote {
+            Some(remote) => {
+                let path = PathBuf::from(format!("{}/{name}", remote.url()));
+                let gone = || Error::Damaged { path: path.clone(), why: "is not there".into() };
+                (path.clone(), remote.get(&name)?.ok_or_else(gone)?.to_vec())
+            }
+            None => {
+                let path = self.root.join(name);
+                let text = fs::read(&path).map_err(Error::io("can't read", &path))?;
+                (path, text)
+            }
+        };
         serde_json::from_slice(&text)
             .map_err(|e| Error::Damaged { path, why: format!("not a manifest: {e}") })
+    }
+
+    /// Path of a snapshot's file on this machine; from an object store it is fetched first, unless it was.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Io`], [`Error::Damaged`].
+    pub fn file(&self, manifest: &Manifest, file: &FileEntry) -> Result<PathBuf, Error> {
+        match &self.remote {
+            Some(remote) => {
+                let name = format!("{PREFIX}{}/{}", manifest.snapshot_id, file.path);
+                remote::cached(remote, &self.root.join(CACHE), &name, &file.sha256)
+            }
+            None => Ok(self.snapshot_folder(&manifest.snapshot_id).join(&file.path)),
+        }
+    }
+
+    /// DuckDB views over a snapshot, to be run in the folder that [`Lake::root`] names; over all snapshots too, if
+    /// they are on this machine.
+    ///
+    /// # Errors
+    /// Those of [`Lake::file`].
+    pub fn views(&self, manifest: &Manifest) -> Result<String, Error> {
+        if self.remote.is_none() {
+            return Ok(views::sql(manifest, ""));
+        }
+        let mut paths = BTreeMap::new();
+        for (name, table) in &manifest.tables {
+            if let Some(file) = views::preferred(table) {
+                paths.insert(name.as_str(), (self.file(manifest, file)?, file.format.as_str()));
+            }
+        }
+        Ok(views::of_files(&paths))
     }
 
     /// Reads a snapshot again and compares it with its manifest.
@@ -251,7 +383,21 @@ impl Lake {
         let mut damages = Vec::new();
         for table in manifest.tables.values() {
             for file in &table.files {
-                if let Err(what) = verify_file(&folder.join(&file.path), file, table.rows) {
+                let checked = match &self.remote {
+                    None => verify_file(&folder.join(&file.path), file, table.rows),
+                    Some(remote) => {
+                        // Not from the cache: what the store holds is asked about.
+                        let copy =
+                            tempfile::NamedTempFile::new().map_err(Error::io("can't write", "a file"))?;
+                        let fetched =
+                            remote.download(&format!("{PREFIX}{snapshot_id}/{}", file.path), copy.path());
+                        match fetched {
+                            Ok(()) => verify_file(copy.path(), file, table.rows),
+                            Err(e) => Err(format!("can't be read: {e}")),
+                        }
+                    }
+                };
+                if let Err(what) = checked {
                     damages.push(Damage { file: file.path.clone(), what });
                 }
             }
@@ -287,11 +433,72 @@ impl Lake {
     /// # Errors
     /// [`Error::Io`].
     pub fn remove(&self, snapshot_id: &str) -> Result<(), Error> {
+        if let Some(remote) = &self.remote {
+            // Without its manifest it is no snapshot any more.
+            remote.delete(&[format!("{PREFIX}{snapshot_id}/manifest.json")])?;
+            return self.remove_objects(remote, snapshot_id);
+        }
         let (folder, aside) =
             (self.snapshot_folder(snapshot_id), self.root.join(format!("{STAGING}removed-{snapshot_id}")));
         fs::rename(&folder, &aside).map_err(Error::io("can't remove", &folder))?;
         sync_folder(&self.root)?;
         fs::remove_dir_all(&aside).map_err(Error::io("can't remove", &aside))
+    }
+
+    fn remove_objects(&self, remote: &Remote, snapshot_id: &str) -> Result<(), Error> {
+        let objects = remote.list(&format!("{PREFIX}{snapshot_id}"))?;
+        remote.delete(&objects.into_iter().map(|object| object.name).collect::<Vec<_>>())
+    }
+
+    /// Takes a snapshot's name for this machine: false if another one is building a snapshot of this name. On a
+    /// local path the lock sees to that.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Io`].
+    pub fn claim(&self, snapshot_id: &str) -> Result<bool, Error> {
+        let Some(remote) = &self.remote else { return Ok(true) };
+        remote.create(&claim_name(snapshot_id), self.holder()?.as_bytes())
+    }
+
+    /// Who this machine's folder is, in claims.
+    fn holder(&self) -> Result<String, Error> {
+        let path = self.root.join("holder");
+        match fs::read_to_string(&path) {
+            Ok(text) if !text.is_empty() => Ok(text),
+            _ => {
+                let text = uuid::Uuid::new_v4().to_string();
+                write_durably(&path, text.as_bytes())?;
+                Ok(text)
+            }
+        }
+    }
+
+    /// Removes what interrupted exports left in the object store: those of this machine, but for the snapshot
+    /// that goes on, and those of others that nobody has touched for days.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Io`].
+    pub fn clean(&self, going_on: Option<&str>) -> Result<(), Error> {
+        let Some(remote) = &self.remote else { return Ok(()) };
+        let holder = self.holder()?;
+        let committed = self.snapshots()?;
+        for claim in remote.list(CLAIMS)? {
+            let Some(id) = claim.name.rsplit('/').next().and_then(|name| name.strip_suffix(".json")) else {
+                continue;
+            };
+            let is_ours = || -> Result<bool, Error> {
+                Ok(remote.get(&claim.name)?.is_some_and(|text| text == holder.as_bytes()))
+            };
+            let is_old = Utc::now() - claim.written > ABANDONED;
+            if going_on == Some(id) || !(is_old || is_ours()?) {
+                continue;
+            }
+            if !committed.iter().any(|of| of == id) {
+                self.remove_objects(remote, id)?;
+            }
+            remote.delete(std::slice::from_ref(&claim.name))?;
+        }
+        Ok(())
     }
 
     /// Begins a snapshot: an empty folder beside the others that no reader looks at. What an interrupted
@@ -319,6 +526,17 @@ pub struct Damage {
     pub file: String,
     /// What is wrong.
     pub what: String,
+}
+
+/// Whether something at the top of a destination is hexport's.
+fn is_ours(name: &str) -> bool {
+    ["latest.json", "views.sql", LOCK, JOURNALS, NOTES, CLAIMS, DELTA].contains(&name)
+        || name.starts_with(PREFIX)
+        || name.starts_with(STAGING)
+}
+
+fn claim_name(snapshot_id: &str) -> String {
+    format!("{CLAIMS}/{snapshot_id}.json")
 }
 
 /// Reads a file to its end and compares it with what the manifest says.
@@ -360,8 +578,11 @@ impl Staging {
     /// # Errors
     /// [`Error::Io`]. Before the rename nothing is visible; after it the snapshot is committed, and a pointer
     /// that could not be written is written by the next export.
-    pub fn commit(self, manifest: &Manifest) -> Result<PathBuf, Error> {
+    pub fn commit(self, manifest: &Manifest) -> Result<String, Error> {
         let text = serde_json::to_vec_pretty(manifest).unwrap_or_default();
+        if let Some(remote) = &self.lake.remote {
+            return self.commit_to(remote, manifest, &text);
+        }
         write_durably(&self.folder.join("manifest.json"), &text)?;
         sync_folder(&self.folder)?;
         let target = self.lake.snapshot_folder(&self.snapshot_id);
@@ -379,7 +600,38 @@ impl Staging {
         if self.lake.snapshots()?.last() == Some(&self.snapshot_id) {
             self.lake.point_at(manifest)?;
         }
-        Ok(target)
+        Ok(target.display().to_string())
+    }
+
+    /// Commits to an object store: the files, then the manifest if there is none yet, then the pointer.
+    fn commit_to(&self, remote: &Remote, manifest: &Manifest, text: &[u8]) -> Result<String, Error> {
+        let folder = format!("{PREFIX}{}", self.snapshot_id);
+        let name = format!("{folder}/manifest.json");
+        let place = format!("{}/{folder}", remote.url());
+        let taken = || Error::Taken { place: place.clone() };
+        if remote.get(&name)?.is_some() || !self.lake.claim(&self.snapshot_id)? {
+            return Err(taken());
+        }
+        // Written again, so that nobody takes it for abandoned while the files go up.
+        remote.put(&claim_name(&self.snapshot_id), self.lake.holder()?.into_bytes())?;
+        let files: Vec<&FileEntry> = manifest.tables.values().flat_map(|table| &table.files).collect();
+        let pairs = files.iter().map(|f| (self.folder.join(&f.path), format!("{folder}/{}", f.path)));
+        remote.upload(pairs.collect())?;
+        if !remote.create(&name, text)? {
+            return Err(taken());
+        }
+        self.lake.point_at(manifest)?;
+        remote.delete(&[claim_name(&self.snapshot_id)])?;
+        // What the next export compares with is here already.
+        let cache = self.lake.root.join(CACHE);
+        let _ = fs::remove_dir_all(&cache);
+        fs::create_dir_all(&cache).map_err(Error::io("can't create", &cache))?;
+        for file in files {
+            let (from, to) = (self.folder.join(&file.path), cache.join(&file.sha256));
+            fs::rename(&from, &to).map_err(Error::io("can't keep", &from))?;
+        }
+        fs::remove_dir_all(&self.folder).map_err(Error::io("can't remove", &self.folder))?;
+        Ok(place)
     }
 }
 
@@ -390,14 +642,13 @@ impl Lake {
     /// [`Error::Io`], [`Error::Damaged`].
     pub fn repair(&self) -> Result<(), Error> {
         let Some(manifest) = self.latest()? else { return Ok(()) };
-        let pointer = fs::read(self.root.join("latest.json")).ok();
+        let (pointer, has_views) = match &self.remote {
+            Some(remote) => (remote.get("latest.json")?.map(|text| text.to_vec()), true),
+            None => (fs::read(self.root.join("latest.json")).ok(), self.root.join("views.sql").exists()),
+        };
         let pointer = pointer.and_then(|text| serde_json::from_slice::<Latest>(&text).ok());
         match pointer {
-            Some(pointer)
-                if pointer.snapshot_id == manifest.snapshot_id && self.root.join("views.sql").exists() =>
-            {
-                Ok(())
-            }
+            Some(pointer) if pointer.snapshot_id == manifest.snapshot_id && has_views => Ok(()),
             _ => self.point_at(&manifest),
         }
     }
@@ -412,7 +663,15 @@ impl Lake {
             committed_at: manifest.committed_at,
         };
         let text = serde_json::to_vec_pretty(&latest).unwrap_or_default();
-        replace_durably(&self.root.join("views.sql"), views::sql(manifest).as_bytes())?;
+        if let Some(remote) = &self.remote {
+            remote.put("views.sql", views::sql(manifest, &format!("{}/", remote.url())).into_bytes())?;
+            // Another export may have committed a later one in the meantime.
+            return remote.change("latest.json", move |there| {
+                let there = there.and_then(|text| serde_json::from_slice::<Latest>(text).ok());
+                (there.is_none_or(|there| there.snapshot_id <= latest.snapshot_id)).then(|| text.clone())
+            });
+        }
+        replace_durably(&self.root.join("views.sql"), views::sql(manifest, "").as_bytes())?;
         replace_durably(&self.root.join("latest.json"), &text)?;
         sync_folder(&self.root)
     }
@@ -425,6 +684,9 @@ impl Lake {
     /// # Errors
     /// [`Error::Io`].
     pub fn note(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        if let Some(remote) = &self.remote {
+            return Ok(remote.get(&format!("{NOTES}/{name}"))?.map(|text| text.to_vec()));
+        }
         let path = self.root.join(NOTES).join(name);
         match fs::read(&path) {
             Ok(text) => Ok(Some(text)),
@@ -438,6 +700,9 @@ impl Lake {
     /// # Errors
     /// [`Error::Io`].
     pub fn set_note(&self, name: &str, text: &[u8]) -> Result<(), Error> {
+        if let Some(remote) = &self.remote {
+            return remote.put(&format!("{NOTES}/{name}"), text.to_vec());
+        }
         let folder = self.root.join(NOTES);
         fs::create_dir_all(&folder).map_err(Error::io("can't create", &folder))?;
         replace_durably(&folder.join(name), text)

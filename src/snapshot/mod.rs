@@ -5,16 +5,21 @@
 //!   snapshot=2026-11-24T020000Z/   one immutable snapshot: a file for each table, and manifest.json
 //!   latest.json                    pointer to the last committed snapshot
 //!   views.sql                      DuckDB views over the latest and over all snapshots
+//!   delta/TABLE/                   a Delta Lake table, if they are wanted
 //!   _state/                        what has to be known the next time: what catalogs were told
 //!   _journal/                      journals of crawls that are not committed yet, or that were kept
 //! ```
 //!
-//! Files are written into a folder beside, flushed to the disk, and the folder is renamed: a reader sees a
-//! whole snapshot or none.
+//! On a local path files are written into a folder beside, flushed to the disk, and the folder is renamed. In an
+//! object store the files go up first, then the manifest, if there is none of its name yet. A reader that follows
+//! the pointer or the manifests sees a whole snapshot or none.
 
+#[cfg(feature = "delta")]
+pub mod delta;
 mod lake;
 mod manifest;
 mod reader;
+mod remote;
 mod retention;
 pub mod rows;
 mod views;
@@ -28,9 +33,18 @@ pub use manifest::{
     EndpointSummary, FileEntry, Latest, MANIFEST_VERSION, Manifest, TableEntry, ToolEntry, WorkspaceEntry,
 };
 pub use reader::TableReader;
+pub use remote::Remote;
 pub use retention::Policy;
-pub use views::sql as views_of;
 pub use writer::{Format, TableWriter};
+
+/// What a Delta table holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum DeltaMode {
+    /// The rows of every snapshot, partitioned by the snapshot's day.
+    History,
+    /// The rows of the last snapshot; those of earlier ones are earlier versions.
+    Current,
+}
 
 /// What can go wrong with a destination.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +74,30 @@ pub enum Error {
         path: PathBuf,
         /// Who holds the lock.
         holder: String,
+    },
+    /// An object store refuses, or can't be reached.
+    #[error("{what} {place}: {why}")]
+    Store {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        place: String,
+        /// What the store said.
+        why: String,
+    },
+    /// A Delta table can't be written.
+    #[error("Delta table {table}: {why}")]
+    Delta {
+        /// The table.
+        table: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// There is a snapshot of this name already.
+    #[error("{place} is there already: another export committed it, or is building it")]
+    Taken {
+        /// The snapshot.
+        place: String,
     },
     /// A file in the destination is not what it should be.
     #[error("{}: {why}", path.display())]

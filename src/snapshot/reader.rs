@@ -64,8 +64,7 @@ impl TableReader {
         let file =
             manifest.tables.get(table.name).and_then(|t| t.files.iter().find(|f| f.format == "parquet"));
         let Some(file) = file else { return Ok(None) };
-        let path = lake.snapshot_folder(&manifest.snapshot_id).join(&file.path);
-        Self::read(&path, table, schema).map(Some)
+        Self::read(&lake.file(manifest, file)?, table, schema).map(Some)
     }
 
     fn read(path: &Path, table: &'static Table, schema: SchemaRef) -> Result<Self, Error> {

@@ -28,7 +28,7 @@ const ROW_GROUP_BYTES: usize = 64 << 20;
 const ZSTD_LEVEL: i32 = 3;
 
 /// File format of tables.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Format {
     /// Apache Parquet, zstd.
     Parquet,

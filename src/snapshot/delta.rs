@@ -1,0 +1,290 @@
+//! Delta Lake tables beside the snapshots: one a table, one version a snapshot.
+//!
+//! A table's data files are the snapshot's own Parquet files, copied. The snapshot's time is noted in the table
+//! as a transaction of the application `hexport`, so that a snapshot makes one version however often its commit
+//! is tried.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, StringArray, StructArray};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema};
+use arrow::record_batch::RecordBatch;
+use delta_kernel::committer::FileSystemCommitter;
+use delta_kernel::engine::arrow_conversion::TryIntoKernel;
+use delta_kernel::engine::arrow_data::ArrowEngineData;
+use delta_kernel::expressions::Scalar;
+use delta_kernel::schema::{StructField, StructType};
+use delta_kernel::snapshot::{Snapshot, SnapshotRef};
+use delta_kernel::transaction::create_table::create_table;
+use delta_kernel::transaction::data_layout::DataLayout;
+use delta_kernel::transaction::{CommitResult, Transaction, UpdateTableOperation};
+use delta_kernel::{FileMeta, KernelResult};
+use delta_kernel_default_engine::executor::tokio::TokioMultiThreadExecutor;
+use delta_kernel_default_engine::parquet::DataFileMetadata;
+use delta_kernel_default_engine::{DefaultEngine, DefaultEngineBuilder, build_add_file_metadata};
+use object_store::local::LocalFileSystem;
+use url::Url;
+
+use super::lake::DELTA;
+use super::manifest::{FileEntry, Manifest};
+use super::{DeltaMode, Error, Lake};
+use crate::tables;
+
+/// Column that tables with history are partitioned by: the snapshot's day, UTC.
+const PARTITION: &str = "snapshot_date";
+const APPLICATION: &str = "hexport";
+/// Versions between checkpoints: readers read the log from the last one on.
+const CHECKPOINT: u64 = 10;
+/// Times that a commit is tried while others commit too.
+const TRIES: usize = 10;
+
+type Engine = DefaultEngine<TokioMultiThreadExecutor>;
+
+/// Which tables get a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// All of the snapshot's.
+    All,
+    /// Those that are there already: an interrupted export may have left some behind.
+    Existing,
+}
+
+/// Makes a version of each table of a snapshot, unless it has one.
+///
+/// # Errors
+/// [`Error::Delta`] for a table that can't be written; those before it are. [`Error::Store`], [`Error::Io`].
+pub fn write(lake: &Lake, manifest: &Manifest, mode: DeltaMode, which: Which) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("hexport-delta")
+        .enable_all()
+        .build()
+        .map_err(Error::io("can't start threads for", lake.root()))?;
+    let (store, base) = match lake.remote() {
+        Some(remote) => (remote.store(), remote.url().to_owned()),
+        None => {
+            let root = std::path::absolute(lake.root()).map_err(Error::io("can't find", lake.root()))?;
+            let url = Url::from_directory_path(&root).map_err(|()| failed("all", "its path is no URL"))?;
+            (Arc::new(LocalFileSystem::new()) as _, url.as_str().trim_end_matches('/').to_owned())
+        }
+    };
+    let executor = Arc::new(TokioMultiThreadExecutor::new(runtime.handle().clone()));
+    let engine = DefaultEngineBuilder::new(store).with_task_executor(executor).build();
+    let result = manifest.tables.iter().try_for_each(|(name, entry)| {
+        let (Some(table), Some(file)) =
+            (tables::by_name(name), entry.files.iter().find(|file| file.format == "parquet"))
+        else {
+            return Ok(());
+        };
+        let url = Url::parse(&format!("{base}/{DELTA}/{name}/")).map_err(|e| failed(table.name, e))?;
+        let of = Of { lake, manifest, mode, engine: &engine, table, file, url, rows: entry.rows };
+        of.write(which)
+    });
+    drop(engine);
+    runtime.shutdown_background();
+    result
+}
+
+fn failed(table: &str, why: impl Display) -> Error {
+    Error::Delta { table: table.to_owned(), why: why.to_string() }
+}
+
+/// One table.
+struct Of<'a> {
+    lake: &'a Lake,
+    manifest: &'a Manifest,
+    mode: DeltaMode,
+    engine: &'a Engine,
+    table: &'static tables::Table,
+    file: &'a FileEntry,
+    url: Url,
+    rows: u64,
+}
+
+impl Of<'_> {
+    fn write(&self, which: Which) -> Result<(), Error> {
+        let failed = |e: delta_kernel::KernelError| failed(self.table.name, e);
+        let mut is_copied = false;
+        for _ in 0..TRIES {
+            let snapshot = self.snapshot()?;
+            if let Some(snapshot) = &snapshot {
+                self.check_mode(snapshot)?;
+                let told = snapshot.get_app_id_version(APPLICATION, self.engine).map_err(failed)?;
+                if told.is_some_and(|told| told >= self.transaction()) {
+                    return Ok(());
+                }
+            }
+            if snapshot.is_none() && which == Which::Existing {
+                return Ok(());
+            }
+            if !is_copied {
+                self.copy()?;
+                is_copied = true;
+            }
+            let committed = match &snapshot {
+                Some(snapshot) => self.append(snapshot).map_err(failed)?,
+                None => self.create().map_err(failed)?,
+            };
+            if committed {
+                return Ok(());
+            }
+        }
+        Err(self::failed(self.table.name, "others kept committing to it"))
+    }
+
+    /// The table as it is now; `None` if there is none.
+    fn snapshot(&self) -> Result<Option<SnapshotRef>, Error> {
+        let log = format!("{DELTA}/{}/_delta_log", self.table.name);
+        let is_there = match self.lake.remote() {
+            Some(remote) => !remote.list(&log)?.is_empty(),
+            None => std::fs::read_dir(self.lake.root().join(log)).is_ok_and(|mut log| log.next().is_some()),
+        };
+        if !is_there {
+            return Ok(None);
+        }
+        let snapshot = Snapshot::builder_for(self.url.as_str()).build(self.engine);
+        snapshot.map(Some).map_err(|e| failed(self.table.name, e))
+    }
+
+    fn check_mode(&self, snapshot: &SnapshotRef) -> Result<(), Error> {
+        let has_history = snapshot.schema().field(PARTITION).is_some();
+        if has_history == (self.mode == DeltaMode::History) {
+            return Ok(());
+        }
+        let other = if has_history { "history" } else { "current" };
+        Err(failed(self.table.name, format!("it was made with --delta-mode {other}")))
+    }
+
+    /// Number of the snapshot among the application's transactions: seconds since 1970.
+    fn transaction(&self) -> i64 {
+        self.manifest.snapshot_at.timestamp()
+    }
+
+    fn day(&self) -> i32 {
+        self.manifest.snapshot_at.timestamp().div_euclid(86_400) as i32
+    }
+
+    /// Name of the data file within the table's folder.
+    fn data_file(&self) -> String {
+        let name = format!("{}-{}.parquet", self.manifest.snapshot_id, &self.file.sha256[..16]);
+        match self.mode {
+            DeltaMode::History => {
+                format!("{PARTITION}={}/{name}", self.manifest.snapshot_at.format("%Y-%m-%d"))
+            }
+            DeltaMode::Current => name,
+        }
+    }
+
+    /// Copies the snapshot's file into the table's folder. Nobody sees it there before the commit.
+    fn copy(&self) -> Result<(), Error> {
+        let from = self.lake.file(self.manifest, self.file)?;
+        let name = format!("{DELTA}/{}/{}", self.table.name, self.data_file());
+        if let Some(remote) = self.lake.remote() {
+            return remote.upload(vec![(from, name)]);
+        }
+        let to = self.lake.root().join(name);
+        let folder = to.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder).map_err(Error::io("can't create", folder))?;
+        std::fs::copy(&from, &to).map_err(Error::io("can't write", &to))?;
+        std::fs::File::open(&to).and_then(|file| file.sync_all()).map_err(Error::io("can't write", &to))
+    }
+
+    /// The table's schema: all columns may be null, so that later ones can be added.
+    fn schema(&self) -> KernelResult<StructType> {
+        let mut fields: Vec<FieldRef> = self.table.schema().fields().iter().map(nullable).collect();
+        if self.mode == DeltaMode::History {
+            fields.push(Arc::new(Field::new(PARTITION, DataType::Date32, true)));
+        }
+        Ok((&Schema::new(fields)).try_into_kernel()?)
+    }
+
+    fn create(&self) -> KernelResult<bool> {
+        let mut builder = create_table(self.url.as_str(), Arc::new(self.schema()?), self.engine_info(), true)
+            .with_transaction_id(APPLICATION, self.transaction());
+        if self.mode == DeltaMode::History {
+            builder = builder.with_data_layout(DataLayout::partitioned([PARTITION]));
+        }
+        let mut transaction = builder.build(self.engine, Box::new(FileSystemCommitter::new()))?;
+        self.add(&mut transaction)?;
+        let commit = transaction.with_commit_info(self.commit_info()?, self.commit_info_schema()?);
+        Ok(matches!(commit.commit(self.engine)?, CommitResult::Committed(_)))
+    }
+
+    fn append(&self, snapshot: &SnapshotRef) -> KernelResult<bool> {
+        let mut builder = snapshot
+            .clone()
+            .update_table(UpdateTableOperation::Write, self.engine_info(), true)
+            .with_transaction_id(APPLICATION, self.transaction());
+        let there = snapshot.schema();
+        for field in self.schema()?.fields().filter(|field| there.field(field.name()).is_none()) {
+            builder = builder.add_column(StructField::clone(field));
+        }
+        let mut transaction = builder.build(self.engine, Box::new(FileSystemCommitter::new()))?;
+        if self.mode == DeltaMode::Current {
+            let scan = snapshot.clone().scan_builder().build()?;
+            for files in scan.scan_metadata(self.engine)? {
+                transaction.remove_files(files?.scan_files);
+            }
+        }
+        self.add(&mut transaction)?;
+        let commit = transaction.with_commit_info(self.commit_info()?, self.commit_info_schema()?);
+        let CommitResult::Committed(done) = commit.commit(self.engine)? else { return Ok(false) };
+        if done.commit_version() % CHECKPOINT == 0
+            && let Some(after) = done.post_commit_snapshot()
+        {
+            // A checkpoint only saves readers time: the commit stands without it.
+            if let Err(e) = after.checkpoint(self.engine, None) {
+                tracing::warn!(table = self.table.name, "no checkpoint of the Delta table: {e}");
+            }
+        }
+        Ok(true)
+    }
+
+    fn add<T>(&self, transaction: &mut Transaction<T>) -> KernelResult<()> {
+        let mut context = transaction.write_state()?.write_context_builder();
+        if self.mode == DeltaMode::History {
+            let day = HashMap::from([(PARTITION.to_owned(), Scalar::Date(self.day()))]);
+            context = context.with_partition_values(day);
+        }
+        let rows: ArrayRef = Arc::new(Int64Array::from(vec![self.rows as i64]));
+        let stats =
+            StructArray::from(vec![(Arc::new(Field::new("numRecords", DataType::Int64, true)), rows)]);
+        let location = self
+            .url
+            .join(&self.data_file())
+            .map_err(|e| delta_kernel::KernelError::generic(e.to_string()))?;
+        let last_modified = self.manifest.committed_at.timestamp_millis();
+        let file = FileMeta { location, last_modified, size: self.file.bytes };
+        transaction
+            .add_files(build_add_file_metadata(DataFileMetadata::new(file, stats), &context.build()?)?);
+        Ok(())
+    }
+
+    fn engine_info(&self) -> String {
+        format!("hexport/{}", env!("CARGO_PKG_VERSION"))
+    }
+
+    /// The snapshot, as each commit names it: `userMetadata` is what table histories show.
+    fn commit_info(&self) -> KernelResult<Box<ArrowEngineData>> {
+        let id: ArrayRef = Arc::new(StringArray::from(vec![self.manifest.snapshot_id.as_str()]));
+        Ok(Box::new(ArrowEngineData::new(RecordBatch::try_from_iter([("userMetadata", id)])?)))
+    }
+
+    fn commit_info_schema(&self) -> KernelResult<Arc<StructType>> {
+        let field = Field::new("userMetadata", DataType::Utf8, true);
+        Ok(Arc::new((&Schema::new(vec![field])).try_into_kernel()?))
+    }
+}
+
+/// The same field, and all fields within it, nullable.
+fn nullable(field: &FieldRef) -> FieldRef {
+    let kind = match field.data_type() {
+        DataType::List(item) => DataType::List(nullable(item)),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(nullable).collect::<Fields>()),
+        other => other.clone(),
+    };
+    Arc::new(Field::new(field.name(), kind, true).with_metadata(field.metadata().clone()))
+}
