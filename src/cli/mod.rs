@@ -3,6 +3,7 @@
 mod audit;
 mod check;
 mod completions;
+mod ddl;
 mod demo;
 mod diff;
 mod exit;

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::ddl::{self, Engine};
 use super::exit::{Code, Failure};
 use super::render;
 use crate::tables::{self, Column, Origin, Table, type_name};
@@ -15,6 +16,9 @@ pub struct Args {
     /// Form of the result
     #[arg(long, value_enum, default_value_t = Form::Table)]
     format: Form,
+    /// Where the lake is, for the definitions of engines
+    #[arg(long, value_name = "URL", default_value = "s3://bucket/hex")]
+    location: String,
 }
 
 /// Form of the result.
@@ -26,6 +30,34 @@ enum Form {
     Json,
     /// Markdown.
     Markdown,
+    /// Definitions for Amazon Athena and AWS Glue, over the Delta tables
+    DdlAthena,
+    /// Definitions for BigQuery, over the snapshots' Parquet files
+    #[value(name = "ddl-bigquery")]
+    DdlBigQuery,
+    /// Definitions for Databricks and Spark, over the Delta tables
+    DdlDatabricks,
+    /// Definitions for DuckDB, over the snapshots' Parquet files
+    #[value(name = "ddl-duckdb")]
+    DdlDuckDb,
+    /// Definitions for Snowflake, over the snapshots' Parquet files
+    DdlSnowflake,
+    /// Definitions for Trino, over the Delta tables
+    DdlTrino,
+}
+
+impl Form {
+    fn engine(self) -> Option<Engine> {
+        match self {
+            Form::Table | Form::Json | Form::Markdown => None,
+            Form::DdlAthena => Some(Engine::Athena),
+            Form::DdlBigQuery => Some(Engine::BigQuery),
+            Form::DdlDatabricks => Some(Engine::Databricks),
+            Form::DdlDuckDb => Some(Engine::DuckDb),
+            Form::DdlSnowflake => Some(Engine::Snowflake),
+            Form::DdlTrino => Some(Engine::Trino),
+        }
+    }
 }
 
 /// Shows the tables.
@@ -44,13 +76,18 @@ pub fn run(args: &Args) -> Result<Code, Failure> {
             vec![tables::by_name(name).ok_or_else(missing)?]
         }
     };
+    if let Some(engine) = args.format.engine() {
+        let statements = chosen.iter().map(|table| ddl::statement(engine, table, &args.location));
+        println!("{}", statements.collect::<Vec<_>>().join("\n\n"));
+        return Ok(Code::Complete);
+    }
     match args.format {
         Form::Json => {
             let all: Vec<Value> = chosen.iter().map(|t| as_json(t)).collect();
             println!("{}", serde_json::to_string_pretty(&all).unwrap_or_default());
         }
         Form::Markdown => chosen.iter().for_each(|t| print_markdown(t)),
-        Form::Table => chosen.iter().for_each(|t| print_table(t)),
+        _ => chosen.iter().for_each(|t| print_table(t)),
     }
     Ok(Code::Complete)
 }

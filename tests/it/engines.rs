@@ -1,0 +1,103 @@
+//! What is written, read back by engines that aren't ours: DuckDB, PyArrow, polars, pandas, delta-rs.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::support::*;
+
+/// Texts that engines have stumbled over.
+fn awkward(sim: &Sim) {
+    let mut world = sim.server.world_mut();
+    let megabyte = "Zeilenumbruch\n\"quoted\", 絵文字 🦀 \u{202e}rtl\u{0} ".repeat(25_000);
+    world.projects[0].project.description = Some(megabyte);
+    world.projects[1].project.description = None;
+    world.projects[2].project.title = "'; DROP TABLE projects; -- \t\u{1F468}\u{200D}\u{1F469}".into();
+    world.projects[3].project.categories.clear();
+}
+
+fn compared(lake: &Path, before: &str, after: &str, version: u64) -> u64 {
+    let folder = |id: &str| lake.join(format!("snapshot={id}"));
+    let asked = json!({"snapshot": folder(after), "before": folder(before), "delta": lake.join("delta"), "version": version});
+    let said = script("readback.py", &asked.to_string());
+    assert_eq!(said["differences"], json!([]));
+    said["compared"].as_u64().unwrap()
+}
+
+#[test]
+fn every_engine_reads_the_same_values_at_the_latest_and_at_an_earlier_version() {
+    for mode in ["history", "current"] {
+        let dir = tempfile::tempdir().unwrap();
+        let sim = Sim::of_projects(25);
+        awkward(&sim);
+        let export = |night: &str| {
+            let more = ["--format", "delta", "--delta-mode", mode, "--fixed-time", night];
+            sim.export(dir.path(), &more, 0);
+        };
+        export("2026-11-02T06:00:00Z");
+        sim.server.world_mut().projects[4].project.title = "Renamed".into();
+        export("2026-11-03T06:00:00Z");
+        let compared = compared(dir.path(), "2026-11-02T060000Z", "2026-11-03T060000Z", 0);
+        assert!(compared > 50_000, "{compared}");
+    }
+}
+
+#[test]
+fn a_snapshot_makes_one_version_and_what_was_missed_is_made_up_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(8);
+    let night = |n: u32, format: &str| {
+        sim.export(
+            dir.path(),
+            &["--format", format, "--fixed-time", &format!("2026-11-{n:02}T06:00:00Z")],
+            0,
+        );
+    };
+    let versions = |table: &str| {
+        let log = std::fs::read_dir(dir.path().join("delta").join(table).join("_delta_log")).unwrap();
+        log.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|e| e == "json")).count()
+    };
+    night(1, "delta");
+    assert_eq!(versions("runs"), 1);
+    // A night without Delta, as if the export had been killed between its commit and the tables.
+    night(2, "parquet");
+    night(3, "delta");
+    assert_eq!(versions("runs"), 3, "night 2 was made up for");
+    // Enough for a checkpoint, from which readers go on.
+    for n in 4..=12 {
+        night(n, "delta");
+    }
+    assert!(dir.path().join("delta/runs/_delta_log/_last_checkpoint").exists());
+    compared(dir.path(), "2026-11-11T060000Z", "2026-11-12T060000Z", 10);
+    // The other mode would be another table.
+    let lake = dir.path().to_str().unwrap();
+    let more = ["--format", "delta", "--delta-mode", "current", "--fixed-time", "2026-11-13T06:00:00Z"];
+    let out = run(&mut sim.hexport(&[&["export", lake], &more[..]].concat()), 6);
+    assert!(stderr(&out).contains("--delta-mode history"), "{}", stderr(&out));
+}
+
+#[test]
+fn definitions_for_engines_are_sql_that_they_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(5);
+    sim.export(dir.path(), &["--fixed-time", "2026-11-02T06:00:00Z"], 0);
+    let ddl = |engine: &str, location: &str| {
+        let args = ["schema", "--format", &format!("ddl-{engine}"), "--location", location];
+        stdout(&run(&mut hexport(&args), 0))
+    };
+    let all: serde_json::Map<String, serde_json::Value> =
+        ["athena", "bigquery", "databricks", "duckdb", "snowflake", "trino"]
+            .into_iter()
+            .map(|engine| (engine.to_owned(), json!(ddl(engine, "s3://lake/it's hex"))))
+            .collect();
+    let statements = script("ddl.py", &json!(all).to_string());
+    for (engine, count) in statements.as_object().unwrap() {
+        let each = if engine == "duckdb" { 2 } else { 1 };
+        assert_eq!(*count, hexport::tables::all().count() * each, "{engine}");
+    }
+    // In real DuckDB, over the real files.
+    std::fs::write(dir.path().join("ddl.sql"), ddl("duckdb", dir.path().to_str().unwrap())).unwrap();
+    let asked = json!({"folder": dir.path(), "views": "ddl.sql", "sql": ["SELECT count(*), min(snapshot) FROM projects"]});
+    let rows = script("duck.py", &asked.to_string());
+    assert_eq!(rows[0][0][0], 5);
+}
