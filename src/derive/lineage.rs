@@ -117,7 +117,7 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
     match &inputs.last_lineage {
         None => joined.with_column(now.alias("first_seen_at")).collect(),
         Some(path) => {
-            let known = scan(path)?.select([
+            let known = inputs.cut(scan(path)?).select([
                 col(KEY[0]),
                 col(KEY[1]),
                 col(KEY[2]),

@@ -24,10 +24,10 @@ mod user_activity;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
-use polars::prelude::{DataFrame, LazyFrame, PlRefPath, PolarsError, ScanArgsParquet};
+use polars::prelude::{DataFrame, LazyFrame, PlRefPath, PolarsError, ScanArgsParquet, col, lit};
 
-use crate::snapshot::{self, TableReader};
-use crate::tables::Table;
+use crate::snapshot::{self, KeyRange, TableReader};
+use crate::tables::{self, Table};
 
 pub use cells::read_cells;
 pub use frame::to_batch;
@@ -53,18 +53,24 @@ pub enum Error {
 pub struct Derivation {
     /// The table.
     pub table: &'static Table,
+    /// Whether its rows can be computed for some projects at a time: its key begins with the project.
+    pub by_project: bool,
     /// Computes its rows, without the common columns.
     pub derive: fn(&Inputs<'_>) -> Result<DataFrame, PolarsError>,
 }
 
 /// Tables that are derived with polars, each after those that it is derived from.
 pub const DERIVATIONS: &[Derivation] = &[
-    Derivation { table: &run_stats::RUN_STATS, derive: run_stats::derive },
-    Derivation { table: &run_daily::RUN_DAILY, derive: run_daily::derive },
-    Derivation { table: &lineage::LINEAGE, derive: lineage::derive },
-    Derivation { table: &table_usage::TABLE_USAGE, derive: table_usage::derive },
-    Derivation { table: &connection_usage::CONNECTION_USAGE, derive: connection_usage::derive },
-    Derivation { table: &user_activity::USER_ACTIVITY, derive: user_activity::derive },
+    Derivation { table: &run_stats::RUN_STATS, by_project: true, derive: run_stats::derive },
+    Derivation { table: &run_daily::RUN_DAILY, by_project: true, derive: run_daily::derive },
+    Derivation { table: &lineage::LINEAGE, by_project: true, derive: lineage::derive },
+    Derivation { table: &table_usage::TABLE_USAGE, by_project: false, derive: table_usage::derive },
+    Derivation {
+        table: &connection_usage::CONNECTION_USAGE,
+        by_project: false,
+        derive: connection_usage::derive,
+    },
+    Derivation { table: &user_activity::USER_ACTIVITY, by_project: false, derive: user_activity::derive },
 ];
 
 /// Tables that are read out of the cells' SQL, all in one pass.
@@ -76,8 +82,11 @@ pub fn tables() -> impl Iterator<Item = &'static Table> {
     FROM_SQL.into_iter().chain(DERIVATIONS.iter().map(|d| d.table))
 }
 
+/// Rows of one table that are computed with at a time.
+pub const PART_ROWS: u64 = 150_000;
+
 /// What tables are derived from: the Parquet files of a snapshot that is being written.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Inputs<'a> {
     /// Folder of the files.
     pub folder: &'a Path,
@@ -85,6 +94,10 @@ pub struct Inputs<'a> {
     pub snapshot_at: DateTime<Utc>,
     /// The file of the last snapshot's lineage: tells when a table was first seen.
     pub last_lineage: Option<PathBuf>,
+    /// The projects that are looked at, of tables whose key begins with the project.
+    pub projects: KeyRange,
+    /// Rows of one table in a part; see [`PART_ROWS`].
+    pub part_rows: u64,
 }
 
 impl Inputs<'_> {
@@ -98,7 +111,22 @@ impl Inputs<'_> {
     /// # Errors
     /// If it can't be read.
     pub fn scan(&self, table: &str) -> Result<LazyFrame, PolarsError> {
-        scan(&self.path(table))
+        let is_by_project = tables::by_name(table).is_some_and(|table| table.key[0] == PROJECT);
+        let frame = scan(&self.path(table))?;
+        Ok(if is_by_project { self.cut(frame) } else { frame })
+    }
+
+    /// The rows of a frame that are of the projects that are looked at.
+    fn cut(&self, frame: LazyFrame) -> LazyFrame {
+        let KeyRange { from, to } = &self.projects;
+        let frame = match from {
+            Some(from) => frame.filter(col(PROJECT).gt_eq(lit(from.as_str()))),
+            None => frame,
+        };
+        match to {
+            Some(to) => frame.filter(col(PROJECT).lt(lit(to.as_str()))),
+            None => frame,
+        }
     }
 
     /// A table's record batches.
@@ -106,9 +134,50 @@ impl Inputs<'_> {
     /// # Errors
     /// If it can't be read.
     pub fn read(&self, table: &'static Table) -> Result<TableReader, snapshot::Error> {
-        TableReader::open_file(&self.path(table.name), table)
+        match table.key[0] == PROJECT {
+            true => TableReader::open_range(&self.path(table.name), table, &self.projects),
+            false => TableReader::open_file(&self.path(table.name), table),
+        }
+    }
+
+    /// The same inputs in parts: in each, these tables have few enough rows to compute with in memory.
+    ///
+    /// # Errors
+    /// If one of the tables can't be read.
+    pub fn parts(&self, of: &[&str]) -> Result<Vec<Self>, snapshot::Error> {
+        let mut most = 0;
+        for table in of.iter().filter_map(|name| tables::by_name(name)).filter(|t| t.key[0] == PROJECT) {
+            most = most.max(TableReader::open_file(&self.path(table.name), table)?.rows());
+        }
+        let parts = most.div_ceil(self.part_rows).max(1) as usize;
+        let table = tables::by_name("projects").expect("a table of the registry");
+        let mut ids: Vec<String> = Vec::new();
+        if parts > 1 {
+            for batch in TableReader::open_file(&self.path(table.name), table)? {
+                let batch = batch?;
+                ids.extend(
+                    (0..batch.num_rows())
+                        .filter_map(|i| connections::text(&batch, PROJECT, i))
+                        .map(str::to_owned),
+                );
+            }
+        }
+        // Identifiers are random: as many projects have about as many rows.
+        let mut bounds: Vec<Option<String>> =
+            (1..parts).map(|i| ids.get(i * ids.len() / parts).cloned()).collect();
+        bounds.dedup();
+        bounds.retain(Option::is_some);
+        let ends = bounds.iter().cloned().chain([None]);
+        let starts = [None].into_iter().chain(bounds.iter().cloned());
+        Ok(starts
+            .zip(ends)
+            .map(|(from, to)| Self { projects: KeyRange { from, to }, ..self.clone() })
+            .collect())
     }
 }
+
+/// First column of the key of tables that say something of projects.
+const PROJECT: &str = "project_id";
 
 fn scan(path: &Path) -> Result<LazyFrame, PolarsError> {
     LazyFrame::scan_parquet(PlRefPath::try_from_path(path)?, ScanArgsParquet::default())

@@ -40,8 +40,15 @@ const KEY: [&str; 2] = ["data_connection_id", "table_key"];
 pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
     let views =
         inputs.scan("projects")?.select([col("project_id"), col("app_views_last_30_days").alias("views")]);
-    let columns = inputs
-        .scan("column_lineage")?
+    // Many projects read the same columns: part by part only the different ones are held.
+    let failed = |e: crate::snapshot::Error| polars_err!(ComputeError: "{}", e);
+    let mut columns = Vec::new();
+    for part in inputs.parts(&["column_lineage"]).map_err(failed)? {
+        let names = [KEY[0], KEY[1], "column_name"].map(col);
+        let of_part = part.scan("column_lineage")?.select(names).unique(None, UniqueKeepStrategy::Any);
+        columns.push(of_part.collect()?.lazy());
+    }
+    let columns = concat(columns, UnionArgs::default())?
         .group_by(KEY.map(col))
         .agg([col("column_name").n_unique().cast(DataType::Int64).alias("columns")]);
     let left = || JoinArgs::new(JoinType::Left);

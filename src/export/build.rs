@@ -21,7 +21,9 @@ use crate::client::split_page;
 use crate::crawl::{Coverage, Endpoint, Report, Scope, State};
 use crate::derive;
 use crate::journal::{Entry, Journal};
-use crate::snapshot::{self, Format, Lake, Manifest, TableEntry, TableReader, TableWriter, WorkspaceEntry};
+use crate::snapshot::{
+    self, Format, KeyRange, Lake, Manifest, TableEntry, TableReader, TableWriter, WorkspaceEntry,
+};
 use crate::tables::{
     self, AUDIT_FINDINGS, Context, Drift, GONE, Origin, Row, RowMapper, Table, batch_of, sort_unique,
 };
@@ -389,7 +391,13 @@ pub fn derive(
         }
         None => None,
     };
-    let inputs = derive::Inputs { folder: target.folder, snapshot_at: target.snapshot_at, last_lineage };
+    let inputs = derive::Inputs {
+        folder: target.folder,
+        snapshot_at: target.snapshot_at,
+        last_lineage,
+        projects: KeyRange::default(),
+        part_rows: derive::PART_ROWS,
+    };
     let create = |table| TableWriter::create(table, target.formats, target.folder, target.snapshot_id);
     let mut built = Vec::new();
     if derive::FROM_SQL.iter().any(|table| is_wanted(table)) {
@@ -407,10 +415,16 @@ pub fn derive(
         let started = Instant::now();
         let table = derivation.table;
         let failed = |source| derive::Error::Compute { table: table.name, source };
-        let frame = (derivation.derive)(&inputs).map_err(failed)?;
-        let batch = derive::to_batch(table, &frame, target.snapshot_at).map_err(failed)?;
+        let Origin::Derived(from) = table.origin else { unreachable!("derivations are of derived tables") };
+        let parts = match derivation.by_project {
+            true => inputs.parts(from)?,
+            false => vec![inputs.clone()],
+        };
         let mut writer = create(table)?;
-        writer.write(&batch)?;
+        for part in parts {
+            let frame = (derivation.derive)(&part).map_err(failed)?;
+            writer.write(&derive::to_batch(table, &frame, target.snapshot_at).map_err(failed)?)?;
+        }
         built.push(Built { table, entry: writer.finish()?, drift: Drift::new(), took: started.elapsed() });
     }
     if is_wanted(&AUDIT_FINDINGS) {

@@ -32,7 +32,7 @@ pub use lake::{Damage, Lake, LakeLock, Staging, snapshot_id};
 pub use manifest::{
     EndpointSummary, FileEntry, Latest, MANIFEST_VERSION, Manifest, TableEntry, ToolEntry, WorkspaceEntry,
 };
-pub use reader::TableReader;
+pub use reader::{KeyRange, TableReader};
 pub use remote::Remote;
 pub use retention::Policy;
 pub use writer::{Format, TableWriter};

@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::path::Path;
 
-use arrow::array::{ArrayRef, RecordBatch, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_null_array};
 use arrow::datatypes::{Schema, SchemaRef};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::file::metadata::RowGroupMetaData;
 
 use super::manifest::Manifest;
 use super::{Error, Lake};
@@ -14,12 +15,64 @@ use crate::tables::Table;
 
 const BATCH_ROWS: usize = 8192;
 
+/// Rows whose first column of the key, a text, is from one value on and before another.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyRange {
+    /// The first value; without it, from the beginning.
+    pub from: Option<String>,
+    /// The value after the last; without it, to the end.
+    pub to: Option<String>,
+}
+
+impl KeyRange {
+    /// Whether a value is in it.
+    pub fn holds(&self, value: &str) -> bool {
+        self.from.as_deref().is_none_or(|from| from <= value)
+            && self.to.as_deref().is_none_or(|to| value < to)
+    }
+
+    fn is_all(&self) -> bool {
+        self.from.is_none() && self.to.is_none()
+    }
+
+    /// Whether a row group may have rows in it, by its statistics.
+    fn may_be_in(&self, group: &RowGroupMetaData, column: usize) -> bool {
+        let Some(statistics) = group.column(column).statistics() else { return true };
+        fn text(bytes: Option<&[u8]>) -> Option<&str> {
+            std::str::from_utf8(bytes?).ok()
+        }
+        let ends = statistics.min_is_exact() && statistics.max_is_exact();
+        let (least, most) = (text(statistics.min_bytes_opt()), text(statistics.max_bytes_opt()));
+        let before = self.to.as_deref().zip(least).is_some_and(|(to, least)| least >= to);
+        let after = self.from.as_deref().zip(most).is_some_and(|(from, most)| most < from);
+        !(ends && (before || after))
+    }
+
+    /// The rows of a sorted batch that are in it.
+    fn cut(&self, batch: &RecordBatch, column: usize) -> RecordBatch {
+        let values = batch.column(column).as_string::<i32>();
+        let first_not = |is_before: &dyn Fn(&str) -> bool| {
+            let (mut low, mut high) = (0, values.len());
+            while low < high {
+                let middle = low + (high - low) / 2;
+                if is_before(values.value(middle)) { low = middle + 1 } else { high = middle }
+            }
+            low
+        };
+        let start = self.from.as_deref().map_or(0, |from| first_not(&|value| value < from));
+        let end = self.to.as_deref().map_or(values.len(), |to| first_not(&|value| value < to));
+        batch.slice(start, end.saturating_sub(start))
+    }
+}
+
 /// A table's rows, in the order of its key. A column that the snapshot doesn't have yet, or has with another
 /// type, is null.
 pub struct TableReader {
     table: &'static Table,
     schema: SchemaRef,
     batches: ParquetRecordBatchReader,
+    range: KeyRange,
+    rows: u64,
 }
 
 impl TableReader {
@@ -52,7 +105,15 @@ impl TableReader {
     /// # Errors
     /// [`Error::Io`], [`Error::Damaged`].
     pub fn open_file(path: &Path, table: &'static Table) -> Result<Self, Error> {
-        Self::read(path, table, table.schema())
+        Self::read(path, table, table.schema(), KeyRange::default())
+    }
+
+    /// Opens the rows of a range in a table's file. Only what may hold some of them is read.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Damaged`].
+    pub fn open_range(path: &Path, table: &'static Table, range: &KeyRange) -> Result<Self, Error> {
+        Self::read(path, table, table.schema(), range.clone())
     }
 
     fn with_schema(
@@ -64,18 +125,34 @@ impl TableReader {
         let file =
             manifest.tables.get(table.name).and_then(|t| t.files.iter().find(|f| f.format == "parquet"));
         let Some(file) = file else { return Ok(None) };
-        Self::read(&lake.file(manifest, file)?, table, schema).map(Some)
+        Self::read(&lake.file(manifest, file)?, table, schema, KeyRange::default()).map(Some)
     }
 
-    fn read(path: &Path, table: &'static Table, schema: SchemaRef) -> Result<Self, Error> {
+    fn read(path: &Path, table: &'static Table, schema: SchemaRef, range: KeyRange) -> Result<Self, Error> {
         let input = File::open(path).map_err(Error::io("can't read", path))?;
         let damaged =
             |e: parquet::errors::ParquetError| Error::Damaged { path: path.into(), why: e.to_string() };
         let builder = ParquetRecordBatchReaderBuilder::try_new(input).map_err(damaged)?;
         let names = schema.fields().iter().map(|f| f.name().as_str());
         let mask = ProjectionMask::columns(builder.parquet_schema(), names);
-        let batches = builder.with_projection(mask).with_batch_size(BATCH_ROWS).build().map_err(damaged)?;
-        Ok(Self { table, schema, batches })
+        let rows = builder.metadata().file_metadata().num_rows() as u64;
+        let key = table.key_indices()[0];
+        let groups = (!range.is_all()).then(|| {
+            let groups = builder.metadata().row_groups().iter().enumerate();
+            groups.filter(|(_, group)| range.may_be_in(group, key)).map(|(i, _)| i).collect()
+        });
+        let builder = builder.with_projection(mask).with_batch_size(BATCH_ROWS);
+        let builder = match groups {
+            Some(groups) => builder.with_row_groups(groups),
+            None => builder,
+        };
+        let batches = builder.build().map_err(damaged)?;
+        Ok(Self { table, schema, batches, range, rows })
+    }
+
+    /// Rows of the whole file.
+    pub fn rows(&self) -> u64 {
+        self.rows
     }
 
     fn adapt(&self, batch: &RecordBatch) -> Result<RecordBatch, Error> {
@@ -88,7 +165,11 @@ impl TableReader {
                 _ => new_null_array(field.data_type(), batch.num_rows()),
             })
             .collect();
-        RecordBatch::try_new(self.schema.clone(), columns).map_err(|e| self.failed(e))
+        let batch = RecordBatch::try_new(self.schema.clone(), columns).map_err(|e| self.failed(e))?;
+        Ok(match self.range.is_all() {
+            true => batch,
+            false => self.range.cut(&batch, self.table.key_indices()[0]),
+        })
     }
 
     fn failed(&self, error: impl std::fmt::Display) -> Error {

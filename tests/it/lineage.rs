@@ -498,3 +498,37 @@ fn the_query_command_runs_duckdb_or_says_how() {
     assert!(stderr(&run(&mut hexport(&["query", lake, "no_such_query"]), 2)).contains("who_reads_table"));
     assert!(stdout(&run(&mut hexport(&["query"]), 0)).contains("Who reads a table"));
 }
+
+#[test]
+fn tables_that_are_derived_in_parts_are_those_of_the_whole() {
+    use hexport::derive::{DERIVATIONS, Inputs, PART_ROWS, to_batch};
+    use hexport::snapshot::{KeyRange, Lake};
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(60);
+    sim.export(dir.path(), &NOW, 0);
+    let manifest = Lake::new(dir.path()).latest().unwrap().unwrap();
+    let folder = dir.path().join(format!("snapshot={}", manifest.snapshot_id));
+    let inputs = |part_rows: u64| Inputs {
+        folder: &folder,
+        snapshot_at: manifest.snapshot_at,
+        last_lineage: Some(folder.join("lineage.parquet")),
+        projects: KeyRange::default(),
+        part_rows,
+    };
+    let whole = inputs(PART_ROWS);
+    let parts = inputs(40).parts(&["runs", "cells"]).unwrap();
+    assert!(parts.len() > 20, "{}", parts.len());
+    for derivation in DERIVATIONS {
+        let batch = |inputs: &Inputs<'_>| {
+            to_batch(derivation.table, &(derivation.derive)(inputs).unwrap(), inputs.snapshot_at).unwrap()
+        };
+        let expected = batch(&whole);
+        let found = match derivation.by_project {
+            true => parts.iter().map(batch).collect::<Vec<_>>(),
+            // Not computed in parts, but from parts.
+            false => vec![batch(&inputs(40))],
+        };
+        let found = arrow::compute::concat_batches(&derivation.table.schema(), &found).unwrap();
+        assert_eq!(found, expected, "{}", derivation.table.name);
+    }
+}
