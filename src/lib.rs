@@ -17,6 +17,7 @@ pub mod journal;
 pub mod lineage;
 pub mod openlineage;
 pub mod report;
+#[cfg(feature = "sim")]
 pub mod sim;
 pub mod snapshot;
 pub mod tables;

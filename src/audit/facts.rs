@@ -1,6 +1,7 @@
 //! What the rules look at: the small tables of a snapshot, in memory.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -8,6 +9,7 @@ use serde::Deserialize;
 use super::Hit;
 use crate::snapshot::rows::{self, Open};
 use crate::snapshot::{Error, Lake, Manifest, TableReader, WorkspaceEntry};
+use crate::tables;
 
 /// A row of `projects`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -86,13 +88,47 @@ pub struct Grant {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Edge {
-    pub project_id: String,
-    pub data_connection_id: Option<String>,
-    pub table_key: String,
-    pub schema_name: Option<String>,
-    pub table_name: String,
-    pub evidence: String,
-    pub connection_name: Option<String>,
+    pub project_id: Arc<str>,
+    pub data_connection_id: Option<Arc<str>>,
+    pub table_key: Arc<str>,
+    pub schema_name: Option<Arc<str>>,
+    pub table_name: Arc<str>,
+    pub evidence: Arc<str>,
+    pub connection_name: Option<Arc<str>>,
+}
+
+impl Edge {
+    /// The same edge, with texts that are there already in place of its own.
+    fn sharing(self, known: &mut HashSet<Arc<str>>) -> Self {
+        let mut shared = |text: Arc<str>| match known.get(&text) {
+            Some(known) => known.clone(),
+            None => {
+                known.insert(text.clone());
+                text
+            }
+        };
+        Self {
+            project_id: shared(self.project_id),
+            data_connection_id: self.data_connection_id.map(&mut shared),
+            table_key: shared(self.table_key),
+            schema_name: self.schema_name.map(&mut shared),
+            table_name: shared(self.table_name),
+            evidence: shared(self.evidence),
+            connection_name: self.connection_name.map(&mut shared),
+        }
+    }
+}
+
+/// All of `lineage`: the longest of the tables that are held, of few different texts.
+fn edges(open: &Open<'_>) -> Result<Vec<Edge>, Error> {
+    let table = tables::by_name("lineage").expect("a table of the registry");
+    let mut known = HashSet::new();
+    let mut edges = Vec::new();
+    for batch in open(table)?.into_iter().flatten() {
+        let rows: Vec<Edge> = rows::of_batch(table, &batch?)?;
+        edges.extend(rows.into_iter().map(|edge| edge.sharing(&mut known)));
+    }
+    Ok(edges)
 }
 
 /// A row of `run_stats`.
@@ -152,9 +188,9 @@ pub struct Facts {
     pub wide_grants: HashMap<String, Vec<Grant>>,
     /// Which project reads which table.
     pub lineage: Vec<Edge>,
-    /// How runs go, by project and trigger.
+    /// How scheduled runs go, by project and trigger.
     pub stats: HashMap<(String, String), Stats>,
-    /// SQL cells.
+    /// SQL cells that could not be read.
     pub sql_cells: Vec<SqlCell>,
     /// Projects that have a category.
     pub categorised: HashSet<String>,
@@ -195,12 +231,13 @@ impl Facts {
             *group_sizes.entry(member.group_id).or_default() += 1;
         }
         let mut wide_grants: HashMap<String, Vec<Grant>> = HashMap::new();
-        for grant in rows::all::<Grant>(open, "project_sharing")? {
-            if matches!(grant.principal_type.as_str(), "WORKSPACE" | "PUBLIC_WEB") && grant.access != "NONE" {
-                wide_grants.entry(grant.project_id.clone()).or_default().push(grant);
-            }
+        let is_wide = |grant: &Grant| {
+            matches!(grant.principal_type.as_str(), "WORKSPACE" | "PUBLIC_WEB") && grant.access != "NONE"
+        };
+        for grant in rows::some(open, "project_sharing", is_wide)? {
+            wide_grants.entry(grant.project_id.clone()).or_default().push(grant);
         }
-        let stats = rows::all::<Stats>(open, "run_stats")?;
+        let stats = rows::some(open, "run_stats", |stats: &Stats| stats.run_trigger == "SCHEDULED")?;
         let schedules = rows::all::<Schedule>(open, "project_schedules")?;
         let url = workspace.base_url.split("/api").next().filter(|url| url.starts_with("http"));
         Ok(Self {
@@ -213,9 +250,9 @@ impl Facts {
             connections: rows::all(open, "data_connections")?,
             connection_grants: rows::all(open, "data_connection_sharing")?,
             wide_grants,
-            lineage: rows::all(open, "lineage")?,
+            lineage: edges(open)?,
             stats: stats.into_iter().map(|s| ((s.project_id.clone(), s.run_trigger.clone()), s)).collect(),
-            sql_cells: rows::all(open, "sql_cells")?,
+            sql_cells: rows::some(open, "sql_cells", |cell: &SqlCell| !cell.parsed)?,
             categorised: rows::all::<Category>(open, "project_categories")?
                 .into_iter()
                 .map(|c| c.project_id)

@@ -242,7 +242,7 @@ fn sensitive_shared(facts: &Facts, config: &Config) -> Vec<Hit> {
             |e: &&&super::facts::Edge| format!("{}.{}", e.schema_name.as_deref().unwrap_or(""), e.table_name);
         let read = edges.get(project.project_id.as_str()).into_iter().flatten();
         let tables: BTreeSet<&str> =
-            read.filter(|e| config.is_sensitive(&name(e))).map(|e| e.table_key.as_str()).collect();
+            read.filter(|e| config.is_sensitive(&name(e))).map(|e| &*e.table_key).collect();
         if tables.is_empty() {
             continue;
         }
@@ -462,7 +462,7 @@ fn lineage_gap(facts: &Facts, _: &Config) -> Vec<Hit> {
         *unread.entry(&cell.project_id).or_default() += 1;
     }
     let mut only_queried: BTreeMap<&str, usize> = BTreeMap::new();
-    for edge in facts.lineage.iter().filter(|edge| edge.evidence == "queried") {
+    for edge in facts.lineage.iter().filter(|edge| &*edge.evidence == "queried") {
         *only_queried.entry(&edge.project_id).or_default() += 1;
     }
     live(facts, |p| {
@@ -538,7 +538,7 @@ mod tests {
             data_connection_id: Some(connection.into()),
             table_key: table.into(),
             table_name: parts.next().unwrap().into(),
-            schema_name: parts.next().map(str::to_owned),
+            schema_name: parts.next().map(Into::into),
             evidence: evidence.into(),
             connection_name: Some(connection.into()),
         }

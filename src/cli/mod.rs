@@ -4,6 +4,7 @@ mod audit;
 mod check;
 mod completions;
 mod ddl;
+#[cfg(feature = "sim")]
 mod demo;
 mod diff;
 mod exit;
@@ -20,6 +21,7 @@ mod render;
 mod report;
 mod schema;
 mod settings;
+#[cfg(feature = "sim")]
 mod simulate;
 mod snapshots;
 
@@ -99,6 +101,7 @@ enum Output {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Export a simulated workspace over HTTP: everything works, nothing is needed
+    #[cfg(feature = "sim")]
     Demo(demo::Args),
     /// Crawl a workspace and commit a snapshot of it to DEST
     Export(export::Args),
@@ -150,6 +153,7 @@ enum Command {
     /// Show the exported tables: columns, types, docs, sources
     Schema(schema::Args),
     /// Serve a simulated workspace that speaks the Hex API
+    #[cfg(feature = "sim")]
     Simulate(simulate::Args),
     /// Print the completions of a shell
     Completions {
@@ -191,6 +195,7 @@ pub fn main() -> ExitCode {
 impl Command {
     async fn run(self, settings: &Settings, ui: &Ui) -> Result<Code, Failure> {
         match self {
+            #[cfg(feature = "sim")]
             Command::Demo(args) => demo::run(args, ui).await,
             Command::Export(args) => export::run(args, settings, ui).await,
             Command::Plan(args) => plan::run(args, settings, ui).await,
@@ -212,6 +217,7 @@ impl Command {
             Command::Users(command) => ops::users::run(command, settings, ui).await,
             Command::Check(args) => check::run(args, settings, ui).await,
             Command::Schema(args) => schema::run(&args),
+            #[cfg(feature = "sim")]
             Command::Simulate(args) => simulate::run(args).await,
             Command::Completions { shell } => completions::print(shell),
             Command::Man { folder } => completions::man(&folder),

@@ -239,7 +239,7 @@ fn spacing(per_second: f64) -> Duration {
     Duration::from_secs_f64((1.0 + HEADROOM) / per_second.max(1e-3))
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "sim"))]
 mod tests {
     use super::*;
     use crate::sim::{Counter, LimitKind, RateLimit};

@@ -15,7 +15,7 @@ use crate::tables::{self, Datum, Row, Table, batch_of, sort_unique};
 /// Rows that are gathered before they are written.
 const CHUNK_ROWS: usize = 16_384;
 /// Bytes of SQL that are read together.
-const CHUNK_BYTES: usize = 8 << 20;
+const CHUNK_BYTES: usize = 1 << 20;
 
 /// A SQL cell.
 struct Cell {

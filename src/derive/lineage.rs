@@ -12,7 +12,14 @@ use crate::tables::{self, Origin, Table, itself};
 pub static LINEAGE: Table = Table {
     name: "lineage",
     doc: "Warehouse tables that projects read: by Hex's queried tables, by the cells' SQL, or by both",
-    origin: Origin::Derived(&["queried_tables", "sql_tables", "projects", "data_connections", "run_stats"]),
+    origin: Origin::Derived(&[
+        "queried_tables",
+        "sql_tables",
+        "cells",
+        "projects",
+        "data_connections",
+        "run_stats",
+    ]),
     key: &["project_id", "data_connection_id", "table_key"],
     columns: &[
         text("project_id", "", "Project").required(),

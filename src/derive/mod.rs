@@ -83,7 +83,7 @@ pub fn tables() -> impl Iterator<Item = &'static Table> {
 }
 
 /// Rows of one table that are computed with at a time.
-pub const PART_ROWS: u64 = 150_000;
+pub const PART_ROWS: u64 = 50_000;
 
 /// What tables are derived from: the Parquet files of a snapshot that is being written.
 #[derive(Debug, Clone)]

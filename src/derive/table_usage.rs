@@ -38,44 +38,61 @@ const KEY: [&str; 2] = ["data_connection_id", "table_key"];
 
 /// Computes the rows.
 pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
-    let views =
-        inputs.scan("projects")?.select([col("project_id"), col("app_views_last_30_days").alias("views")]);
-    // Many projects read the same columns: part by part only the different ones are held.
+    // Part by part, and the parts' results once more: a table has many readers, and only its own row is held.
     let failed = |e: crate::snapshot::Error| polars_err!(ComputeError: "{}", e);
-    let mut columns = Vec::new();
-    for part in inputs.parts(&["column_lineage"]).map_err(failed)? {
-        let names = [KEY[0], KEY[1], "column_name"].map(col);
-        let of_part = part.scan("column_lineage")?.select(names).unique(None, UniqueKeepStrategy::Any);
-        columns.push(of_part.collect()?.lazy());
+    let recent = recent_runs(inputs)?.collect()?;
+    let (mut columns, mut owners, mut usage) = (Vec::new(), Vec::new(), Vec::new());
+    for part in inputs.parts(&["column_lineage", "lineage"]).map_err(failed)? {
+        let different = |frame: LazyFrame, column: &str| -> PolarsResult<LazyFrame> {
+            let names = [KEY[0], KEY[1], column].map(col);
+            Ok(frame.select(names).unique(None, UniqueKeepStrategy::Any).collect()?.lazy())
+        };
+        columns.push(different(part.scan("column_lineage")?, "column_name")?);
+        let lineage = part.scan("lineage")?;
+        owners.push(different(lineage.clone(), "owner_email")?);
+        usage.push(of_part(&part, lineage, recent.clone().lazy())?.collect()?.lazy());
     }
-    let columns = concat(columns, UnionArgs::default())?
+    let all = |frames: Vec<LazyFrame>| concat(frames, UnionArgs::default());
+    let columns = all(columns)?
         .group_by(KEY.map(col))
         .agg([col("column_name").n_unique().cast(DataType::Int64).alias("columns")]);
+    let owners = all(owners)?.group_by(KEY.map(col)).agg([
+        col("owner_email").drop_nulls().n_unique().cast(DataType::Int64).alias("owners"),
+        col("owner_email").drop_nulls().unique().sort(SortOptions::default()).alias("owner_emails"),
+    ]);
     let left = || JoinArgs::new(JoinType::Left);
-    let of_project = || [col("project_id")];
-    inputs
-        .scan("lineage")?
-        .join(views, of_project(), of_project(), left())
-        .join(recent_runs(inputs)?, of_project(), of_project(), left())
+    all(usage)?
         .group_by(KEY.map(col))
         .agg([
-            col("database_name").first(),
-            col("schema_name").first(),
-            col("table_name").first(),
-            col("connection_name").first(),
-            col("connection_type").first(),
-            len().cast(DataType::Int64).alias("projects"),
-            live().cast(DataType::Int64).sum().alias("live_projects"),
-            col("owner_email").drop_nulls().n_unique().cast(DataType::Int64).alias("owners"),
-            col("owner_email").drop_nulls().unique().sort(SortOptions::default()).alias("owner_emails"),
-            col("views").sum().alias("app_views_last_30_days"),
-            col("recent_runs").sum().alias("runs_last_30_days"),
+            by_name(NAMES, true, false).as_expr().first(),
+            by_name(SUMS, true, false).as_expr().sum(),
             col("first_seen_at").min(),
             col("last_run_at").max(),
         ])
+        .join(owners, KEY.map(col), KEY.map(col), left())
         .join(columns, KEY.map(col), KEY.map(col), left())
         .with_column(col("columns").fill_null(lit(0i64)))
         .collect()
+}
+
+const NAMES: [&str; 5] = ["database_name", "schema_name", "table_name", "connection_name", "connection_type"];
+const SUMS: [&str; 4] = ["projects", "live_projects", "app_views_last_30_days", "runs_last_30_days"];
+
+/// How some projects use each table.
+fn of_part(part: &Inputs<'_>, lineage: LazyFrame, recent: LazyFrame) -> PolarsResult<LazyFrame> {
+    let views =
+        part.scan("projects")?.select([col("project_id"), col("app_views_last_30_days").alias("views")]);
+    let (of_project, left) = (|| [col("project_id")], || JoinArgs::new(JoinType::Left));
+    let joined = lineage.join(views, of_project(), of_project(), left());
+    Ok(joined.join(recent, of_project(), of_project(), left()).group_by(KEY.map(col)).agg([
+        by_name(NAMES, true, false).as_expr().first(),
+        len().cast(DataType::Int64).alias("projects"),
+        live().cast(DataType::Int64).sum().alias("live_projects"),
+        col("views").sum().alias("app_views_last_30_days"),
+        col("recent_runs").sum().alias("runs_last_30_days"),
+        col("first_seen_at").min(),
+        col("last_run_at").max(),
+    ]))
 }
 
 /// Whether a row of `lineage` is of a project that is in use.
@@ -87,6 +104,12 @@ pub(super) fn live() -> Expr {
 pub(super) fn recent_runs(inputs: &Inputs<'_>) -> PolarsResult<LazyFrame> {
     let since = (inputs.snapshot_at - chrono::TimeDelta::days(30)).date_naive();
     let days = (since - chrono::NaiveDate::default()).num_days() as i32;
-    let recent = inputs.scan("run_daily")?.filter(col("day").gt(lit(days).cast(DataType::Date)));
-    Ok(recent.group_by([col("project_id")]).agg([col("runs").sum().alias("recent_runs")]))
+    let failed = |e: crate::snapshot::Error| polars_err!(ComputeError: "{}", e);
+    let mut recent = Vec::new();
+    for part in inputs.parts(&["run_daily"]).map_err(failed)? {
+        let days = part.scan("run_daily")?.filter(col("day").gt(lit(days).cast(DataType::Date)));
+        let runs = days.group_by([col("project_id")]).agg([col("runs").sum().alias("recent_runs")]);
+        recent.push(runs.collect()?.lazy());
+    }
+    concat(recent, UnionArgs::default())
 }

@@ -281,9 +281,9 @@ fn collect(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) -
         .map(|(i, t)| ((t.data_connection_id.as_deref(), t.key.as_str()), i))
         .collect();
     let edges = facts.lineage.iter().filter_map(|edge| {
-        let table = by_table.get(&(edge.data_connection_id.as_deref(), edge.table_key.as_str()))?;
-        let evidence = EVIDENCE.iter().position(|e| *e == edge.evidence)?;
-        Some((*table, *places.get(&edge.project_id)?, evidence))
+        let table = by_table.get(&(edge.data_connection_id.as_deref(), &*edge.table_key))?;
+        let evidence = EVIDENCE.iter().position(|e| *e == &*edge.evidence)?;
+        Some((*table, *places.get(&*edge.project_id)?, evidence))
     });
     let edges = edges.collect();
     let (days, series) = daily(&open, manifest.snapshot_at.date_naive(), &places)?;

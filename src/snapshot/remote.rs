@@ -191,11 +191,9 @@ impl Remote {
             for _ in 0..20 {
                 let (there, mode) = match store.get(&key).await {
                     Ok(found) => {
-                        let UpdateVersion { e_tag, version } = UpdateVersion {
-                            e_tag: found.meta.e_tag.clone(),
-                            version: found.meta.version.clone(),
-                        };
-                        (Some(found.bytes().await?), PutMode::Update(UpdateVersion { e_tag, version }))
+                        let e_tag = found.meta.e_tag.clone();
+                        let version = UpdateVersion { e_tag, version: found.meta.version.clone() };
+                        (Some(found.bytes().await?), PutMode::Update(version))
                     }
                     Err(StoreError::NotFound { .. }) => (None, PutMode::Create),
                     Err(e) => return Err(e),

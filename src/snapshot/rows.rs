@@ -15,10 +15,22 @@ pub type Open<'a> = dyn Fn(&'static Table) -> Result<Option<TableReader>, Error>
 /// # Errors
 /// If it can't be read, or its rows aren't such objects.
 pub fn all<T: DeserializeOwned>(open: &Open<'_>, name: &'static str) -> Result<Vec<T>, Error> {
+    some(open, name, |_| true)
+}
+
+/// The rows of a table that are wanted; none if it isn't there.
+///
+/// # Errors
+/// If it can't be read, or its rows aren't such objects.
+pub fn some<T: DeserializeOwned>(
+    open: &Open<'_>,
+    name: &'static str,
+    is_wanted: impl Fn(&T) -> bool,
+) -> Result<Vec<T>, Error> {
     let table = tables::by_name(name).expect("a table of the registry");
     let mut rows = Vec::new();
     for batch in open(table)?.into_iter().flatten() {
-        rows.extend(of_batch(table, &batch?)?);
+        rows.extend(of_batch(table, &batch?)?.into_iter().filter(&is_wanted));
     }
     Ok(rows)
 }
