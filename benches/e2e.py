@@ -255,7 +255,7 @@ def main():
         ("ceiling", ceiling, 3000, 40, 14),
         ("peers", peers, 1000, 40, 14),
         ("scale", scale, 50_000, 150, 40),
-        ("store", store, 10_000, 160, 14),
+        ("store", store, 10_000, 190, 14),
         ("parquet", parquet, 3000, 40, 14),
         ("startup", startup, 0, 0, 0),
     ]:

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use arrow::error::ArrowError;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
@@ -122,10 +123,22 @@ impl Edge {
 /// All of `lineage`: the longest of the tables that are held, of few different texts.
 fn edges(open: &Open<'_>) -> Result<Vec<Edge>, Error> {
     let table = tables::by_name("lineage").expect("a table of the registry");
+    let names = [
+        "project_id",
+        "data_connection_id",
+        "table_key",
+        "schema_name",
+        "table_name",
+        "evidence",
+        "connection_name",
+    ];
+    let columns = names.map(|name| table.index_of(name).expect("a column of the table"));
+    let failed = |e: ArrowError| Error::Table { table: table.name, why: e.to_string() };
     let mut known = HashSet::new();
     let mut edges = Vec::new();
     for batch in open(table)?.into_iter().flatten() {
-        let rows: Vec<Edge> = rows::of_batch(table, &batch?)?;
+        let batch = batch?.project(&columns).map_err(failed)?;
+        let rows: Vec<Edge> = rows::of_batch(table, &batch)?;
         edges.extend(rows.into_iter().map(|edge| edge.sharing(&mut known)));
     }
     Ok(edges)

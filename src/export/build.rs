@@ -430,7 +430,7 @@ pub fn derive(
     if is_wanted(&AUDIT_FINDINGS) {
         let started = Instant::now();
         let mut writer = create(&AUDIT_FINDINGS)?;
-        writer.write(&audit_findings(target, base, &inputs)?)?;
+        write_findings(target, base, &inputs, &mut writer)?;
         let (table, entry) = (&AUDIT_FINDINGS, writer.finish()?);
         built.push(Built { table, entry, drift: Drift::new(), took: started.elapsed() });
     }
@@ -439,17 +439,19 @@ pub fn derive(
 
 /// What the audit finds in the tables that are there; a finding that the last snapshot has too is there since
 /// then, or longer.
-fn audit_findings(
+fn write_findings(
     target: &Target<'_>,
     base: Option<(&Lake, &Manifest)>,
     inputs: &derive::Inputs<'_>,
-) -> Result<RecordBatch, Error> {
+    writer: &mut TableWriter,
+) -> Result<(), Error> {
     let open = |table: &'static Table| match inputs.path(table.name).exists() {
         true => inputs.read(table).map(Some),
         false => Ok(None),
     };
-    let facts = audit::Facts::of(target.snapshot_at, target.workspace, &open)?;
-    let mut findings = audit::find(&facts, target.audit);
+    // What they were found in is let go of at once: it is the most that is held.
+    let mut findings =
+        audit::find(&audit::Facts::of(target.snapshot_at, target.workspace, &open)?, target.audit);
     let mut since = HashMap::new();
     if let Some((lake, manifest)) = base
         && let Some(reader) = TableReader::open(lake, manifest, &AUDIT_FINDINGS)?
@@ -466,10 +468,14 @@ fn audit_findings(
         let earlier = since.get(&finding.id).and_then(|at| DateTime::from_timestamp_micros(*at));
         finding.since = earlier.unwrap_or(finding.since);
     }
-    let rows = findings.iter().map(|finding| finding.row(target.snapshot_at)).collect();
+    findings.sort_by(|a, b| a.id.cmp(&b.id));
+    findings.dedup_by(|a, b| a.id == b.id);
     let failed = |e: ArrowError| snapshot::Error::Table { table: AUDIT_FINDINGS.name, why: e.to_string() };
-    let batch = batch_of(&AUDIT_FINDINGS, rows).map_err(failed)?;
-    Ok(sort_unique(&AUDIT_FINDINGS, &AUDIT_FINDINGS.schema(), &[batch]).map_err(failed)?)
+    for chunk in findings.chunks(CHUNK_ROWS) {
+        let rows = chunk.iter().map(|finding| finding.row(target.snapshot_at)).collect();
+        writer.write(&batch_of(&AUDIT_FINDINGS, rows).map_err(failed)?)?;
+    }
+    Ok(())
 }
 
 /// Removes the Parquet files that were written only for tables to be derived from.
