@@ -16,9 +16,11 @@ use hexport::derive::sql::{Setting, read};
 use hexport::derive::{DERIVATIONS, Inputs, PART_ROWS};
 use hexport::export::{JournalFate, Options, export};
 use hexport::journal::{CrawlHeader, Entry, Journal, NewEntry};
+use hexport::registry;
+use hexport::schema::{Context, RowMapper, Table, batch_of};
 use hexport::sim::{SimConfig, SimServer, WorldConfig};
 use hexport::snapshot::{Format, KeyRange, Lake, TableReader, TableWriter};
-use hexport::tables::{self, Context, ENTITIES, RowMapper, Table, batch_of};
+use hexport::tables::{self, ENTITIES};
 use serde_json::Value;
 
 /// A snapshot of a workspace with its journal.
@@ -60,7 +62,7 @@ fn main() {
 }
 
 fn table(name: &str) -> &'static Table {
-    tables::by_name(name).expect("a table of the registry")
+    registry::by_name(name).expect("a table of the registry")
 }
 
 fn names() -> Vec<&'static str> {

@@ -11,8 +11,8 @@ use arrow::row::{RowConverter, Rows, SortField};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use serde::Serialize;
 
+use crate::schema::Table;
 use crate::snapshot::{Error, Lake, Manifest, TableReader};
-use crate::tables::Table;
 
 /// Columns that name a row for people, the first that a table has.
 const LABELS: [&str; 6] = ["title", "name", "email", "project_title", "principal", "label"];

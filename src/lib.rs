@@ -16,7 +16,9 @@ pub mod export;
 pub mod journal;
 pub mod lineage;
 pub mod openlineage;
+pub mod registry;
 pub mod report;
+pub mod schema;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod snapshot;

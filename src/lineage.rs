@@ -7,8 +7,9 @@ use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use crate::registry;
+use crate::schema::Table;
 use crate::snapshot::{Error, Lake, Manifest, TableReader};
-use crate::tables::{self, Table};
 
 /// What is asked about.
 #[derive(Debug, Clone)]
@@ -94,7 +95,7 @@ pub fn find(
 }
 
 fn table(name: &str) -> &'static Table {
-    tables::by_name(name).expect("a table of the registry")
+    registry::by_name(name).expect("a table of the registry")
 }
 
 fn text(batch: &RecordBatch, column: &str, row: usize) -> Option<String> {

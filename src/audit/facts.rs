@@ -8,9 +8,9 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
 use super::Hit;
+use crate::registry;
 use crate::snapshot::rows::{self, Open};
 use crate::snapshot::{Error, Lake, Manifest, TableReader, WorkspaceEntry};
-use crate::tables;
 
 /// A row of `projects`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -122,7 +122,7 @@ impl Edge {
 
 /// All of `lineage`: the longest of the tables that are held, of few different texts.
 fn edges(open: &Open<'_>) -> Result<Vec<Edge>, Error> {
-    let table = tables::by_name("lineage").expect("a table of the registry");
+    let table = registry::by_name("lineage").expect("a table of the registry");
     let names = [
         "project_id",
         "data_connection_id",

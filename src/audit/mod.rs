@@ -27,8 +27,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::schema::{Datum, Row};
 use crate::snapshot::{self, Lake, Manifest};
-use crate::tables::{AUDIT_FINDINGS, Datum, Row};
+use crate::tables::AUDIT_FINDINGS;
 
 pub use config::{Config, Exception};
 pub use facts::Facts;

@@ -3,7 +3,7 @@
 //! A snapshot's folder holds a file of every table. Engines that take a table for a folder (Athena, Trino,
 //! Databricks) get the Delta tables; those that take a pattern of files get the snapshots' Parquet files.
 
-use crate::tables::{Table, Type};
+use crate::schema::{Table, Type};
 
 /// A query engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +67,7 @@ pub fn statement(engine: Engine, table: &Table, location: &str) -> String {
     }
 }
 
-fn columns(table: &Table, column: impl Fn(&crate::tables::Column) -> String) -> String {
+fn columns(table: &Table, column: impl Fn(&crate::schema::Column) -> String) -> String {
     table.all_columns().map(column).collect::<Vec<_>>().join(",\n")
 }
 

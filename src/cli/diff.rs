@@ -9,8 +9,9 @@ use super::exit::{Code, Failure};
 use super::render;
 use super::settings::StoreArgs;
 use crate::diff::{Noise, RowName, TableDiff, diff};
+use crate::registry;
+use crate::schema::Table;
 use crate::snapshot::{Lake, Manifest};
-use crate::tables::{self, Table};
 
 /// Rows of each kind that text and Markdown name, a table; JSON names all.
 const NAMED: usize = 25;
@@ -125,12 +126,12 @@ fn two(lake: &Lake, args: &Args) -> Result<(Manifest, Manifest), Failure> {
 
 fn chosen(names: &[String]) -> Result<Vec<&'static Table>, Failure> {
     if names.is_empty() {
-        return Ok(USUAL.iter().filter_map(|name| tables::by_name(name)).collect());
+        return Ok(USUAL.iter().filter_map(|name| registry::by_name(name)).collect());
     }
     names
         .iter()
         .map(|name| {
-            tables::by_name(name).ok_or_else(|| {
+            registry::by_name(name).ok_or_else(|| {
                 Failure::new(Code::Usage, format!("there is no table '{name}'"))
                     .next("hexport schema shows them all.")
             })

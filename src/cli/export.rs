@@ -14,8 +14,9 @@ use super::settings::{ApiArgs, Settings, StoreArgs};
 use super::{Output, Ui, render};
 use crate::crawl::{Budget, Source, Stop};
 use crate::export::{self, JournalFate, Options, Outcome, Reuse, Unfinished, choose};
+use crate::registry;
+use crate::schema::Table;
 use crate::snapshot::{DeltaMode, Format};
-use crate::tables::{self, Table};
 use crate::units::parse_duration;
 
 /// Which tables, in which formats.
@@ -50,7 +51,7 @@ impl WhatArgs {
     /// For a name that isn't a table's.
     pub fn tables(&self) -> Result<Vec<&'static Table>, Failure> {
         choose(&self.tables).map_err(|name| {
-            let known: Vec<&str> = tables::all().map(|t| t.name).collect();
+            let known: Vec<&str> = registry::all().map(|t| t.name).collect();
             Failure::new(Code::Usage, format!("there is no table '{name}'"))
                 .next(format!("There are {}.", known.join(", ")))
         })

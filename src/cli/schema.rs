@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::ddl::{self, Engine};
 use super::exit::{Code, Failure};
 use super::render;
-use crate::tables::{self, Column, Origin, Table, type_name};
+use crate::registry;
+use crate::schema::{Column, Origin, Table, type_name};
 
 /// Arguments of `hexport schema`.
 #[derive(Debug, clap::Args)]
@@ -66,14 +67,14 @@ impl Form {
 /// For a name that isn't a table's.
 pub fn run(args: &Args) -> Result<Code, Failure> {
     let chosen: Vec<&'static Table> = match &args.table {
-        None => tables::all().collect(),
+        None => registry::all().collect(),
         Some(name) => {
-            let known = || tables::all().map(|t| t.name).collect::<Vec<_>>().join(", ");
+            let known = || registry::all().map(|t| t.name).collect::<Vec<_>>().join(", ");
             let missing = || {
                 Failure::new(Code::Usage, format!("there is no table '{name}'"))
                     .next(format!("There are {}.", known()))
             };
-            vec![tables::by_name(name).ok_or_else(missing)?]
+            vec![registry::by_name(name).ok_or_else(missing)?]
         }
     };
     if let Some(engine) = args.format.engine() {

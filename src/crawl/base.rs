@@ -10,8 +10,9 @@ use chrono::{DateTime, Utc};
 
 use super::Endpoint;
 use crate::client::runs::is_terminal;
+use crate::schema::GONE;
 use crate::snapshot::{self, Lake, Manifest, TableReader};
-use crate::tables::{self, CRAWL_COVERAGE, GONE};
+use crate::tables::{self, CRAWL_COVERAGE};
 
 /// Latest known final runs that are kept of each project: a page that has one of them has reached what is
 /// known. More than one, since a run may be deleted.
@@ -82,7 +83,7 @@ impl Base {
             .map(|(e, _)| e)
             .collect();
         let mut runs = HashMap::new();
-        let table = tables::by_name("runs").expect("a table of the registry");
+        let table = &crate::tables::RUNS;
         let columns = ["project_id", "run_id", "status", "start_time", GONE];
         if let Some(reader) = TableReader::open_columns(lake, &manifest, table, &columns)? {
             for batch in reader {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::Endpoint;
-use crate::tables::{CRAWL_COVERAGE, Datum, Row};
+use crate::schema::{Datum, Row};
+use crate::tables::CRAWL_COVERAGE;
 
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -13,7 +13,7 @@ use crate::client::runs::ListRuns;
 use crate::client::threads::{ListThreads, ListTopics};
 use crate::client::users::ListUsers;
 use crate::client::{ApiRequest, List};
-use crate::tables::Table;
+use crate::schema::Table;
 
 /// Something that a crawl reads. The order is the order in which a crawl prefers to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_fan_out_needs_the_list_that_names_its_entities() {
-        let needed = Endpoint::needed_for([tables::by_name("runs").unwrap()]);
+        let needed = Endpoint::needed_for([&crate::tables::RUNS]);
         assert_eq!(
             needed.into_iter().collect::<Vec<_>>(),
             [Endpoint::Me, Endpoint::Projects, Endpoint::Runs]

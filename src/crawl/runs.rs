@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::base::KnownRuns;
-use crate::tables::parse_timestamp;
+use crate::schema::parse_timestamp;
 
 /// How much later than a run before it a run may have started while the order still counts as newest first:
 /// runs are ordered by when they were triggered, and wait for a kernel before they start.

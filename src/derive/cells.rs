@@ -9,8 +9,8 @@ use super::connections::{Naming, namings, text};
 use super::names::{TableName, Warehouse};
 use super::sql::{Reading, Setting, read};
 use super::{Error, FROM_SQL, Inputs};
+use crate::schema::{Datum, Row, Table, batch_of, sort_unique};
 use crate::snapshot::{self, TableEntry, TableWriter};
-use crate::tables::{self, Datum, Row, Table, batch_of, sort_unique};
 
 /// Rows that are gathered before they are written.
 const CHUNK_ROWS: usize = 16_384;
@@ -46,7 +46,7 @@ pub fn read_cells(
     }
     let mut waiting: Vec<Project> = Vec::new();
     let mut bytes = 0;
-    let table = tables::by_name("cells").expect("a table of the registry");
+    let table = &crate::tables::CELLS;
     for batch in inputs.read(table)? {
         let batch = batch?;
         for i in 0..batch.num_rows() {

@@ -1,7 +1,7 @@
 //! `column_lineage`: the columns of warehouse tables that projects read, by their cells' SQL.
 
-use crate::tables::columns::{int, text};
-use crate::tables::{Origin, Table, itself};
+use crate::schema::columns::{int, text};
+use crate::schema::{Origin, Table, itself};
 
 /// One row a project, table and column.
 pub static COLUMN_LINEAGE: Table = Table {

@@ -4,8 +4,8 @@ use polars::prelude::*;
 
 use super::Inputs;
 use super::table_usage::{live, recent_runs};
-use crate::tables::columns::{int, text, time};
-use crate::tables::{Origin, Table, itself};
+use crate::schema::columns::{int, text, time};
+use crate::schema::{Origin, Table, itself};
 
 /// One row a connection, also one that nobody uses.
 pub static CONNECTION_USAGE: Table = Table {

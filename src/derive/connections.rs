@@ -7,7 +7,6 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use super::Inputs;
 use super::names::{Defaults, Warehouse};
 use crate::snapshot;
-use crate::tables;
 
 /// A connection, as far as names go.
 #[derive(Debug, Clone)]
@@ -30,7 +29,7 @@ impl Naming {
 /// # Errors
 /// If the table can't be read.
 pub fn namings(inputs: &Inputs<'_>) -> Result<HashMap<String, Naming>, snapshot::Error> {
-    let table = tables::by_name("data_connections").expect("a table of the registry");
+    let table = &crate::tables::DATA_CONNECTIONS;
     let mut namings = HashMap::new();
     for batch in inputs.read(table)? {
         let batch = batch?;

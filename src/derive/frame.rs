@@ -9,7 +9,7 @@ use arrow::array::{
 use chrono::{DateTime, Utc};
 use polars::prelude::{Column, DataFrame, DataType, PolarsError, TimeUnit, TimeZone, polars_err};
 
-use crate::tables::{Table, Type};
+use crate::schema::{Table, Type};
 
 /// A frame with a table's columns as a record batch of it, sorted by its key.
 ///
@@ -29,7 +29,7 @@ pub fn to_batch(
     columns.extend(table.common().iter().map(|_| Arc::new(at.clone()) as ArrayRef));
     let arrow = |e: arrow::error::ArrowError| polars_err!(ComputeError: "{}", e);
     let batch = RecordBatch::try_new(table.schema(), columns).map_err(arrow)?;
-    crate::tables::sort_unique(table, &table.schema(), &[batch]).map_err(arrow)
+    crate::schema::sort_unique(table, &table.schema(), &[batch]).map_err(arrow)
 }
 
 fn to_array(column: &Column, ty: &Type) -> Result<ArrayRef, PolarsError> {

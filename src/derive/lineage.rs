@@ -5,8 +5,8 @@ use polars::prelude::*;
 use super::connections::{Naming, namings, text as text_at};
 use super::names::reported;
 use super::{Inputs, scan};
-use crate::tables::columns::{boolean, int, text, time};
-use crate::tables::{self, Origin, Table, itself};
+use crate::schema::columns::{boolean, int, text, time};
+use crate::schema::{Origin, Table, itself};
 
 /// One row a project, connection and table.
 pub static LINEAGE: Table = Table {
@@ -157,9 +157,7 @@ fn queried(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
     let (mut databases, mut schemas, mut tables, mut parsed) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut seen = Vec::new();
-    for batch in
-        inputs.read(tables::by_name("queried_tables").expect("a table of the registry")).map_err(failed)?
-    {
+    for batch in inputs.read(&crate::tables::QUERIED_TABLES).map_err(failed)? {
         let batch = batch.map_err(failed)?;
         for i in 0..batch.num_rows() {
             let Some(name) = text_at(&batch, "table_name", i) else { continue };

@@ -26,8 +26,9 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 use polars::prelude::{DataFrame, LazyFrame, PlRefPath, PolarsError, ScanArgsParquet, col, lit};
 
+use crate::registry;
+use crate::schema::Table;
 use crate::snapshot::{self, KeyRange, TableReader};
-use crate::tables::{self, Table};
 
 pub use cells::read_cells;
 pub use frame::to_batch;
@@ -111,7 +112,7 @@ impl Inputs<'_> {
     /// # Errors
     /// If it can't be read.
     pub fn scan(&self, table: &str) -> Result<LazyFrame, PolarsError> {
-        let is_by_project = tables::by_name(table).is_some_and(|table| table.key[0] == PROJECT);
+        let is_by_project = registry::by_name(table).is_some_and(|table| table.key[0] == PROJECT);
         let frame = scan(&self.path(table))?;
         Ok(if is_by_project { self.cut(frame) } else { frame })
     }
@@ -146,11 +147,11 @@ impl Inputs<'_> {
     /// If one of the tables can't be read.
     pub fn parts(&self, of: &[&str]) -> Result<Vec<Self>, snapshot::Error> {
         let mut most = 0;
-        for table in of.iter().filter_map(|name| tables::by_name(name)).filter(|t| t.key[0] == PROJECT) {
+        for table in of.iter().filter_map(|name| registry::by_name(name)).filter(|t| t.key[0] == PROJECT) {
             most = most.max(TableReader::open_file(&self.path(table.name), table)?.rows());
         }
         let parts = most.div_ceil(self.part_rows).max(1) as usize;
-        let table = tables::by_name("projects").expect("a table of the registry");
+        let table = &crate::tables::PROJECTS;
         let mut ids: Vec<String> = Vec::new();
         if parts > 1 {
             for batch in TableReader::open_file(&self.path(table.name), table)? {

@@ -3,8 +3,8 @@
 use polars::prelude::*;
 
 use super::Inputs;
-use crate::tables::columns::{date, float, int, text};
-use crate::tables::{Origin, Table, itself};
+use crate::schema::columns::{date, float, int, text};
+use crate::schema::{Origin, Table, itself};
 
 /// One row a project and day (UTC) on which a run started.
 pub static RUN_DAILY: Table = Table {

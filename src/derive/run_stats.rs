@@ -11,8 +11,8 @@ use super::Inputs;
 use super::connections::text as text_at;
 use super::schedule::Schedule;
 use crate::client::runs::TERMINAL_STATUSES;
-use crate::tables::columns::{float, int, text, time};
-use crate::tables::{self, Origin, Table, itself};
+use crate::schema::columns::{float, int, text, time};
+use crate::schema::{Origin, Table, itself};
 
 /// Time before the snapshot over which adherence to schedules is judged.
 const WINDOW: TimeDelta = TimeDelta::days(30);
@@ -139,7 +139,7 @@ fn schedules(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
     let failed = |e: crate::snapshot::Error| polars_err!(ComputeError: "{}", e);
     let windows = windows(inputs).map_err(failed)?;
     let mut due: HashMap<String, Option<BTreeSet<DateTime<Utc>>>> = HashMap::new();
-    let table = tables::by_name("project_schedules").expect("a table of the registry");
+    let table = &crate::tables::PROJECT_SCHEDULES;
     for batch in inputs.read(table).map_err(failed)? {
         let batch = batch.map_err(failed)?;
         for i in 0..batch.num_rows() {
@@ -211,7 +211,7 @@ type Window = (DateTime<Utc>, DateTime<Utc>);
 /// they may have been made with it, and not after it was archived or trashed.
 fn windows(inputs: &Inputs<'_>) -> Result<HashMap<String, Window>, crate::snapshot::Error> {
     let mut windows = HashMap::new();
-    let table = tables::by_name("projects").expect("a table of the registry");
+    let table = &crate::tables::PROJECTS;
     for batch in inputs.read(table)? {
         let batch = batch?;
         let at = |name: &str, row: usize| {

@@ -1,7 +1,7 @@
 //! `sql_cells`: what became of each SQL cell when it was read for lineage.
 
-use crate::tables::columns::{boolean, int, text};
-use crate::tables::{Column, Origin, Table, Type, itself};
+use crate::schema::columns::{boolean, int, text};
+use crate::schema::{Column, Origin, Table, Type, itself};
 
 /// One row a SQL cell.
 pub static SQL_CELLS: Table = Table {

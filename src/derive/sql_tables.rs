@@ -1,7 +1,7 @@
 //! `sql_tables`: the tables that each SQL cell reads, by its SQL alone.
 
-use crate::tables::columns::text;
-use crate::tables::{Origin, Table, itself};
+use crate::schema::columns::text;
+use crate::schema::{Origin, Table, itself};
 
 /// One row a SQL cell and table: one of the two kinds of evidence that `lineage` joins.
 pub static SQL_TABLES: Table = Table {

@@ -3,8 +3,8 @@
 use polars::prelude::*;
 
 use super::Inputs;
-use crate::tables::columns::{int, text, time};
-use crate::tables::{Column, Origin, Table, Type, itself};
+use crate::schema::columns::{int, text, time};
+use crate::schema::{Column, Origin, Table, Type, itself};
 
 /// One row a connection and table.
 pub static TABLE_USAGE: Table = Table {

@@ -4,8 +4,8 @@ use polars::prelude::*;
 
 use super::Inputs;
 use super::table_usage::recent_runs;
-use crate::tables::columns::{boolean, int, text, time};
-use crate::tables::{Origin, Table, itself};
+use crate::schema::columns::{boolean, int, text, time};
+use crate::schema::{Origin, Table, itself};
 
 /// One row a person: users, and people who are no users any more but own or created something.
 pub static USER_ACTIVITY: Table = Table {

@@ -21,12 +21,12 @@ use crate::client::split_page;
 use crate::crawl::{Coverage, Endpoint, Report, Scope, State};
 use crate::derive;
 use crate::journal::{Entry, Journal};
+use crate::registry;
+use crate::schema::{Context, Drift, GONE, Origin, Row, RowMapper, Table, batch_of, sort_unique};
 use crate::snapshot::{
     self, Format, KeyRange, Lake, Manifest, TableEntry, TableReader, TableWriter, WorkspaceEntry,
 };
-use crate::tables::{
-    self, AUDIT_FINDINGS, Context, Drift, GONE, Origin, Row, RowMapper, Table, batch_of, sort_unique,
-};
+use crate::tables::{self, AUDIT_FINDINGS};
 
 /// A chunk is written when it has so many rows,
 const CHUNK_ROWS: usize = 16_384;
@@ -505,18 +505,18 @@ pub fn strip(built: &mut [Built], folder: &Path, formats: &[Format]) -> Result<(
 /// The first name that isn't a table's.
 pub fn choose(names: &[String]) -> Result<Vec<&'static Table>, String> {
     if names.is_empty() {
-        return Ok(tables::all().collect());
+        return Ok(registry::all().collect());
     }
     let mut chosen = BTreeSet::from([tables::CRAWL_COVERAGE.name]);
     let mut wanted = Vec::new();
     for name in names {
-        wanted.push(tables::by_name(name).ok_or_else(|| name.clone())?);
+        wanted.push(registry::by_name(name).ok_or_else(|| name.clone())?);
     }
     while let Some(table) = wanted.pop() {
         chosen.insert(table.name);
         if let Origin::Derived(from) = table.origin {
-            wanted.extend(from.iter().filter_map(|name| tables::by_name(name)));
+            wanted.extend(from.iter().filter_map(|name| registry::by_name(name)));
         }
     }
-    Ok(tables::all().filter(|table| chosen.contains(table.name)).collect())
+    Ok(registry::all().filter(|table| chosen.contains(table.name)).collect())
 }

@@ -23,8 +23,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::crawl::{self, Base, Budget, Coverage, Endpoint, Progress, Report, Source, State, Stop};
 use crate::journal::{self, CrawlHeader, Journal};
+use crate::schema::{Origin, SCHEMA_VERSION, Table};
 use crate::snapshot::{self, DeltaMode, Format, Lake, Manifest, ToolEntry, WorkspaceEntry, snapshot_id};
-use crate::tables::{Origin, SCHEMA_VERSION, Table};
 
 pub use build::choose;
 
@@ -58,7 +58,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            tables: crate::tables::all().collect(),
+            tables: crate::registry::all().collect(),
             formats: vec![Format::Parquet],
             delta: None,
             base_url: crate::client::DEFAULT_BASE_URL.into(),

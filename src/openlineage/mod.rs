@@ -17,8 +17,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::derive::schedule::Schedule;
+use crate::registry;
+use crate::schema::Table;
 use crate::snapshot::{Error, Lake, Manifest, TableReader, rows};
-use crate::tables::{self, Table};
 
 use events::Shaper;
 pub use naming::Connection;
@@ -208,7 +209,7 @@ struct ByProject<T> {
 
 impl<T: DeserializeOwned + OfProject> ByProject<T> {
     fn open(lake: &Lake, manifest: &Manifest, name: &str, columns: &[&str]) -> Result<Self, Error> {
-        let table = tables::by_name(name).expect("a table of the registry");
+        let table = registry::by_name(name).expect("a table of the registry");
         let reader = TableReader::open_columns(lake, manifest, table, columns)?;
         Ok(Self { table, reader, rows: Vec::new().into_iter(), next: None })
     }

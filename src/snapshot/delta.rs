@@ -31,7 +31,8 @@ use url::Url;
 use super::lake::DELTA;
 use super::manifest::{FileEntry, Manifest};
 use super::{DeltaMode, Error, Lake};
-use crate::tables;
+use crate::registry;
+use crate::schema;
 
 /// Column that tables with history are partitioned by: the snapshot's day, UTC.
 const PARTITION: &str = "snapshot_date";
@@ -75,7 +76,7 @@ pub fn write(lake: &Lake, manifest: &Manifest, mode: DeltaMode, which: Which) ->
     let engine = DefaultEngineBuilder::new(store).with_task_executor(executor).build();
     let result = manifest.tables.iter().try_for_each(|(name, entry)| {
         let (Some(table), Some(file)) =
-            (tables::by_name(name), entry.files.iter().find(|file| file.format == "parquet"))
+            (registry::by_name(name), entry.files.iter().find(|file| file.format == "parquet"))
         else {
             return Ok(());
         };
@@ -98,7 +99,7 @@ struct Of<'a> {
     manifest: &'a Manifest,
     mode: DeltaMode,
     engine: &'a Engine,
-    table: &'static tables::Table,
+    table: &'static schema::Table,
     file: &'a FileEntry,
     url: Url,
     rows: u64,

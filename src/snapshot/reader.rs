@@ -11,7 +11,7 @@ use parquet::file::metadata::RowGroupMetaData;
 
 use super::manifest::Manifest;
 use super::{Error, Lake};
-use crate::tables::Table;
+use crate::schema::Table;
 
 const BATCH_ROWS: usize = 8192;
 

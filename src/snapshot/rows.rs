@@ -5,7 +5,8 @@ use arrow::json::ArrayWriter;
 use serde::de::DeserializeOwned;
 
 use super::{Error, TableReader};
-use crate::tables::{self, Table};
+use crate::registry;
+use crate::schema::Table;
 
 /// Opens a table; `None` if it isn't there.
 pub type Open<'a> = dyn Fn(&'static Table) -> Result<Option<TableReader>, Error> + 'a;
@@ -27,7 +28,7 @@ pub fn some<T: DeserializeOwned>(
     name: &'static str,
     is_wanted: impl Fn(&T) -> bool,
 ) -> Result<Vec<T>, Error> {
-    let table = tables::by_name(name).expect("a table of the registry");
+    let table = registry::by_name(name).expect("a table of the registry");
     let mut rows = Vec::new();
     for batch in open(table)?.into_iter().flatten() {
         rows.extend(of_batch(table, &batch?)?.into_iter().filter(&is_wanted));

@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 
 use super::Error;
 use super::manifest::{FileEntry, TableEntry};
-use crate::tables::Table;
+use crate::schema::Table;
 
 /// Rows of a row group: engines read whole groups in parallel, and hold one in memory.
 const ROW_GROUP_ROWS: usize = 122_880;
@@ -160,7 +160,7 @@ fn properties(table: &Table, snapshot_id: &str) -> WriterProperties {
         .set_created_by(format!("hexport {}", env!("CARGO_PKG_VERSION")))
         .set_key_value_metadata(Some(vec![
             KeyValue::new("hexport.snapshot_id".into(), snapshot_id.to_owned()),
-            KeyValue::new("hexport.schema_version".into(), crate::tables::SCHEMA_VERSION.to_string()),
+            KeyValue::new("hexport.schema_version".into(), crate::schema::SCHEMA_VERSION.to_string()),
             KeyValue::new("hexport.table".into(), table.name.to_owned()),
         ]));
     for column in table.columns.iter().filter(|c| c.name.ends_with("_id")) {

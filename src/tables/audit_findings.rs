@@ -1,7 +1,7 @@
 //! `audit_findings`: what the audit's built-in rules find in the snapshot.
 
-use super::columns::{text, time};
-use super::{Origin, Table, itself};
+use crate::schema::columns::{text, time};
+use crate::schema::{Origin, Table, itself};
 
 /// One row a finding, with the thresholds and exceptions that the export's settings had.
 pub static AUDIT_FINDINGS: Table = Table {

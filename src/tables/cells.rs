@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::columns::text;
-use super::{Origin, Table};
 use crate::client::operation::LIST_CELLS;
+use crate::schema::columns::text;
+use crate::schema::{Origin, Table};
 
 /// One row a cell. Sources are given for SQL, code and markdown cells alone.
 pub static CELLS: Table = Table {

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::columns::text;
-use super::{Origin, Table, take_array};
 use crate::client::operation::LIST_COLLECTIONS;
+use crate::schema::columns::text;
+use crate::schema::{Origin, Table, take_array};
 
 /// One row a collection and grant.
 pub static COLLECTION_SHARING: Table = Table {

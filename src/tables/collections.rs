@@ -1,8 +1,8 @@
 //! `collections`: collections of projects.
 
-use super::columns::text;
-use super::{Origin, Table, itself};
 use crate::client::operation::LIST_COLLECTIONS;
+use crate::schema::columns::text;
+use crate::schema::{Origin, Table, itself};
 
 /// One row a collection.
 pub static COLLECTIONS: Table = Table {

@@ -1,7 +1,7 @@
 //! `crawl_coverage`: what the crawl asked for, and what came of it.
 
-use super::columns::{int, text, time};
-use super::{Origin, Table, itself};
+use crate::schema::columns::{int, text, time};
+use crate::schema::{Origin, Table, itself};
 
 /// One row an operation and entity: for list operations the entity is null.
 pub static CRAWL_COVERAGE: Table = Table {

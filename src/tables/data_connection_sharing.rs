@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::columns::text;
-use super::{Origin, Table, take_array};
 use crate::client::operation::LIST_DATA_CONNECTIONS;
+use crate::schema::columns::text;
+use crate::schema::{Origin, Table, take_array};
 
 /// One row a connection and grant. Empty where the token sees only the short form of connections.
 pub static DATA_CONNECTION_SHARING: Table = Table {

@@ -1,8 +1,8 @@
 //! `data_connections`: connections to warehouses.
 
-use super::columns::{SubField, Type, boolean, int, text};
-use super::{Column, Origin, Table, itself};
 use crate::client::operation::LIST_DATA_CONNECTIONS;
+use crate::schema::columns::{SubField, Type, boolean, int, text};
+use crate::schema::{Column, Origin, Table, itself};
 
 const MATCH: Type = Type::Struct(&[
     SubField::new("match_type", Type::Utf8, "matchType"),

@@ -1,8 +1,8 @@
 //! `draft_guides`: drafts of guides for Hex's agents.
 
-use super::columns::text;
-use super::{Origin, Table, itself};
 use crate::client::operation::LIST_DRAFT_GUIDES;
+use crate::schema::columns::text;
+use crate::schema::{Origin, Table, itself};
 
 /// One row a draft.
 pub static DRAFT_GUIDES: Table = Table {

@@ -1,8 +1,8 @@
 //! `group_members`: who is in which group.
 
-use super::columns::{text, time};
-use super::{Origin, Table, itself};
 use crate::client::operation::LIST_USERS;
+use crate::schema::columns::{text, time};
+use crate::schema::{Origin, Table, itself};
 
 /// One row a group and member. Comes from `ListUsers` with a `groupId`: one call a group.
 pub static GROUP_MEMBERS: Table = Table {

@@ -1,8 +1,8 @@
 //! `groups`: groups of users.
 
-use super::columns::{text, time};
-use super::{Origin, Table, itself};
 use crate::client::operation::LIST_GROUPS;
+use crate::schema::columns::{text, time};
+use crate::schema::{Origin, Table, itself};
 
 /// One row a group.
 pub static GROUPS: Table = Table {

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::columns::text;
-use super::{Origin, Table, take_array};
 use crate::client::operation::LIST_PROJECTS;
+use crate::schema::columns::text;
+use crate::schema::{Origin, Table, take_array};
 
 /// One row a project and category.
 pub static PROJECT_CATEGORIES: Table = Table {

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::columns::{boolean, int, text};
-use super::{Origin, Table, take_array};
 use crate::client::operation::LIST_PROJECTS;
+use crate::schema::columns::{boolean, int, text};
+use crate::schema::{Origin, Table, take_array};
 
 /// One row a project and schedule.
 pub static PROJECT_SCHEDULES: Table = Table {

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::columns::text;
-use super::{Origin, Table, take_array};
 use crate::client::operation::LIST_PROJECTS;
+use crate::schema::columns::text;
+use crate::schema::{Origin, Table, take_array};
 
 /// One row a project and grant. The API names users by email, groups and collections by name.
 pub static PROJECT_SHARING: Table = Table {

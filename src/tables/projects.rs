@@ -1,8 +1,8 @@
 //! `projects`: projects and components.
 
-use super::columns::{boolean, int, text, time};
-use super::{Origin, Table, itself};
 use crate::client::operation::LIST_PROJECTS;
+use crate::schema::columns::{boolean, int, text, time};
+use crate::schema::{Origin, Table, itself};
 
 /// One row a project or component; archived and trashed ones too.
 pub static PROJECTS: Table = Table {

@@ -1,8 +1,8 @@
 //! `queried_tables`: warehouse tables that projects' published runs have queried, as Hex reports them.
 
-use super::columns::text;
-use super::{Origin, Table, itself};
 use crate::client::operation::GET_QUERIED_TABLES;
+use crate::schema::columns::text;
+use crate::schema::{Origin, Table, itself};
 
 /// One row a project, connection and table. Enterprise plan only; empty for projects never published.
 pub static QUERIED_TABLES: Table = Table {

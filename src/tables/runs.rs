@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::columns::{SubField, Type, boolean, float, int, text, time};
-use super::rows::float as number;
-use super::{Column, GONE, Origin, Table, parse_timestamp};
 use crate::client::operation::GET_PROJECT_RUNS;
+use crate::schema::columns::{SubField, Type, boolean, float, int, text, time};
+use crate::schema::float as number;
+use crate::schema::{Column, GONE, Origin, Table, parse_timestamp};
 
 const EVENT: Type = Type::Struct(&[
     SubField::new("type", Type::Utf8, "type"),

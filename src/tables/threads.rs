@@ -1,8 +1,8 @@
 //! `threads`: agent threads, without their messages.
 
-use super::columns::{SubField, Type, boolean, float, text, time};
-use super::{Column, Origin, Table, itself};
 use crate::client::operation::LIST_THREADS;
+use crate::schema::columns::{SubField, Type, boolean, float, text, time};
+use crate::schema::{Column, Origin, Table, itself};
 
 const TOPIC: Type =
     Type::Struct(&[SubField::new("id", Type::Utf8, "id"), SubField::new("name", Type::Utf8, "name")]);

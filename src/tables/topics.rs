@@ -1,8 +1,8 @@
 //! `topics`: topics of agent threads.
 
-use super::columns::text;
-use super::{Origin, Table, itself};
 use crate::client::operation::LIST_TOPICS;
+use crate::schema::columns::text;
+use crate::schema::{Origin, Table, itself};
 
 /// One row a topic.
 pub static TOPICS: Table = Table {

@@ -1,8 +1,8 @@
 //! `users`: people of the workspace.
 
-use super::columns::{text, time};
-use super::{Origin, Table, itself};
 use crate::client::operation::LIST_USERS;
+use crate::schema::columns::{text, time};
+use crate::schema::{Origin, Table, itself};
 
 /// One row a user. Deactivated users are not listed by the API: an email elsewhere that is not here is the sign.
 pub static USERS: Table = Table {

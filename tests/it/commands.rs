@@ -44,7 +44,7 @@ fn schema_shows_every_table_in_three_forms() {
     let all: Value =
         serde_json::from_slice(&run(&mut hexport(&["schema", "--format", "json"]), 0).stdout).unwrap();
     let names: Vec<&str> = all.as_array().unwrap().iter().map(|t| t["table"].as_str().unwrap()).collect();
-    let expected: Vec<&str> = hexport::tables::all().map(|t| t.name).collect();
+    let expected: Vec<&str> = hexport::registry::all().map(|t| t.name).collect();
     assert_eq!(names, expected);
     let markdown = stdout(&run(&mut hexport(&["schema", "runs", "--format", "markdown"]), 0));
     assert!(

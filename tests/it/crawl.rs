@@ -148,7 +148,7 @@ fn a_workspace_that_moves_is_exported_without_loss() {
     let before = World::generate(world_of(300));
     for night in 0..2 {
         sim.export(dir.path(), &[], 0);
-        let keys: Vec<String> = hexport::tables::all()
+        let keys: Vec<String> = hexport::registry::all()
             .map(|t| {
                 format!("SELECT '{0}', count(*) - count(DISTINCT ({1})) FROM {0}", t.name, t.key.join(", "))
             })

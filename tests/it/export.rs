@@ -14,7 +14,7 @@ fn the_demo_exports_exactly_what_the_generator_made() {
     assert!(rows_of_tables(&lake)["crawl_coverage"] > 100);
     assert_eq!(rows_of_entities(&lake), true_rows(&world));
 
-    let names: Vec<&str> = hexport::tables::all().map(|t| t.name).collect();
+    let names: Vec<&str> = hexport::registry::all().map(|t| t.name).collect();
     let latest = ask_one(&lake, "SELECT path FROM read_json('latest.json')");
     assert_eq!(csv_differences(&lake.join(latest.as_str().unwrap()), &names), Vec::<String>::new());
 

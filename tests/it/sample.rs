@@ -28,7 +28,7 @@ fn the_sample_is_what_the_demo_produces() {
     };
     let remake = "remake it as sample-output/README.md says";
     assert_eq!(names(&committed()), names(&fresh), "{remake}");
-    for table in hexport::tables::all() {
+    for table in hexport::registry::all() {
         let file = |root: &Path, ending: &str| root.join(&folder).join(format!("{}.{ending}", table.name));
         let bytes = |root: &Path| std::fs::read(file(root, "csv")).unwrap();
         assert!(bytes(&committed()) == bytes(&fresh), "{}.csv differs: {remake}", table.name);

@@ -237,7 +237,7 @@ pub fn csv_differences(snapshot: &Path, tables: &[&str]) -> Vec<String> {
 
 /// Rows of every table of a lake's latest snapshot, counted by DuckDB.
 pub fn rows_of_tables(lake: &Path) -> BTreeMap<String, u64> {
-    let names: Vec<&str> = hexport::tables::all().map(|t| t.name).collect();
+    let names: Vec<&str> = hexport::registry::all().map(|t| t.name).collect();
     let counts: Vec<String> = names.iter().map(|n| format!("SELECT '{n}', count(*) FROM {n}")).collect();
     let rows = ask(lake, &counts.join(" UNION ALL "));
     rows.into_iter().map(|row| (row[0].as_str().unwrap().to_owned(), row[1].as_u64().unwrap())).collect()

@@ -278,7 +278,7 @@ fn integer(value: &Value) -> Option<i64> {
 }
 
 /// Reads a number leniently: one that is written as text, too.
-pub(super) fn float(value: &Value) -> Option<f64> {
+pub(crate) fn float(value: &Value) -> Option<f64> {
     match value {
         Value::Number(n) => n.as_f64(),
         Value::String(text) => text.trim().parse().ok().filter(|f: &f64| f.is_finite()),
@@ -429,7 +429,7 @@ pub fn sort_unique(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tables::by_name;
+    use crate::registry::by_name;
     use arrow::array::AsArray;
     use serde_json::json;
 

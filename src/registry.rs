@@ -1,0 +1,38 @@
+//! The list of all tables.
+
+use crate::derive;
+use crate::schema::Table;
+use crate::tables::{AUDIT_FINDINGS, CRAWL_COVERAGE, ENTITIES};
+
+/// Every table: those of the API, those derived from them, what the audit finds, and what the crawl says of
+/// itself.
+pub fn all() -> impl Iterator<Item = &'static Table> {
+    ENTITIES.iter().copied().chain(derive::tables()).chain([&AUDIT_FINDINGS, &CRAWL_COVERAGE])
+}
+
+/// The table of this name.
+pub fn by_name(name: &str) -> Option<&'static Table> {
+    all().find(|table| table.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_table_is_declared_soundly() {
+        let mut names = HashSet::new();
+        for table in all() {
+            assert!(names.insert(table.name), "{} twice", table.name);
+            assert!(!table.key.is_empty() && !table.doc.is_empty(), "{}", table.name);
+            table.key_indices();
+            let mut columns = HashSet::new();
+            for column in table.all_columns() {
+                assert!(columns.insert(column.name), "{}.{} twice", table.name, column.name);
+                assert!(!column.doc.is_empty(), "{}.{} has no docs", table.name, column.name);
+            }
+            assert_eq!(table.schema().fields().len(), table.all_columns().count());
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! What a table, a column and a row are: the types that every table is declared with, and the mapping from the
+//! API's objects to rows and from rows to Arrow.
+//!
+//! A [`Table`] declares its columns once: name, Arrow type, docs, and the path in the API's object that the
+//! value comes from. What no column takes goes to the `extra` column, so nothing that the API says is lost.
+
+pub(crate) mod columns;
+mod rows;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use serde_json::Value;
+
+use crate::client::Operation;
+
+pub use columns::{Column, SubField, Type};
+pub(crate) use rows::float;
+pub use rows::{Context, Datum, Drift, Row, RowMapper, array_of, batch_of, parse_timestamp, sort_unique};
+
+/// Version of all tables' schemas together: raised when a column changes its type or meaning.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Column of tables whose rows stay in the next snapshot when the API no longer gives them.
+pub const GONE: &str = "no_longer_listed";
+
+/// Where a table's rows come from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Origin {
+    /// Items of a list operation of the API.
+    Api(&'static Operation),
+    /// The crawl itself.
+    Crawl,
+    /// Other tables, of these names.
+    Derived(&'static [&'static str]),
+}
+
+/// A table.
+#[derive(Debug)]
+pub struct Table {
+    /// Name of the table and of its files.
+    pub name: &'static str,
+    /// What a row is.
+    pub doc: &'static str,
+    /// Where rows come from.
+    pub origin: Origin,
+    /// Columns that make a row unique, and by which the files are sorted.
+    pub key: &'static [&'static str],
+    /// Columns, without the common ones (`extra`, `fetched_at`, `snapshot_at`).
+    pub columns: &'static [Column],
+    /// Paths that tables of the same origin carry, so that they are not `extra` here.
+    pub elsewhere: &'static [&'static str],
+    /// Turns an item of the API into the objects that become rows.
+    pub explode: fn(Value) -> Vec<Value>,
+}
+
+/// One row for each item, as it is.
+pub(crate) fn itself(item: Value) -> Vec<Value> {
+    vec![item]
+}
+
+/// Takes an array out of an object: its elements, or nothing.
+pub(crate) fn take_array(object: &mut Value, path: &[&str]) -> Vec<Value> {
+    let mut at = object;
+    for name in path {
+        match at.get_mut(name) {
+            Some(inner) => at = inner,
+            None => return Vec::new(),
+        }
+    }
+    match at.take() {
+        Value::Array(items) => items,
+        _ => Vec::new(),
+    }
+}
+
+/// Columns that every table of the API has at its end, and other tables but for the first.
+pub const COMMON: &[Column; 3] = &[
+    Column::new(
+        "extra",
+        Type::Json,
+        "",
+        "What the API said beyond the columns of this table, as a JSON object",
+    ),
+    Column::new(
+        "fetched_at",
+        Type::Timestamp,
+        "",
+        "When the row was read from the API; of derived rows the snapshot's time",
+    )
+    .required()
+    .noise(),
+    Column::new("snapshot_at", Type::Timestamp, "", "The snapshot's time: when its crawl began")
+        .required()
+        .noise(),
+];
+
+impl Table {
+    /// All columns, the common ones included.
+    pub fn all_columns(&self) -> impl Iterator<Item = &'static Column> {
+        self.columns.iter().chain(self.common())
+    }
+
+    /// The columns that this table shares with others. What the API said beyond the columns is not a matter of
+    /// tables that don't come from it.
+    pub fn common(&self) -> &'static [Column] {
+        if matches!(self.origin, Origin::Api(_)) { COMMON } else { &COMMON[1..] }
+    }
+
+    /// Place of a column in the table's schema.
+    pub fn index_of(&self, column: &str) -> Option<usize> {
+        self.all_columns().position(|c| c.name == column)
+    }
+
+    /// The table's Arrow schema, with the docs in the metadata.
+    pub fn schema(&self) -> SchemaRef {
+        let field = |column: &'static Column| {
+            let field = Field::new(column.name, column.ty.arrow(), column.nullable);
+            field.with_metadata(HashMap::from([("comment".to_owned(), column.doc.to_owned())]))
+        };
+        let metadata = [
+            ("hexport.table".to_owned(), self.name.to_owned()),
+            ("hexport.doc".to_owned(), self.doc.to_owned()),
+            ("hexport.schema_version".to_owned(), SCHEMA_VERSION.to_string()),
+        ];
+        Arc::new(
+            Schema::new(self.all_columns().map(field).collect::<Vec<_>>())
+                .with_metadata(HashMap::from(metadata)),
+        )
+    }
+
+    /// Places of the key's columns.
+    pub fn key_indices(&self) -> Vec<usize> {
+        let index =
+            |name: &&str| self.index_of(name).unwrap_or_else(|| panic!("{} has no column {name}", self.name));
+        self.key.iter().map(index).collect()
+    }
+
+    /// Whether rows stay in the next snapshot when the API no longer gives them.
+    pub fn accumulates(&self) -> bool {
+        self.index_of(GONE).is_some()
+    }
+
+    /// The operation that the rows come from.
+    pub fn operation(&self) -> Option<&'static Operation> {
+        match self.origin {
+            Origin::Api(operation) => Some(operation),
+            Origin::Crawl | Origin::Derived(_) => None,
+        }
+    }
+}
+
+/// A column's type in words, for people.
+pub fn type_name(ty: &DataType) -> String {
+    match ty {
+        DataType::Timestamp(_, _) => "timestamp[us, UTC]".into(),
+        DataType::List(item) => format!("list<{}>", type_name(item.data_type())),
+        DataType::Struct(fields) => {
+            let inner: Vec<String> =
+                fields.iter().map(|f| format!("{}: {}", f.name(), type_name(f.data_type()))).collect();
+            format!("struct<{}>", inner.join(", "))
+        }
+        other => other.to_string().to_lowercase(),
+    }
+}
