@@ -20,7 +20,7 @@ use hexport::registry;
 use hexport::schema::{Context, RowMapper, Table, batch_of};
 use hexport::sim::{SimConfig, SimServer, WorldConfig};
 use hexport::snapshot::{Format, KeyRange, Lake, TableReader, TableWriter};
-use hexport::tables::{self, ENTITIES};
+use hexport::tables::ENTITIES;
 use serde_json::Value;
 
 /// A snapshot of a workspace with its journal.
