@@ -16,6 +16,7 @@
 pub(crate) mod config;
 mod error;
 pub(crate) mod http;
+pub mod limits;
 pub mod operation;
 mod pace;
 mod page;
@@ -34,6 +35,7 @@ pub mod users;
 pub use config::{BaseUrl, DEFAULT_BASE_URL, Token};
 pub use error::{ApiErrorBody, Error, TransportKind};
 pub use http::{Client, ClientConfig, ClientEvent, Observer, Response, RetryPolicy};
+pub use limits::LimitGroup;
 pub use operation::Operation;
 pub use pace::{LimitHeaders, Pace, Pacer};
 pub use page::{List, Page, PageItems, split_page};

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use super::limits::{self, LimitGroup};
+
 /// HTTP method of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Method {
@@ -72,6 +74,14 @@ pub struct Operation {
     pub effect: Effect,
     /// Set for list operations.
     pub listing: Option<Listing>,
+    /// Operations that Hex counts together with it.
+    pub group: &'static LimitGroup,
+}
+
+impl Operation {
+    const fn counted_in(self, group: &'static LimitGroup) -> Self {
+        Self { group, ..self }
+    }
 }
 
 impl fmt::Display for Operation {
@@ -81,24 +91,24 @@ impl fmt::Display for Operation {
 }
 
 const fn read(id: &'static str, path: &'static str) -> Operation {
-    Operation { id, method: Method::Get, path, effect: Effect::Read, listing: None }
+    Operation { id, method: Method::Get, path, effect: Effect::Read, listing: None, group: &limits::DEFAULT }
 }
 
 const fn list(id: &'static str, path: &'static str, items: &'static str, max_page: u32) -> Operation {
     let listing = Some(Listing { paging: Paging::Cursor, items, max_page });
-    Operation { id, method: Method::Get, path, effect: Effect::Read, listing }
+    Operation { id, method: Method::Get, path, effect: Effect::Read, listing, group: &limits::DEFAULT }
 }
 
 const fn write(id: &'static str, method: Method, path: &'static str) -> Operation {
-    Operation { id, method, path, effect: Effect::Write, listing: None }
+    Operation { id, method, path, effect: Effect::Write, listing: None, group: &limits::DEFAULT }
 }
 
 /// Who the token acts as: user, organisation, token expiry.
-pub const ME: Operation = read("Me", "/users/me");
+pub const ME: Operation = read("Me", "/users/me").counted_in(&limits::HEX_API);
 /// All projects (and, on request, components, archived and trashed ones).
 pub const LIST_PROJECTS: Operation = list("ListProjects", "/projects", "values", 100);
 /// One project.
-pub const GET_PROJECT: Operation = read("GetProject", "/projects/{projectId}");
+pub const GET_PROJECT: Operation = read("GetProject", "/projects/{projectId}").counted_in(&limits::HEX_API);
 /// Warehouse tables that a project's runs have queried. Enterprise plan only.
 pub const GET_QUERIED_TABLES: Operation =
     list("GetQueriedTables", "/projects/{projectId}/queriedTables", "values", 100);
@@ -109,15 +119,16 @@ pub const GET_PROJECT_RUNS: Operation = Operation {
     path: "/projects/{projectId}/runs",
     effect: Effect::Read,
     listing: Some(Listing { paging: Paging::Offset, items: "runs", max_page: 100 }),
+    group: &limits::DEFAULT,
 };
 /// One run.
 pub const GET_RUN_STATUS: Operation = read("GetRunStatus", "/projects/{projectId}/runs/{runId}");
 /// Cells of a project's draft.
-pub const LIST_CELLS: Operation = list("ListCells", "/cells", "values", 100);
+pub const LIST_CELLS: Operation = list("ListCells", "/cells", "values", 100).counted_in(&limits::HEX_API);
 /// One cell.
-pub const GET_CELL: Operation = read("GetCell", "/cells/{cellId}");
+pub const GET_CELL: Operation = read("GetCell", "/cells/{cellId}").counted_in(&limits::HEX_API);
 /// Users of the workspace, or the members of one group.
-pub const LIST_USERS: Operation = list("ListUsers", "/users", "values", 500);
+pub const LIST_USERS: Operation = list("ListUsers", "/users", "values", 500).counted_in(&limits::HEX_API);
 /// Groups of the workspace.
 pub const LIST_GROUPS: Operation = list("ListGroups", "/groups", "values", 500);
 /// One group.
@@ -131,16 +142,20 @@ pub const LIST_DATA_CONNECTIONS: Operation = list("ListDataConnections", "/data-
 /// One data connection.
 pub const GET_DATA_CONNECTION: Operation = read("GetDataConnection", "/data-connections/{dataConnectionId}");
 /// Agent threads (managers and admins only).
-pub const LIST_THREADS: Operation = list("ListThreads", "/threads", "threads", 100);
+pub const LIST_THREADS: Operation =
+    list("ListThreads", "/threads", "threads", 100).counted_in(&limits::HEX_API);
 /// Thread topics.
-pub const LIST_TOPICS: Operation = list("ListTopics", "/context/topics", "topics", 100);
+pub const LIST_TOPICS: Operation =
+    list("ListTopics", "/context/topics", "topics", 100).counted_in(&limits::HEX_API);
 /// Draft guides.
-pub const LIST_DRAFT_GUIDES: Operation = list("ListDraftGuides", "/guides/draft/list", "values", 100);
+pub const LIST_DRAFT_GUIDES: Operation =
+    list("ListDraftGuides", "/guides/draft/list", "values", 100).counted_in(&limits::HEX_API);
 
 /// Sets or clears a project's status.
 pub const UPDATE_PROJECT: Operation = write("UpdateProject", Method::Patch, "/projects/{projectId}");
 /// Starts a run of a project's published version.
-pub const RUN_PROJECT: Operation = write("RunProject", Method::Post, "/projects/{projectId}/runs");
+pub const RUN_PROJECT: Operation =
+    write("RunProject", Method::Post, "/projects/{projectId}/runs").counted_in(&limits::RUN_PROJECT);
 /// Cancels a run.
 pub const CANCEL_RUN: Operation = write("CancelRun", Method::Delete, "/projects/{projectId}/runs/{runId}");
 /// Creates a collection.
@@ -155,6 +170,7 @@ pub const EXPORT_PROJECT: Operation = Operation {
     path: "/projects/export",
     effect: Effect::Read,
     listing: None,
+    group: &limits::HEX_API,
 };
 /// Grants users access to a project.
 pub const SHARE_WITH_USERS: Operation =
@@ -180,7 +196,8 @@ pub const EDIT_GROUP: Operation = write("EditGroup", Method::Patch, "/groups/{gr
 /// Deletes a group.
 pub const DELETE_GROUP: Operation = write("DeleteGroup", Method::Delete, "/groups/{groupId}");
 /// Deactivates a user.
-pub const DEACTIVATE_USER: Operation = write("DeactivateUser", Method::Post, "/users/{userId}/deactivate");
+pub const DEACTIVATE_USER: Operation =
+    write("DeactivateUser", Method::Post, "/users/{userId}/deactivate").counted_in(&limits::HEX_API);
 
 /// Every operation of this client.
 pub const ALL: &[&Operation] = &[

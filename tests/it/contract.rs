@@ -437,3 +437,38 @@ fn every_request_of_the_client_is_one_that_the_description_allows() {
         assert_eq!(described["operationId"], operation.id);
     }
 }
+
+/// Limits as an operation's description states them: group (where it is named), a minute and an hour.
+fn described_limits(text: &str) -> (Option<&str>, Option<u32>, Option<u32>) {
+    let number_after = |phrase: &str| {
+        let rest = &text[text.find(phrase)? + phrase.len()..];
+        rest.split(|c: char| !c.is_ascii_digit()).find(|part| !part.is_empty())?.parse().ok()
+    };
+    let number_before = |phrase: &str| text[..text.find(phrase)?].trim_end().rsplit(' ').next()?.parse().ok();
+    let name = text.find("- `hex-").map(|at| text[at + 3..].split('`').next().unwrap());
+    let minute =
+        number_after("per minute may vary (default:").or_else(|| number_before("requests per minute"));
+    let hour = number_after("per hour may vary (default:").or_else(|| number_before("requests per hour"));
+    (name, minute, hour)
+}
+
+#[test]
+fn every_operation_is_in_the_group_that_its_description_names() {
+    let Some(contract) = Contract::load() else { return };
+    for op in hexport::client::operation::ALL {
+        let path = op.path.replace(['{', '}'], "");
+        let Some((described, _)) = contract.operation(op.method.as_str(), &path) else {
+            panic!("{op} is not described");
+        };
+        let (name, minute, hour) = described_limits(described["description"].as_str().unwrap_or_default());
+        if let Some(name) = name {
+            assert_eq!(op.group.name, name, "{op}");
+        }
+        if let Some(minute) = minute {
+            assert_eq!((op.group.per_minute, op.group.per_hour), (minute, hour), "{op}");
+        }
+        if name.is_none() && minute.is_none() {
+            assert_eq!(op.group.name, "default", "{op}");
+        }
+    }
+}
