@@ -4,15 +4,20 @@
 //! The same seed and size give the same workspace, byte for byte, and the generator knows the truth about
 //! it: tests compare what an export wrote with [`World`], not with a second run of the exporter.
 
+mod api;
+mod call;
 mod changes;
 mod clock;
 mod faults;
 mod limits;
+mod live;
+mod page;
 mod rng;
 mod server;
 mod sql;
 mod world;
 
+pub use api::{Route, routes};
 pub use changes::Change;
 pub use clock::Clock;
 pub use faults::Faults;

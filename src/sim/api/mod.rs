@@ -1,0 +1,91 @@
+//! The API's operations: a file a resource, with its routes beside their handlers.
+
+mod cells;
+mod collections;
+mod connections;
+mod groups;
+mod guides;
+mod projects;
+mod runs;
+mod sharing;
+mod threads;
+mod users;
+
+use std::collections::BTreeMap;
+
+use super::call::{Answer, Call, Style};
+use super::server::Sim;
+use crate::client::Operation;
+
+type Handler = fn(&Sim, &Call<'_>) -> Answer;
+
+/// An operation of the simulated API: where it is, how it refuses, and what answers it.
+#[derive(Debug, Clone, Copy)]
+pub struct Route {
+    /// `operationId` of the published description.
+    pub operation: &'static str,
+    /// Method.
+    pub method: &'static str,
+    /// Path below `/api/v1`, with `{name}` placeholders.
+    pub path: &'static str,
+    pub(super) style: Style,
+    /// Status for parameters that don't fit: 422 where the description has it, else 400.
+    pub(super) invalid: u16,
+    pub(super) handler: Handler,
+}
+
+impl Route {
+    const fn of(op: &Operation, style: Style, handler: Handler) -> Self {
+        Self { operation: op.id, method: op.method.as_str(), path: op.path, style, invalid: 400, handler }
+    }
+
+    const fn invalid(self, status: u16) -> Self {
+        Self { invalid: status, ..self }
+    }
+
+    /// The values of the path's placeholders, if `segments` are such a path.
+    fn fits(&self, segments: &[String]) -> Option<BTreeMap<&'static str, String>> {
+        let mut parts = self.path.split('/').skip(1);
+        let mut args = BTreeMap::new();
+        for segment in segments {
+            let part = parts.next()?;
+            match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
+                Some(name) => {
+                    args.insert(name, segment.clone());
+                }
+                None if part == segment => {}
+                None => return None,
+            }
+        }
+        parts.next().is_none().then_some(args)
+    }
+}
+
+/// Every route of the simulated API.
+pub fn routes() -> impl Iterator<Item = &'static Route> {
+    let resources: [&'static [Route]; 10] = [
+        projects::ROUTES,
+        sharing::ROUTES,
+        runs::ROUTES,
+        cells::ROUTES,
+        users::ROUTES,
+        groups::ROUTES,
+        collections::ROUTES,
+        connections::ROUTES,
+        threads::ROUTES,
+        guides::ROUTES,
+    ];
+    resources.into_iter().flatten()
+}
+
+/// The route of a method and path, and the values of its placeholders.
+pub(super) fn find(
+    method: &str,
+    segments: &[String],
+) -> Option<(&'static Route, BTreeMap<&'static str, String>)> {
+    let fitting = routes()
+        .filter(|route| route.method == method)
+        .filter_map(|route| Some((route, route.fits(segments)?)));
+    // `/users/me` fits `/users/{id}` too: the one with fewer placeholders is meant.
+    fitting.min_by_key(|(_, args)| args.len())
+}

@@ -1,0 +1,97 @@
+//! Cells of a project's draft, and the tables that its published runs have queried.
+
+use std::collections::BTreeSet;
+
+use rand::RngExt;
+
+use super::World;
+use super::projects::ProjectRecord;
+use crate::client::cells::{Cell, Source, SqlSource};
+use crate::client::projects::QueriedTable;
+use crate::sim::rng::{self, chance, pick, skewed};
+use crate::sim::sql::{self, CellTruth};
+
+const CELL_TYPES: [&str; 9] =
+    ["INPUT", "DISPLAY_TABLE", "CHART", "TEXT", "METRIC", "PIVOT", "FILTER", "MAP", "COMPONENT_IMPORT"];
+
+impl World {
+    /// Cells of a project's draft, and the truth about what its SQL reads.
+    pub fn cells(&self, record: &ProjectRecord) -> Vec<(Cell, CellTruth)> {
+        self.cells_at(record, record.edits)
+    }
+
+    pub(super) fn cells_at(&self, record: &ProjectRecord, edits: u32) -> Vec<(Cell, CellTruth)> {
+        let config = &self.config;
+        let r = &mut rng::of(config.seed, "cells", record.index + (u64::from(edits) << 40));
+        let spread = -(1.0 - r.random::<f64>()).ln();
+        let count = (1.0 + spread * (config.cells_per_project - 1.0)).round().clamp(0.0, 5000.0) as usize;
+        let count = if record.index % 23 == 11 { 0 } else { count };
+        let main = skewed(r, self.connections.len());
+        let second = skewed(r, self.connections.len());
+        let prefer = r.random_range(0..60);
+        let mut frames: Vec<(String, Vec<String>)> = Vec::new();
+        let mut cells = Vec::with_capacity(count);
+        for at in 0..count {
+            let key = record.index.wrapping_mul(1 << 20) + at as u64;
+            let static_id = rng::uuid(config.seed, "cell", key);
+            let version = key.wrapping_add(u64::from(edits) << 44);
+            let mut cell = Cell {
+                id: rng::uuid(config.seed, "cell-version", version),
+                static_id,
+                project_id: record.project.id.clone(),
+                label: chance(r, 0.4).then(|| format!("Step {at}")),
+                ..Cell::default()
+            };
+            let mut truth = CellTruth::default();
+            match r.random_range(0..100) {
+                0..=34 => {
+                    cell.cell_type = "SQL".into();
+                    let frame = format!("df_{at}");
+                    let of_frame = !frames.is_empty() && chance(r, 0.25);
+                    let made = if of_frame {
+                        let (name, columns) = &frames[r.random_range(0..frames.len())];
+                        sql::dataframe_query(r, name, columns)
+                    } else {
+                        let connection = if chance(r, 0.85) { main } else { second };
+                        cell.data_connection_id = Some(self.connections[connection].id.clone());
+                        sql::query(r, &self.catalogs[connection], prefer)
+                    };
+                    frames.push((frame.clone(), made.output));
+                    truth = made.truth;
+                    cell.contents.sql_cell = Some(SqlSource { source: made.source, output_dataframe: frame });
+                }
+                35..=59 => {
+                    cell.cell_type = "CODE".into();
+                    let source = format!("import pandas as pd\n\n# step {at}\nprint('Ünïcode ✓', {at})");
+                    cell.contents.code_cell = Some(Source { source });
+                }
+                60..=74 => {
+                    cell.cell_type = "MARKDOWN".into();
+                    cell.contents.markdown_cell =
+                        Some(Source { source: format!("## Part {at}\n\nSee `df_{at}`.") });
+                }
+                _ => cell.cell_type = pick(r, &CELL_TYPES).to_owned(),
+            }
+            cells.push((cell, truth));
+        }
+        cells
+    }
+
+    /// Tables that a project's published runs have queried: none for a project that was never published.
+    pub fn queried_tables(&self, record: &ProjectRecord) -> Vec<QueriedTable> {
+        if record.project.last_published_at.is_none() {
+            return Vec::new();
+        }
+        let tables: BTreeSet<QueriedTable> = self
+            .cells_at(record, record.published_edits)
+            .iter()
+            .flat_map(|(_, truth)| &truth.tables)
+            .map(|table| QueriedTable {
+                data_connection_id: self.connections[table.connection].id.clone(),
+                data_connection_name: self.connections[table.connection].name.clone(),
+                table_name: table.qualified(),
+            })
+            .collect();
+        tables.into_iter().collect()
+    }
+}
