@@ -160,17 +160,17 @@ pub fn audit(
     own: &[OwnRule],
 ) -> Result<Vec<Finding>, Error> {
     let mut findings = of_snapshot(lake, manifest, config, own)?;
-    let earlier = lake.snapshots()?.into_iter().rev().filter(|id| *id < manifest.snapshot_id);
+    let known = lake.manifests()?;
+    let earlier = known.before(&manifest.snapshot_id).iter().rev();
     // Those that every snapshot looked at so far has.
     let mut going_back: BTreeMap<String, usize> =
         findings.iter().enumerate().map(|(i, finding)| (finding.id.clone(), i)).collect();
-    for id in earlier {
+    for before in earlier {
         if going_back.is_empty() {
             break;
         }
-        let before = lake.manifest(&id)?;
         let there: BTreeSet<String> =
-            of_snapshot(lake, &before, config, own)?.into_iter().map(|finding| finding.id).collect();
+            of_snapshot(lake, before, config, own)?.into_iter().map(|finding| finding.id).collect();
         going_back.retain(|id, _| there.contains(id));
         for at in going_back.values() {
             findings[*at].since = before.snapshot_at;

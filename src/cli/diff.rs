@@ -103,7 +103,8 @@ pub fn run(args: &Args) -> Result<Code, Failure> {
 }
 
 fn two(lake: &Lake, args: &Args) -> Result<(Manifest, Manifest), Failure> {
-    let all = lake.snapshots()?;
+    let manifests = lake.manifests()?;
+    let all: Vec<String> = manifests.readable.iter().map(|m| m.snapshot_id.clone()).collect();
     let known = || format!("There are {}.", if all.is_empty() { "none".into() } else { all.join(", ") });
     let place = |id: &String| {
         let at = all.iter().position(|known| known == id);
@@ -121,7 +122,7 @@ fn two(lake: &Lake, args: &Args) -> Result<(Manifest, Manifest), Failure> {
         Some(id) => place(id)?,
         None => b.checked_sub(1).ok_or_else(nothing)?,
     };
-    Ok((lake.manifest(&all[a])?, lake.manifest(&all[b])?))
+    Ok((manifests.readable[a].clone(), manifests.readable[b].clone()))
 }
 
 fn chosen(names: &[String]) -> Result<Vec<&'static Table>, Failure> {

@@ -66,15 +66,7 @@ pub fn run(args: Args) -> Result<Code, Failure> {
         (_, _, project) => Question::Project(project.unwrap_or_default()),
     };
     let lake = args.store.open(&args.dest)?;
-    let nothing = || {
-        Failure::new(Code::Usage, format!("{} holds no such snapshot", args.dest.display()))
-            .next("Name a folder that hexport export wrote to, and one of its snapshots.")
-    };
-    let manifest = match &args.snapshot {
-        Some(id) if lake.snapshots()?.contains(id) => lake.manifest(id)?,
-        Some(_) => return Err(nothing()),
-        None => lake.latest()?.ok_or_else(nothing)?,
-    };
+    let manifest = super::snapshots::one(&lake, args.snapshot.as_deref())?;
     let edges = find(&lake, &manifest, &question, args.column.as_deref())?.ok_or_else(|| {
         Failure::new(Code::Usage, format!("the snapshot {} has no lineage as Parquet", manifest.snapshot_id))
             .next("Export with --format parquet and with the table lineage.")

@@ -9,6 +9,7 @@ mod demo;
 mod diff;
 mod exit;
 mod export;
+mod lakes;
 mod lineage;
 mod metrics;
 mod openlineage;

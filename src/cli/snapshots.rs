@@ -1,13 +1,15 @@
 //! `hexport snapshots`: list, show, verify, prune.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::json;
 
 use super::exit::{Code, Failure};
 use super::settings::StoreArgs;
-use super::{Output, render};
-use crate::snapshot::{Lake, Manifest, Policy};
+use super::{Output, lakes, render};
+use crate::registry;
+use crate::snapshot::{Damage, Lake, Manifest, Manifests, Policy};
 
 /// What is done about snapshots.
 #[derive(Debug, clap::Subcommand)]
@@ -33,7 +35,7 @@ pub enum Command {
         #[arg(value_name = "SNAPSHOT")]
         snapshots: Vec<String>,
     },
-    /// Remove snapshots that no rule keeps; the last one is always kept
+    /// Remove snapshots that no rule keeps; the newest that holds a table is always kept
     Prune(Prune),
 }
 
@@ -67,6 +69,9 @@ pub struct Prune {
     /// Keep the last snapshot of each of the last N months that have one
     #[arg(long, value_name = "N", default_value_t = 0)]
     keep_monthly: u32,
+    /// Remove snapshots whose manifest or files are damaged, too
+    #[arg(long)]
+    damaged: bool,
     /// Say what would be removed, and remove nothing
     #[arg(long)]
     dry_run: bool,
@@ -94,27 +99,46 @@ fn empty(lake: &Lake) -> Failure {
         .next("Name a folder that hexport export wrote to.")
 }
 
-/// The manifest of the snapshot that is named, or of the last one.
+/// The manifest of the snapshot that is named, or of the newest one.
 ///
 /// # Errors
 /// If there is none.
 pub fn one(lake: &Lake, name: Option<&str>) -> Result<Manifest, Failure> {
-    let names: Vec<String> = name.map(str::to_owned).into_iter().collect();
-    let id = chosen(lake, &names)?.pop().ok_or_else(|| empty(lake))?;
-    Ok(lake.manifest(&id)?)
+    let mut manifests = known(lake)?;
+    let Some(name) = name else {
+        if let Some(warning) = manifests.warning() {
+            lakes::warn(&warning);
+        }
+        return manifests.readable.pop().ok_or_else(|| nothing_readable(lake));
+    };
+    check_names(&manifests, &[name.to_owned()])?;
+    match manifests.damaged.into_iter().find(|damaged| damaged.snapshot_id == name) {
+        Some(damaged) => Err(damaged.error.into()),
+        None => Ok(manifests.readable.into_iter().find(|m| m.snapshot_id == name).expect("checked above")),
+    }
 }
 
-/// The snapshots that are named, or all.
-fn chosen(lake: &Lake, names: &[String]) -> Result<Vec<String>, Failure> {
-    let all = lake.snapshots()?;
-    if all.is_empty() {
-        return Err(empty(lake));
+/// The snapshots of a lake that has some.
+fn known(lake: &Lake) -> Result<Manifests, Failure> {
+    let manifests = lake.manifests()?;
+    match manifests.readable.is_empty() && manifests.damaged.is_empty() {
+        true => Err(empty(lake)),
+        false => Ok(manifests),
     }
-    match names.iter().find(|name| !all.contains(name)) {
+}
+
+fn nothing_readable(lake: &Lake) -> Failure {
+    Failure::new(Code::Destination, format!("no snapshot in {} can be read", lake.name()))
+        .next("Restore one from a backup, or export again.")
+}
+
+fn check_names(manifests: &Manifests, names: &[String]) -> Result<(), Failure> {
+    let readable = manifests.readable.iter().map(|m| m.snapshot_id.as_str());
+    let all: Vec<&str> = readable.chain(manifests.damaged.iter().map(|d| d.snapshot_id.as_str())).collect();
+    match names.iter().find(|name| !all.contains(&name.as_str())) {
         Some(name) => Err(Failure::new(Code::Usage, format!("there is no snapshot {name}"))
             .next(format!("There are {}.", all.join(", ")))),
-        None if names.is_empty() => Ok(all),
-        None => Ok(names.to_vec()),
+        None => Ok(()),
     }
 }
 
@@ -124,19 +148,17 @@ fn bytes(manifest: &Manifest) -> u64 {
 
 fn list(args: &Args) -> Result<Code, Failure> {
     let lake = args.store.open(&args.dest)?;
-    let mut manifests = Vec::new();
-    for id in chosen(&lake, &[])? {
-        manifests.push(lake.manifest(&id)?);
-    }
+    let Manifests { readable: manifests, damaged } = known(&lake)?;
     let rows = |manifest: &Manifest| manifest.tables.values().map(|t| t.rows).sum::<u64>();
     if args.output == Output::Json {
-        let all: Vec<_> = manifests
-            .iter()
-            .map(|m| {
-                json!({"snapshot_id": m.snapshot_id, "snapshot_at": m.snapshot_at, "complete": m.complete,
-                       "tables": m.tables.len(), "rows": rows(m), "bytes": bytes(m), "tool_version": m.tool.version})
-            })
-            .collect();
+        let sound = manifests.iter().map(|m| {
+            json!({"snapshot_id": m.snapshot_id, "sequence": m.sequence, "snapshot_at": m.snapshot_at,
+                   "complete": m.complete, "tables": m.tables.len(), "rows": rows(m), "bytes": bytes(m),
+                   "tool_version": m.tool.version})
+        });
+        let broken =
+            damaged.iter().map(|d| json!({"snapshot_id": d.snapshot_id, "damage": d.error.to_string()}));
+        let all: Vec<_> = sound.chain(broken).collect();
         println!("{}", serde_json::to_string_pretty(&all).unwrap_or_default());
         return Ok(Code::Complete);
     }
@@ -152,33 +174,66 @@ fn list(args: &Args) -> Result<Code, Failure> {
             &render::bytes(bytes(m)),
         ]);
     }
+    for d in &damaged {
+        table.add_row([d.snapshot_id.as_str(), "damaged", "", "", ""]);
+    }
     println!("{table}");
     Ok(Code::Complete)
 }
 
 fn verify(args: &Args, names: &[String]) -> Result<Code, Failure> {
     let lake = args.store.open(&args.dest)?;
+    let manifests = known(&lake)?;
+    check_names(&manifests, names)?;
+    let is_wanted = |id: &str| names.is_empty() || names.iter().any(|name| name == id);
+    let mut verified = Vec::new();
     let mut damages = Vec::new();
-    let snapshots = chosen(&lake, names)?;
-    for id in &snapshots {
-        damages.extend(lake.verify(id)?.into_iter().map(|damage| (id.clone(), damage)));
+    for manifest in manifests.readable.iter().filter(|m| is_wanted(&m.snapshot_id)) {
+        verified.push(&manifest.snapshot_id);
+        damages.extend(lake.verify(manifest)?.into_iter().map(|damage| (&manifest.snapshot_id, damage)));
+    }
+    for damaged in manifests.damaged.iter().filter(|d| is_wanted(&d.snapshot_id)) {
+        verified.push(&damaged.snapshot_id);
+        let damage = Damage { file: "manifest.json".into(), what: damaged.error.to_string() };
+        damages.push((&damaged.snapshot_id, damage));
     }
     if args.output == Output::Json {
         let found: Vec<_> = damages
             .iter()
             .map(|(id, d)| json!({"snapshot_id": id, "file": d.file, "damage": d.what}))
             .collect();
-        let result = json!({"verified": snapshots, "damages": found});
+        let result = json!({"verified": verified, "damages": found});
         println!("{}", serde_json::to_string_pretty(&result).unwrap_or_default());
     } else {
         damages.iter().for_each(|(id, d)| println!("{id}: {}: {}", d.file, d.what));
-        println!("{} snapshots read, {} damages found", snapshots.len(), damages.len());
+        println!("{} snapshots read, {} damages found", verified.len(), damages.len());
     }
     if damages.is_empty() {
         return Ok(Code::Complete);
     }
     Err(Failure::new(Code::Destination, format!("{} files are not what their manifests say", damages.len()))
-        .next("Restore them from a backup, or remove the damaged snapshots' folders and export again."))
+        .next("Restore them from a backup, or remove their snapshots: hexport snapshots prune --damaged."))
+}
+
+/// For each snapshot why it stays; nothing for one that goes.
+fn plan(lake: &Lake, policy: &Policy, prune: &Prune) -> Result<BTreeMap<String, Vec<String>>, Failure> {
+    let manifests = lake.manifests()?;
+    let mut plan = if policy.is_empty() {
+        manifests.readable.iter().map(|m| (m.snapshot_id.clone(), vec!["no policy".into()])).collect()
+    } else {
+        lake.prune_plan(policy, registry::all())?
+    };
+    if prune.damaged {
+        for manifest in &manifests.readable {
+            if !lake.verify(manifest)?.is_empty() {
+                plan.insert(manifest.snapshot_id.clone(), Vec::new());
+            }
+        }
+        plan.extend(manifests.damaged.into_iter().map(|d| (d.snapshot_id, Vec::new())));
+    } else if let Some(warning) = manifests.warning() {
+        lakes::warn(&warning);
+    }
+    Ok(plan)
 }
 
 fn run_prune(prune: &Prune) -> Result<Code, Failure> {
@@ -188,18 +243,20 @@ fn run_prune(prune: &Prune) -> Result<Code, Failure> {
         weekly: prune.keep_weekly,
         monthly: prune.keep_monthly,
     };
-    if policy.is_empty() {
-        return Err(Failure::new(Code::Usage, "nothing says what to keep")
-            .next("Give at least one of --keep-last, --keep-daily, --keep-weekly, --keep-monthly."));
+    if policy.is_empty() && !prune.damaged {
+        return Err(Failure::new(Code::Usage, "nothing says what to keep").next(
+            "Give at least one of --keep-last, --keep-daily, --keep-weekly, --keep-monthly, or --damaged.",
+        ));
     }
     let lake = prune.args.store.open(&prune.args.dest)?;
-    chosen(&lake, &[])?;
+    known(&lake)?;
     let lock = lake.lock()?;
-    let plan = lake.prune_plan(&policy)?;
-    for (id, reasons) in &plan {
-        if reasons.is_empty() && !prune.dry_run {
+    let plan = plan(&lake, &policy, prune)?;
+    if !prune.dry_run {
+        for (id, _) in plan.iter().filter(|(_, reasons)| reasons.is_empty()) {
             lake.remove(id)?;
         }
+        lake.repair()?;
     }
     lake.tidy(lock);
     if prune.args.output == Output::Json {

@@ -183,6 +183,9 @@ pub async fn export(
 ) -> Result<Outcome, Error> {
     lake.check()?;
     let lock = lake.lock()?;
+    if let Some(warning) = lake.manifests()?.warning() {
+        progress.note(&warning);
+    }
     lake.repair()?;
     if let (Some(mode), Some(manifest)) = (options.delta, lake.latest()?) {
         delta(lake, manifest, mode, Catch::Up).await?;
@@ -309,7 +312,7 @@ fn open_journal(
         snapshot_id: snapshot_id(at),
         snapshot_at: at,
         tables: options.tables.iter().map(|t| t.name.to_owned()).collect(),
-        base_snapshot: base_for(lake, &committed, &options.tables)?,
+        base_snapshot: base_for(lake, &options.tables)?,
         fixed_time: options.fixed_time,
     };
     let folder = lake.journal_folder();
@@ -319,17 +322,17 @@ fn open_journal(
 
 /// The snapshot to compare with: the last one that has all the tables that are wanted, since an export of some
 /// tables alone must not end the history of the others; else the last one.
-fn base_for(lake: &Lake, committed: &[String], tables: &[&'static Table]) -> Result<Option<String>, Error> {
-    for id in committed.iter().rev() {
-        let manifest = lake.manifest(id)?;
+fn base_for(lake: &Lake, tables: &[&'static Table]) -> Result<Option<String>, Error> {
+    let manifests = lake.manifests()?;
+    for manifest in manifests.readable.iter().rev() {
         let has = |table: &&Table| {
             manifest.tables.get(table.name).is_some_and(|t| t.files.iter().any(|f| f.format == "parquet"))
         };
         if tables.iter().filter(|table| matches!(table.origin, Origin::Api(_))).all(has) {
-            return Ok(Some(id.clone()));
+            return Ok(Some(manifest.snapshot_id.clone()));
         }
     }
-    Ok(committed.last().cloned())
+    Ok(manifests.latest().map(|manifest| manifest.snapshot_id.clone()))
 }
 
 async fn run(
@@ -407,6 +410,7 @@ fn commit(
     let manifest = Manifest {
         manifest_version: snapshot::MANIFEST_VERSION,
         snapshot_id: header.snapshot_id.clone(),
+        sequence: Some(lake.sequence_for(&header.snapshot_id)?),
         snapshot_at: header.snapshot_at,
         committed_at: header.fixed_time.unwrap_or_else(Utc::now),
         tool: ToolEntry { name: "hexport".into(), version: env!("CARGO_PKG_VERSION").into() },

@@ -333,9 +333,8 @@ pub fn events<E: From<Error>>(
 
 /// The snapshot that was told last, or the one before it that is still there: better told twice than never.
 fn last_told(lake: &Lake, snapshot_id: &str) -> Result<Option<Manifest>, Error> {
-    let snapshots = lake.snapshots()?;
-    let id = snapshots.iter().rev().find(|id| id.as_str() <= snapshot_id);
-    id.map(|id| lake.manifest(id)).transpose()
+    let known = lake.manifests()?;
+    Ok(known.get(snapshot_id).or(known.before(snapshot_id).last()).cloned())
 }
 
 struct Reading<'a> {

@@ -399,20 +399,19 @@ fn daily(
 }
 
 fn trend(lake: &Lake, manifest: &Manifest) -> Result<Trend, Error> {
-    let mut ids: Vec<String> =
-        lake.snapshots()?.into_iter().filter(|id| *id <= manifest.snapshot_id).collect();
-    let ids = ids.split_off(ids.len().saturating_sub(TREND));
+    let known = lake.manifests()?;
+    let up_to_now: Vec<&Manifest> =
+        known.before(&manifest.snapshot_id).iter().chain(known.get(&manifest.snapshot_id)).collect();
     let mut trend = Trend::default();
-    for id in ids {
-        let of_then = lake.manifest(&id)?;
-        let open = |table| TableReader::open_columns(lake, &of_then, table, &["severity"]);
+    for of_then in up_to_now.iter().skip(up_to_now.len().saturating_sub(TREND)) {
+        let open = |table| TableReader::open_columns(lake, of_then, table, &["severity"]);
         let found: Vec<SeverityRow> = rows::all(&open, AUDIT_FINDINGS.name)?;
         for severity in [Severity::High, Severity::Medium, Severity::Low, Severity::Info] {
             let count = found.iter().filter(|row| row.severity == severity.name()).count();
             trend.findings.entry(severity.name()).or_default().push(count as u64);
         }
         trend.snapshots.push(of_then.snapshot_at);
-        trend.rows.push(of_then.tables.into_iter().map(|(name, table)| (name, table.rows)).collect());
+        trend.rows.push(of_then.tables.iter().map(|(name, table)| (name.clone(), table.rows)).collect());
     }
     Ok(trend)
 }

@@ -14,10 +14,11 @@ use serde::{Deserialize, Serialize};
 
 use super::manifest::{FileEntry, Latest, Manifest};
 use super::remote::{self, Object, Remote};
-use super::retention::Policy;
+use super::retention::{LATEST, Policy};
 use super::writer::digest;
 use super::{Error, views};
 use crate::journal::{self, Journal};
+use crate::schema::Table;
 
 const LOCK: &str = ".hexport.lock";
 const JOURNALS: &str = "_journal";
@@ -308,17 +309,6 @@ impl Lake {
         Ok(found)
     }
 
-    /// The last committed snapshot, if there is one.
-    ///
-    /// # Errors
-    /// [`Error::Io`], [`Error::Damaged`].
-    pub fn latest(&self) -> Result<Option<Manifest>, Error> {
-        match self.snapshots()?.last() {
-            Some(id) => self.manifest(id).map(Some),
-            None => Ok(None),
-        }
-    }
-
     /// The manifest of a snapshot.
     ///
     /// # Errors
@@ -376,9 +366,9 @@ impl Lake {
     /// Reads a snapshot again and compares it with its manifest.
     ///
     /// # Errors
-    /// [`Error::Io`] and [`Error::Damaged`] of the manifest itself.
-    pub fn verify(&self, snapshot_id: &str) -> Result<Vec<Damage>, Error> {
-        let manifest = self.manifest(snapshot_id)?;
+    /// [`Error::Io`] if there is no room for a copy of what a store holds.
+    pub fn verify(&self, manifest: &Manifest) -> Result<Vec<Damage>, Error> {
+        let snapshot_id = &manifest.snapshot_id;
         let folder = self.snapshot_folder(snapshot_id);
         let mut damages = Vec::new();
         for table in manifest.tables.values() {
@@ -405,34 +395,64 @@ impl Lake {
         Ok(damages)
     }
 
-    /// For each snapshot why it is kept; nothing for one that may go. One that an unfinished crawl builds on
-    /// stays.
+    /// For each readable snapshot why it is kept; nothing for one that may go. The newest that holds a table whole
+    /// stays, and so does what a journal builds on: an unfinished crawl's, or one that was kept beside a snapshot
+    /// that stays.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Damaged`].
-    pub fn prune_plan(&self, policy: &Policy) -> Result<BTreeMap<String, Vec<&'static str>>, Error> {
-        let mut snapshots = Vec::new();
-        for id in self.snapshots()? {
-            let at = self.manifest(&id)?.snapshot_at;
-            snapshots.push((id, at));
+    /// [`Error::Io`], [`Error::Store`].
+    pub fn prune_plan(
+        &self,
+        policy: &Policy,
+        tables: impl IntoIterator<Item = &'static Table>,
+    ) -> Result<BTreeMap<String, Vec<String>>, Error> {
+        let manifests = self.manifests()?;
+        let mut plan = policy.reasons(&manifests.readable);
+        let mut held: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for table in tables {
+            if let Some(manifest) = manifests.newest_for(table.name) {
+                held.entry(manifest.snapshot_id.clone()).or_default().push(table.name);
+            }
         }
-        let mut plan = policy.reasons(&snapshots);
+        for (id, names) in held {
+            let reasons = plan.entry(id).or_default();
+            if !reasons.iter().any(|why| why == LATEST) {
+                reasons.push(match names.as_slice() {
+                    [a] => format!("newest that holds {a}"),
+                    [a, b] => format!("newest that holds {a} and {b}"),
+                    _ => format!("newest that holds {} and {} more tables", names[0], names.len() - 1),
+                });
+            }
+        }
         for (id, path) in self.journals()? {
+            let is_gone = plan.get(&id).is_some_and(Vec::is_empty);
             let base = Journal::open(&path).ok().and_then(|journal| journal.header().base_snapshot.clone());
-            if let Some(reasons) =
-                base.filter(|_| !plan.contains_key(&id)).and_then(|base| plan.get_mut(&base))
-            {
-                reasons.push("an unfinished crawl builds on it");
+            if let Some(reasons) = base.filter(|_| !is_gone).and_then(|base| plan.get_mut(&base)) {
+                reasons.push(match manifests.get(&id) {
+                    Some(_) => format!("the kept journal of {id} builds on it"),
+                    None => "an unfinished crawl builds on it".into(),
+                });
             }
         }
         Ok(plan)
     }
 
-    /// Removes a snapshot: it disappears in one step, then its files go.
+    /// Removes a snapshot and its journal: it disappears in one step, then its files go.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`], [`Error::Store`].
     pub fn remove(&self, snapshot_id: &str) -> Result<(), Error> {
+        // Before the snapshot: a journal without its snapshot is taken for an unfinished crawl.
+        let journal = self.journal_path(snapshot_id);
+        match fs::remove_file(&journal) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::Io { what: "can't remove", path: journal, source: e });
+            }
+            _ => {}
+        }
+        if let Some(remote) = &self.remote {
+            remote.delete(&[format!("{JOURNALS}/{snapshot_id}.{}", journal::EXTENSION)])?;
+        }
         if let Some(remote) = &self.remote {
             // Without its manifest it is no snapshot any more.
             remote.delete(&[format!("{PREFIX}{snapshot_id}/manifest.json")])?;
@@ -597,9 +617,7 @@ impl Staging {
             fs::rename(&self.folder, &target).map_err(Error::io("can't commit", &target))?;
         }
         sync_folder(&self.lake.root)?;
-        if self.lake.snapshots()?.last() == Some(&self.snapshot_id) {
-            self.lake.point_at(manifest)?;
-        }
+        self.lake.point_at(manifest)?;
         Ok(target.display().to_string())
     }
 
@@ -636,39 +654,58 @@ impl Staging {
 }
 
 impl Lake {
-    /// Points `latest.json` at the last committed snapshot, if an export died between its commit and that.
+    /// Points `latest.json` at the newest snapshot, if an export died between its commit and that, or the snapshot
+    /// that it names was removed.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Damaged`].
+    /// [`Error::Io`], [`Error::Store`].
     pub fn repair(&self) -> Result<(), Error> {
         let Some(manifest) = self.latest()? else { return Ok(()) };
-        let (pointer, has_views) = match &self.remote {
-            Some(remote) => (remote.get("latest.json")?.map(|text| text.to_vec()), true),
-            None => (fs::read(self.root.join("latest.json")).ok(), self.root.join("views.sql").exists()),
-        };
-        let pointer = pointer.and_then(|text| serde_json::from_slice::<Latest>(&text).ok());
-        match pointer {
+        let has_views = self.remote.is_some() || self.root.join("views.sql").exists();
+        match self.pointer()? {
             Some(pointer) if pointer.snapshot_id == manifest.snapshot_id && has_views => Ok(()),
             _ => self.point_at(&manifest),
         }
     }
 
-    /// Points `latest.json` and `views.sql` at a snapshot.
+    /// What `latest.json` says; `None` if it isn't there or can't be understood.
+    pub(super) fn pointer(&self) -> Result<Option<Latest>, Error> {
+        let text = match &self.remote {
+            Some(remote) => remote.get("latest.json")?.map(|text| text.to_vec()),
+            None => fs::read(self.root.join("latest.json")).ok(),
+        };
+        Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
+    }
+
+    /// Points `latest.json` and `views.sql` at a snapshot, unless they point at a newer one that is there.
     fn point_at(&self, manifest: &Manifest) -> Result<(), Error> {
         let path = format!("{PREFIX}{}", manifest.snapshot_id);
         let latest = Latest {
             snapshot_id: manifest.snapshot_id.clone(),
+            sequence: manifest.sequence,
             manifest: format!("{path}/manifest.json"),
             path,
             committed_at: manifest.committed_at,
         };
         let text = serde_json::to_vec_pretty(&latest).unwrap_or_default();
+        // The pointer before the manifests: what it names was committed before it was written.
+        let there = self.pointer()?;
+        let known = self.manifests()?;
+        let gone = there.as_ref().map(|there| there.snapshot_id.clone()).filter(|id| known.get(id).is_none());
+        let ours = (latest.sequence.unwrap_or(0), latest.snapshot_id.clone());
+        let is_newer = move |there: &Latest| {
+            let order = |id: &String| (there.sequence.unwrap_or(0), id.clone());
+            gone.as_ref() != Some(&there.snapshot_id) && order(&there.snapshot_id) > ours
+        };
+        if there.is_some_and(|there| is_newer(&there)) {
+            return Ok(());
+        }
         if let Some(remote) = &self.remote {
             remote.put("views.sql", views::sql(manifest, &format!("{}/", remote.url())).into_bytes())?;
-            // Another export may have committed a later one in the meantime.
+            // Another export may have committed a newer one in the meantime.
             return remote.change("latest.json", move |there| {
                 let there = there.and_then(|text| serde_json::from_slice::<Latest>(text).ok());
-                (there.is_none_or(|there| there.snapshot_id <= latest.snapshot_id)).then(|| text.clone())
+                (!there.is_some_and(|there| is_newer(&there))).then(|| text.clone())
             });
         }
         replace_durably(&self.root.join("views.sql"), views::sql(manifest, "").as_bytes())?;

@@ -15,6 +15,10 @@ pub struct Manifest {
     pub manifest_version: u32,
     /// The snapshot.
     pub snapshot_id: String,
+    /// Its place in the order of commits: one more than the highest before it. Everything "newest" goes by it,
+    /// never by a clock. Snapshots of earlier versions have none, and come before those that have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
     /// The snapshot's time: when its crawl began.
     pub snapshot_at: DateTime<Utc>,
     /// When it was committed.
@@ -35,6 +39,18 @@ pub struct Manifest {
     pub schema_drift: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
+impl Manifest {
+    /// Whether the snapshot holds all rows of a table, so that others may build on it or read it.
+    pub fn holds_whole(&self, table: &str) -> bool {
+        self.tables.get(table).is_some_and(|entry| !entry.files.is_empty())
+    }
+
+    /// Its place among snapshots.
+    pub fn order(&self) -> (u64, &str) {
+        (self.sequence.unwrap_or(0), &self.snapshot_id)
+    }
+}
+
 #[cfg(test)]
 impl Manifest {
     /// A manifest of nothing, for tests.
@@ -42,6 +58,7 @@ impl Manifest {
         Self {
             manifest_version: 1,
             snapshot_id: snapshot_id.into(),
+            sequence: None,
             snapshot_at: DateTime::UNIX_EPOCH,
             committed_at: DateTime::UNIX_EPOCH,
             tool: ToolEntry { name: "hexport".into(), version: "0".into() },
@@ -113,6 +130,9 @@ pub struct EndpointSummary {
 pub struct Latest {
     /// The last committed snapshot.
     pub snapshot_id: String,
+    /// Its place in the order of commits; see [`Manifest::sequence`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
     /// Its folder.
     pub path: String,
     /// Its manifest.

@@ -14,6 +14,7 @@
 //! object store the files go up first, then the manifest, if there is none of its name yet. A reader that follows
 //! the pointer or the manifests sees a whole snapshot or none.
 
+mod catalog;
 #[cfg(feature = "delta")]
 pub mod delta;
 mod lake;
@@ -28,6 +29,7 @@ mod writer;
 use std::io;
 use std::path::PathBuf;
 
+pub use catalog::{Manifests, Unreadable};
 pub use lake::{Damage, Lake, LakeLock, Staging, snapshot_id};
 pub use manifest::{
     EndpointSummary, FileEntry, Latest, MANIFEST_VERSION, Manifest, TableEntry, ToolEntry, WorkspaceEntry,

@@ -4,6 +4,11 @@ use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, Datelike, Utc};
 
+use super::manifest::Manifest;
+
+/// Why the newest snapshot is kept.
+pub(super) const LATEST: &str = "latest";
+
 /// How many snapshots are kept. A day, week (ISO) or month (UTC) counts if it has a snapshot, and its last one
 /// is kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,18 +29,19 @@ impl Policy {
         *self == Self::default()
     }
 
-    /// For each snapshot why it is kept; nothing for one that may go. The latest is always kept.
-    pub fn reasons(&self, snapshots: &[(String, DateTime<Utc>)]) -> BTreeMap<String, Vec<&'static str>> {
-        let mut newest_first: Vec<&(String, DateTime<Utc>)> = snapshots.iter().collect();
-        newest_first.sort_by_key(|(id, at)| std::cmp::Reverse((*at, id.clone())));
-        let mut reasons: BTreeMap<String, Vec<&'static str>> =
-            snapshots.iter().map(|(id, _)| (id.clone(), Vec::new())).collect();
-        let mut keep = |id: &String, why| reasons.entry(id.clone()).or_default().push(why);
-        if let Some((id, _)) = newest_first.first() {
-            keep(id, "latest");
+    /// For each snapshot why it is kept; nothing for one that may go. They come in the order of their commits, and
+    /// the last one is always kept.
+    pub fn reasons(&self, snapshots: &[Manifest]) -> BTreeMap<String, Vec<String>> {
+        let newest_first = || snapshots.iter().rev();
+        let mut reasons: BTreeMap<String, Vec<String>> =
+            snapshots.iter().map(|m| (m.snapshot_id.clone(), Vec::new())).collect();
+        let mut keep =
+            |m: &Manifest, why: &str| reasons.entry(m.snapshot_id.clone()).or_default().push(why.to_owned());
+        if let Some(newest) = newest_first().next() {
+            keep(newest, LATEST);
         }
-        for (id, _) in newest_first.iter().take(self.last as usize) {
-            keep(id, "last");
+        for manifest in newest_first().take(self.last as usize) {
+            keep(manifest, "last");
         }
         type Period = fn(&DateTime<Utc>) -> (i32, u32);
         let periods: [(u32, &'static str, Period); 3] = [
@@ -45,9 +51,9 @@ impl Policy {
         ];
         for (most, why, period) in periods {
             let mut seen = HashSet::new();
-            for (id, at) in &newest_first {
-                if seen.len() < most as usize && seen.insert(period(at)) {
-                    keep(id, why);
+            for manifest in newest_first() {
+                if seen.len() < most as usize && seen.insert(period(&manifest.snapshot_at)) {
+                    keep(manifest, why);
                 }
             }
         }
@@ -60,7 +66,8 @@ mod tests {
     use super::*;
 
     fn kept(policy: Policy, times: &[&str]) -> Vec<String> {
-        let snapshots: Vec<_> = times.iter().map(|t| ((*t).to_owned(), t.parse().unwrap())).collect();
+        let at = |time: &&str| Manifest { snapshot_at: time.parse().unwrap(), ..Manifest::empty(time) };
+        let snapshots: Vec<_> = times.iter().map(at).collect();
         policy
             .reasons(&snapshots)
             .into_iter()

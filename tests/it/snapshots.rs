@@ -124,3 +124,101 @@ fn what_an_unfinished_crawl_builds_on_is_not_pruned() {
         "{plan}"
     );
 }
+
+/// Edits a snapshot's manifest as JSON.
+fn edit_manifest(lake: &Path, id: &str, edit: impl FnOnce(&mut Value)) {
+    let path = lake.join(format!("snapshot={id}/manifest.json"));
+    let mut manifest: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    edit(&mut manifest);
+    std::fs::write(path, manifest.to_string()).unwrap();
+}
+
+#[test]
+fn snapshots_are_in_the_order_of_their_commits_whatever_the_clock_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(5);
+    // The clock was a year ahead, then it was set right.
+    lake_of(&sim, dir.path(), &["2027-11-01T02:00:00Z", "2026-11-02T02:00:00Z", "2026-11-03T02:00:00Z"]);
+    let list = snapshots("list", dir.path(), &["--output", "json"], 0);
+    assert_eq!(ids(&list), ["2027-11-01", "2026-11-02", "2026-11-03"]);
+    assert_eq!(list[2]["sequence"], 3);
+    let pointer: Value =
+        serde_json::from_slice(&std::fs::read(dir.path().join("latest.json")).unwrap()).unwrap();
+    assert_eq!((&pointer["snapshot_id"], &pointer["sequence"]), (&"2026-11-03T020000Z".into(), &3.into()));
+    assert_eq!(snapshots("show", dir.path(), &[], 0)["snapshot_id"], "2026-11-03T020000Z");
+    let views = std::fs::read_to_string(dir.path().join("views.sql")).unwrap();
+    assert!(views.contains("snapshot=2026-11-03T020000Z/") && !views.contains("snapshot=2027"), "{views}");
+    // Those of earlier versions come first, in the order of their names.
+    for id in ["2027-11-01T020000Z", "2026-11-02T020000Z"] {
+        edit_manifest(dir.path(), id, |m| drop(m.as_object_mut().unwrap().remove("sequence")));
+    }
+    let list = snapshots("list", dir.path(), &["--output", "json"], 0);
+    assert_eq!(ids(&list), ["2026-11-02", "2027-11-01", "2026-11-03"]);
+    let plan = snapshots("prune", dir.path(), &["--keep-last", "2", "--output", "json"], 0);
+    assert_eq!(ids(&plan["removed"]), ["2026-11-02"]);
+}
+
+#[test]
+fn a_damaged_snapshot_is_skipped_named_and_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = dir.path().join("lake");
+    let sim = Sim::of_projects(5);
+    lake_of(&sim, &lake, &["2026-11-01T02:00:00Z", "2026-11-02T02:00:00Z", "2026-11-03T02:00:00Z"]);
+    let manifest = |id: &str| lake.join(format!("snapshot={id}/manifest.json"));
+    let text = std::fs::read(manifest("2026-11-02T020000Z")).unwrap();
+    for damage in [&text[..text.len() / 2], b"", b"[]", b"\xff\xfe"] {
+        std::fs::write(manifest("2026-11-02T020000Z"), damage).unwrap();
+        let dest = lake.to_str().unwrap();
+        let list = snapshots("list", &lake, &["--output", "json"], 0);
+        assert!(list[2]["damage"].as_str().unwrap().contains("manifest"), "{list}");
+        run(&mut hexport(&["diff", dest, "2026-11-01T020000Z", "2026-11-03T020000Z"]), 0);
+        for args in [vec!["audit", dest], vec!["lineage", dest, "--table", "x"]] {
+            run(&mut hexport(&args), 0);
+        }
+        let found = snapshots("verify", &lake, &["--output", "json"], 6);
+        assert_eq!(found["damages"][0]["file"], "manifest.json");
+        let said = stderr(&run(&mut hexport(&["snapshots", "show", dest, "2026-11-02T020000Z"]), 6));
+        assert!(said.contains("manifest"), "{said}");
+        snapshots("prune", &lake, &["--keep-last", "9"], 0);
+    }
+    // The newest one: the next export builds on the one before.
+    std::fs::write(manifest("2026-11-03T020000Z"), "{").unwrap();
+    let said = stderr(&run(&mut hexport(&["snapshots", "show", lake.to_str().unwrap()]), 0));
+    assert!(said.contains("2026-11-02T020000Z is damaged"), "{said}");
+    let summary = sim.export(&lake, &["--fixed-time", "2026-11-04T02:00:00Z"], 0);
+    assert_eq!(summary["base_snapshot"], "2026-11-01T020000Z");
+    assert_eq!(ids(&snapshots("list", &lake, &["--output", "json"], 0))[..2], ["2026-11-01", "2026-11-04"]);
+    // A file that is damaged counts too.
+    std::fs::remove_file(lake.join("snapshot=2026-11-01T020000Z/users.parquet")).unwrap();
+    let dry = snapshots("prune", &lake, &["--damaged", "--dry-run", "--output", "json"], 0);
+    assert_eq!(ids(&dry["removed"]), ["2026-11-01", "2026-11-02", "2026-11-03"]);
+    snapshots("prune", &lake, &["--damaged"], 0);
+    snapshots("verify", &lake, &[], 0);
+    assert_eq!(verify(&lake).unwrap()["sequence"], 4);
+}
+
+#[test]
+fn prune_keeps_the_newest_holder_of_each_table_and_prunes_journals() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = dir.path().join("lake");
+    let sim = Sim::of_projects(5);
+    sim.export(&lake, &["--keep-journal", "--fixed-time", "2026-11-01T02:00:00Z"], 0);
+    sim.export(&lake, &["--keep-journal", "--fixed-time", "2026-11-02T02:00:00Z"], 0);
+    for hour in 3..6 {
+        let time = format!("2026-11-02T{hour:02}:00:00Z");
+        sim.export(&lake, &["--tables", "users", "--fixed-time", &time], 0);
+    }
+    let journal = |day: u32| lake.join(format!("_journal/2026-11-{day:02}T020000Z.hxj"));
+    assert!(journal(1).exists() && journal(2).exists());
+    let pruned = snapshots("prune", &lake, &["--keep-last", "1", "--output", "json"], 0);
+    // The second is the newest that holds all but users, and its kept journal builds on the first.
+    let reasons = |i: usize| pruned["kept"][i]["reasons"].to_string();
+    assert!(reasons(0).contains("kept journal"), "{pruned}");
+    assert!(reasons(1).contains("newest that holds"), "{pruned}");
+    assert_eq!(pruned["removed"].as_array().unwrap().len(), 2);
+    std::fs::remove_file(journal(2)).unwrap();
+    let pruned = snapshots("prune", &lake, &["--keep-last", "1", "--output", "json"], 0);
+    assert_eq!(ids(&pruned["removed"]), ["2026-11-01"]);
+    assert!(!journal(1).exists(), "the journal went with its snapshot");
+    run(&mut hexport(&["audit", lake.to_str().unwrap(), "--snapshot", "2026-11-02T020000Z"]), 0);
+}
