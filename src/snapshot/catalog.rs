@@ -167,9 +167,8 @@ mod tests {
             bytes: 1,
             sha256: String::new(),
         };
-        let tables = tables.iter().map(|name| {
-            ((*name).to_owned(), TableEntry { rows: 1, files: vec![file(name)] })
-        });
+        let tables =
+            tables.iter().map(|name| ((*name).to_owned(), TableEntry { rows: 1, files: vec![file(name)] }));
         Manifest { sequence, tables: tables.collect(), ..Manifest::empty(id) }
     }
 
