@@ -241,8 +241,17 @@ fn show_tables(outcome: &Outcome, sent: u64) {
     }
     println!("{endpoints}\n\n{tables}\n");
     for (table, fields) in &manifest.schema_drift {
-        let names: Vec<&str> = fields.keys().map(String::as_str).collect();
-        println!("{table}: kept in 'extra', since no column maps it: {}", names.join(", "));
+        let (repaired, kept): (Vec<_>, Vec<_>) =
+            fields.iter().partition(|(name, _)| name.starts_with("repaired: "));
+        if !kept.is_empty() {
+            let names: Vec<&str> = kept.iter().map(|(name, _)| name.as_str()).collect();
+            println!("{table}: kept in 'extra', since no column fits it: {}", names.join(", "));
+        }
+        if !repaired.is_empty() {
+            let kinds: Vec<String> =
+                repaired.iter().map(|(name, n)| format!("{} ({n})", &name["repaired: ".len()..])).collect();
+            println!("{table}: repaired in the API's answers: {}", kinds.join(", "));
+        }
     }
     for gone in outcome.forbidden().filter(|c| c.requests > 0) {
         println!("forbidden: {}: {}", gone.endpoint.name(), gone.reason.as_deref().unwrap_or(""));

@@ -131,7 +131,7 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
 }
 
 /// A URL as it may be shown: what stands before an `@` or after a `?` is cut, a token may be in it.
-fn redact(text: &str) -> String {
+pub(super) fn redact(text: &str) -> String {
     let text = text.trim();
     let text = text.split(['?', '#']).next().unwrap_or_default();
     match text.rsplit_once('@') {

@@ -8,11 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use rand::RngExt;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
 use tokio::time::Instant;
 
 use super::config::{BaseUrl, Token};
 use super::error::{ApiErrorBody, Error, TransportKind};
+use super::judge::{Verdict, judge};
 use super::operation::{Effect, Method, Operation};
 use super::pace::{LimitHeaders, Pace, Pacer};
 use super::request::ApiRequest;
@@ -110,7 +111,8 @@ impl Observer for Silent {
 pub struct Response {
     /// HTTP status.
     pub status: u16,
-    /// The body; valid JSON, or empty.
+    /// The body as [judged](super::judge()): JSON that every reader accepts, a page if a list was asked for; or
+    /// empty, in answer to a write.
     pub body: Bytes,
     /// When it was complete.
     pub fetched_at: DateTime<Utc>,
@@ -325,6 +327,8 @@ impl Client {
         let status = answer.status().as_u16();
         let limit = limit_headers(answer.headers());
         let retry_after = retry_after(answer.headers());
+        let content_type = header_text(answer.headers(), CONTENT_TYPE);
+        let location = header_text(answer.headers(), LOCATION);
         let body = match answer.bytes().await {
             Ok(body) => body,
             Err(error) => return self.broken(operation, &error, attempts),
@@ -348,26 +352,24 @@ impl Client {
             let again = if status == 408 || status >= 500 { Again::IfRead } else { Again::Never };
             let failure = again == Again::IfRead;
             self.count(failure);
-            let error = Error::Api {
-                operation,
-                status,
-                body: Box::new(ApiErrorBody::parse(&body)),
-                retry_after,
-                attempts,
-            };
+            let mut body = ApiErrorBody::parse(&body);
+            if (300..400).contains(&status) {
+                body = redirect(location.as_deref());
+            }
+            let error = Error::Api { operation, status, body: Box::new(body), retry_after, attempts };
             return Attempt::Failed { error, again };
         }
-        let empty_is_fine = matches!(status, 204 | 205) || operation.method == Method::Delete;
-        if !(body.is_empty() && empty_is_fine)
-            && let Err(e) = serde_json::from_slice::<serde::de::IgnoredAny>(&body)
-        {
-            self.count(true);
-            let detail = format!("{e} (status {status}, {} bytes)", body.len());
-            return Attempt::Failed {
-                error: Error::Malformed { operation, detail, attempts },
-                again: Again::IfRead,
-            };
-        }
+        let body = match judge(operation, status, content_type.as_deref(), &body) {
+            Verdict::Page { body, .. } | Verdict::Single { body, .. } | Verdict::Empty { body } => body,
+            Verdict::NotAPage { why } => {
+                self.count(true);
+                let detail = format!("{why} (status {status}, {} bytes)", body.len());
+                return Attempt::Failed {
+                    error: Error::Malformed { operation, detail, attempts },
+                    again: Again::IfRead,
+                };
+            }
+        };
         self.count(false);
         self.inner.reached.store(true, Ordering::Relaxed);
         Attempt::Done(Response { status, body, fetched_at: Utc::now(), attempts, limit })
@@ -411,6 +413,17 @@ pub(crate) fn plain(timeout: Duration) -> reqwest::Result<reqwest::Client> {
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
         .build()
+}
+
+fn header_text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
+    headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+}
+
+/// Where a redirect points, in words. Not its query: a login page's holds codes.
+fn redirect(location: Option<&str>) -> ApiErrorBody {
+    let to = location.map(super::config::redact).map_or(String::new(), |place| format!(" to {place}"));
+    let reason = format!("it redirects{to}, and a token is never sent where an answer points");
+    ApiErrorBody { reason: Some(reason), ..ApiErrorBody::default() }
 }
 
 /// An error and its causes in one line, without the URL (a query may hold names).

@@ -50,6 +50,8 @@ pub struct Listing {
     pub items: &'static str,
     /// Largest page the description allows, in items.
     pub max_page: u32,
+    /// Fields of an item, the first that is set of which identifies it; none where items have no identifier.
+    pub ids: &'static [&'static str],
 }
 
 /// What an operation may do to the workspace.
@@ -84,6 +86,16 @@ impl Operation {
     }
 }
 
+impl Operation {
+    /// The same list, whose items are identified by other fields than `id`.
+    const fn identified_by(self, ids: &'static [&'static str]) -> Self {
+        match self.listing {
+            Some(listing) => Self { listing: Some(Listing { ids, ..listing }), ..self },
+            None => self,
+        }
+    }
+}
+
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.id)
@@ -95,7 +107,7 @@ const fn read(id: &'static str, path: &'static str) -> Operation {
 }
 
 const fn list(id: &'static str, path: &'static str, items: &'static str, max_page: u32) -> Operation {
-    let listing = Some(Listing { paging: Paging::Cursor, items, max_page });
+    let listing = Some(Listing { paging: Paging::Cursor, items, max_page, ids: &["id"] });
     Operation { id, method: Method::Get, path, effect: Effect::Read, listing, group: &limits::DEFAULT }
 }
 
@@ -111,20 +123,21 @@ pub const LIST_PROJECTS: Operation = list("ListProjects", "/projects", "values",
 pub const GET_PROJECT: Operation = read("GetProject", "/projects/{projectId}").counted_in(&limits::HEX_API);
 /// Warehouse tables that a project's runs have queried. Enterprise plan only.
 pub const GET_QUERIED_TABLES: Operation =
-    list("GetQueriedTables", "/projects/{projectId}/queriedTables", "values", 100);
+    list("GetQueriedTables", "/projects/{projectId}/queriedTables", "values", 100).identified_by(&[]);
 /// Run history of a project.
 pub const GET_PROJECT_RUNS: Operation = Operation {
     id: "GetProjectRuns",
     method: Method::Get,
     path: "/projects/{projectId}/runs",
     effect: Effect::Read,
-    listing: Some(Listing { paging: Paging::Offset, items: "runs", max_page: 100 }),
+    listing: Some(Listing { paging: Paging::Offset, items: "runs", max_page: 100, ids: &["runId"] }),
     group: &limits::DEFAULT,
 };
 /// One run.
 pub const GET_RUN_STATUS: Operation = read("GetRunStatus", "/projects/{projectId}/runs/{runId}");
 /// Cells of a project's draft.
-pub const LIST_CELLS: Operation = list("ListCells", "/cells", "values", 100).counted_in(&limits::HEX_API);
+pub const LIST_CELLS: Operation =
+    list("ListCells", "/cells", "values", 100).identified_by(&["staticId", "id"]).counted_in(&limits::HEX_API);
 /// One cell.
 pub const GET_CELL: Operation = read("GetCell", "/cells/{cellId}").counted_in(&limits::HEX_API);
 /// Users of the workspace, or the members of one group.

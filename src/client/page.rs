@@ -1,16 +1,21 @@
 //! Pagination: both schemes as one stream that callers never see the seams of.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
+
 use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::error::Error;
 use super::http::{Client, Response};
-use super::operation::{Listing, Operation};
+use super::judge::{REPAIRED, kind_of, not_a_list};
+use super::operation::{Listing, Operation, Paging};
 use super::request::{ApiRequest, PageEnd};
+
+/// Pages without an item, in a row, that a list may have.
+const EMPTY_PAGES: usize = 20;
 
 /// A list operation with its parameters.
 pub trait List {
@@ -39,60 +44,79 @@ pub struct PageItems<'a> {
     pub items: Vec<&'a RawValue>,
     /// What the page says about the next one.
     pub end: PageEnd,
+    /// What was [repaired](super::judge::REPAIRED) when the page arrived, by kind.
+    pub repaired: BTreeMap<String, u64>,
 }
 
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(borrow, default)]
-    values: Option<Vec<&'a RawValue>>,
-    #[serde(borrow, default)]
-    runs: Option<Vec<&'a RawValue>>,
-    #[serde(borrow, default)]
-    threads: Option<Vec<&'a RawValue>>,
-    #[serde(borrow, default)]
-    topics: Option<Vec<&'a RawValue>>,
-    #[serde(default)]
-    pagination: Option<Cursors>,
-    #[serde(rename = "nextPage", default)]
-    next_page: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Cursors {
-    #[serde(default)]
-    after: Option<String>,
-}
-
-/// Takes a page apart without decoding its items.
+/// Takes a page apart without decoding its items. One that was accepted by [`judge`](super::judge()) can be.
 ///
 /// # Errors
 /// Says what is missing when `body` is not a page of the operation.
 pub fn split_page<'a>(listing: &Listing, body: &'a [u8]) -> Result<PageItems<'a>, String> {
-    let envelope: Envelope<'a> = serde_json::from_slice(body).map_err(|e| e.to_string())?;
-    let Envelope { values, runs, threads, topics, pagination, next_page } = envelope;
-    let (named, others) = match listing.items {
-        "runs" => (runs, values),
-        "threads" => (threads, values),
-        "topics" => (topics, values),
-        _ => (values, None),
+    match kind_of(body) {
+        "an object" => {}
+        "an array" => return Err("no page: a bare array".into()),
+        kind => return Err(format!("no page: {kind}")),
+    }
+    let members: HashMap<String, &'a RawValue> = serde_json::from_slice(body).map_err(|e| e.to_string())?;
+    let list = |name: &str| {
+        let raw = members.get(name).filter(|raw| raw.get().starts_with('['))?;
+        serde_json::from_str::<Vec<&'a RawValue>>(raw.get()).ok()
     };
-    let items = named.or(others).ok_or_else(|| format!("the page has no array '{}'", listing.items))?;
-    let end = PageEnd { items: items.len(), after: pagination.and_then(|p| p.after), next_page };
-    Ok(PageItems { items, end })
+    let items = list(listing.items)
+        .or_else(|| list("values"))
+        .ok_or_else(|| not_a_list(listing, members.get(listing.items).copied(), body))?;
+    let (name, cursor) = match listing.paging {
+        Paging::Cursor => ("after", after(members.get("pagination").copied())),
+        Paging::Offset => ("nextPage", cursor(members.get("nextPage").copied())),
+    };
+    let (next, unreadable) = match cursor {
+        Ok(next) => (next, None),
+        Err(kind) => (None, Some(format!("the page's '{name}' is {kind}, and can't be followed"))),
+    };
+    let (after, next_page) = match listing.paging {
+        Paging::Cursor => (next, None),
+        Paging::Offset => (None, next),
+    };
+    let repaired = members.get(REPAIRED).and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
+    let end = PageEnd { items: items.len(), after, next_page, unreadable };
+    Ok(PageItems { items, end, repaired })
+}
+
+/// A cursor: text, number or none; of another kind, its name.
+fn cursor(raw: Option<&RawValue>) -> Result<Option<String>, &'static str> {
+    match raw.map(|raw| serde_json::from_str(raw.get())) {
+        None | Some(Ok(Value::Null)) => Ok(None),
+        Some(Ok(Value::String(text))) => Ok(Some(text).filter(|text| !text.is_empty())),
+        Some(Ok(Value::Number(number))) => Ok(Some(number.to_string())),
+        Some(_) => Err(raw.map_or("absent", |raw| kind_of(raw.get().as_bytes()))),
+    }
+}
+
+/// `pagination.after`, as a cursor.
+fn after(pagination: Option<&RawValue>) -> Result<Option<String>, &'static str> {
+    let Some(raw) = pagination.filter(|raw| raw.get() != "null") else { return Ok(None) };
+    let members: HashMap<String, &RawValue> =
+        serde_json::from_str(raw.get()).map_err(|_| kind_of(raw.get().as_bytes()))?;
+    cursor(members.get("after").copied())
 }
 
 impl Client {
-    /// The pages of a list, one request each, from the first to the last.
+    /// The pages of a list, one request each, from the first to the last. A list that doesn't end, or whose end
+    /// can't be told, ends with an error.
     pub fn pages(&self, first: ApiRequest) -> impl Stream<Item = Result<Page, Error>> + use<> {
         let client = self.clone();
-        stream::try_unfold(Some(first), move |request| {
+        let walk = Walk { next: Some(first), asked: HashSet::new(), empty: 0, stuck: None };
+        stream::try_unfold(walk, move |mut walk| {
             let client = client.clone();
             async move {
-                let Some(request) = request else { return Ok(None) };
+                let Some(request) = walk.next.take() else {
+                    return walk.stuck.map_or(Ok(None), Err);
+                };
                 let response = client.send(&request).await?;
                 let end = page_end(request.operation(), &response.body)?;
-                let next = request.next(&end);
-                Ok(Some((Page { request, response, end }, next)))
+                walk.step(&request, &end);
+                Ok(Some((Page { request, response, end }, walk)))
             }
         })
     }
@@ -136,16 +160,47 @@ impl Client {
     /// Any of [`Error`].
     pub async fn send_json(&self, request: &ApiRequest) -> Result<Value, Error> {
         let response = self.send(request).await?;
-        match response.body.is_empty() {
-            true => Ok(Value::Null),
-            false => decode(request.operation(), &response),
+        if response.body.is_empty() {
+            return Ok(Value::Null);
         }
+        let mut value: Value = decode(request.operation(), &response)?;
+        if let Value::Object(members) = &mut value {
+            members.remove(REPAIRED);
+        }
+        Ok(value)
     }
 
     /// Sends a request and decodes its answer.
     pub(super) async fn fetch<T: DeserializeOwned>(&self, request: ApiRequest) -> Result<T, Error> {
         let response = self.send(&request).await?;
         decode(request.operation(), &response)
+    }
+}
+
+/// Where a list that is read page by page is.
+struct Walk {
+    next: Option<ApiRequest>,
+    /// Keys of the requests sent.
+    asked: HashSet<String>,
+    /// Pages without an item since the last one that had some.
+    empty: usize,
+    /// Why the list can't be read to its end.
+    stuck: Option<Error>,
+}
+
+impl Walk {
+    fn step(&mut self, request: &ApiRequest, end: &PageEnd) {
+        self.asked.insert(request.key());
+        self.empty = if end.items == 0 { self.empty + 1 } else { 0 };
+        let next = request.next(end);
+        let stuck = match &next {
+            None => end.unreadable.clone(),
+            Some(next) if self.asked.contains(&next.key()) => Some("the pages go round in a circle".into()),
+            Some(_) if self.empty >= EMPTY_PAGES => Some(format!("{EMPTY_PAGES} empty pages in a row")),
+            Some(_) => None,
+        };
+        self.stuck = stuck.map(|detail| malformed(request.operation(), format!("a list without an end: {detail}")));
+        self.next = next.filter(|_| self.stuck.is_none());
     }
 }
 

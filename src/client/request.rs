@@ -98,13 +98,10 @@ impl ApiRequest {
 
     /// The request for the page after `page`, or `None` when `page` is the last one.
     ///
-    /// Liberal in what it takes for an end: a missing, null or empty cursor; a page without items; a cursor
-    /// that points at the page just read (a server that ignores `after` would be asked for ever).
+    /// A missing, null or empty cursor ends a list, and so does one that points at the page just read. A page
+    /// without items doesn't: Hex sends some that have a next page.
     pub fn next(&self, page: &PageEnd) -> Option<ApiRequest> {
         let listing = self.op.listing?;
-        if page.items == 0 {
-            return None;
-        }
         let (name, value) = match listing.paging {
             Paging::Cursor => ("after", page.after.clone().filter(|a| !a.is_empty())?),
             Paging::Offset => {
@@ -136,6 +133,8 @@ pub struct PageEnd {
     pub after: Option<String>,
     /// `nextPage`.
     pub next_page: Option<String>,
+    /// Why it can't be told whether there is a next page: the list isn't read to its end then.
+    pub unreadable: Option<String>,
 }
 
 fn offset_of(next_page: &str) -> Option<u64> {
@@ -164,7 +163,12 @@ mod tests {
     use crate::client::operation::*;
 
     fn end(items: usize, after: Option<&str>, next_page: Option<&str>) -> PageEnd {
-        PageEnd { items, after: after.map(Into::into), next_page: next_page.map(Into::into) }
+        PageEnd {
+            items,
+            after: after.map(Into::into),
+            next_page: next_page.map(Into::into),
+            unreadable: None,
+        }
     }
 
     #[test]
@@ -182,7 +186,7 @@ mod tests {
         assert!(second.next(&end(500, Some("c1"), None)).is_none());
         assert!(second.next(&end(500, Some(""), None)).is_none());
         assert!(second.next(&end(500, None, None)).is_none());
-        assert!(second.next(&end(0, Some("c2"), None)).is_none());
+        assert!(second.next(&end(0, Some("c2"), None)).is_some());
     }
 
     #[test]

@@ -326,6 +326,9 @@ impl Engine {
             }
             _ => {}
         }
+        if let Some(why) = &page.end.unreadable {
+            return self.fail(task, why.clone());
+        }
         let key = task.request.key();
         let next = task.request.next(&page.end).filter(|next| !task.visited.contains(&next.key()));
         task.visited.insert(key);

@@ -12,7 +12,6 @@ use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use super::Error;
 use crate::audit;
@@ -233,18 +232,23 @@ impl Job<'_> {
         chunk.bytes += body.len();
         let (fetched_at, snapshot_at) = (entry.fetched_at, self.target.snapshot_at);
         let context = Context { entity: entry.entity.as_deref(), fetched_at, snapshot_at };
-        let malformed = |why: String| Error::Snapshot(snapshot::Error::Table { table: self.table.name, why });
-        let mut item = |raw: &RawValue| -> Result<(), Error> {
-            let value: Value = serde_json::from_str(raw.get()).map_err(|e| malformed(e.to_string()))?;
+        // What the client accepted can be read; an older version's journal may hold what this one would repair.
+        let mut item = |raw: &str| {
+            let value = serde_json::from_str(raw).unwrap_or_else(|_| Value::from(raw));
             mapper.map(value, &context, &mut chunk.rows);
-            Ok(())
         };
-        match &entry.operation.listing {
-            Some(listing) => {
-                split_page(listing, &body).map_err(malformed)?.items.into_iter().try_for_each(item)
+        let Some(listing) = &entry.operation.listing else {
+            item(&String::from_utf8_lossy(&body));
+            return Ok(());
+        };
+        match split_page(listing, &body) {
+            Ok(page) => {
+                page.items.into_iter().for_each(|raw| item(raw.get()));
+                mapper.repaired(&page.repaired);
             }
-            None => item(serde_json::from_slice(&body).map_err(|e| malformed(e.to_string()))?),
+            Err(why) => mapper.unreadable(&why),
         }
+        Ok(())
     }
 
     fn flush(&self, chunk: Chunk, endpoint: Option<Endpoint>, writer: &mut TableWriter) -> Result<(), Error> {

@@ -142,6 +142,13 @@ impl Table {
         self.index_of(GONE).is_some()
     }
 
+    /// Whether a row is an item of the API, and not a part of one.
+    pub fn holds_items(&self) -> bool {
+        let ids = self.operation().and_then(|operation| operation.listing).map_or(&[][..], |list| list.ids);
+        let own = self.columns.iter().find(|column| column.from != "@entity");
+        own.is_some_and(|column| ids.is_empty() || ids.contains(&column.from))
+    }
+
     /// The operation that the rows come from.
     pub fn operation(&self) -> Option<&'static Operation> {
         match self.origin {

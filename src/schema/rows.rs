@@ -103,6 +103,18 @@ impl RowMapper {
         }
     }
 
+    /// Counts what was repaired in an answer before it could be read, in the table that has its items as rows.
+    pub fn repaired(&mut self, repairs: &BTreeMap<String, u64>) {
+        for (kind, n) in repairs.iter().filter(|_| self.table.holds_items()) {
+            *self.drift.entry(format!("repaired: {kind}")).or_default() += n;
+        }
+    }
+
+    /// Counts an answer that can't be read, and was journalled all the same.
+    pub fn unreadable(&mut self, why: &str) {
+        *self.drift.entry(format!("unreadable answer: {why}")).or_default() += 1;
+    }
+
     fn row(&mut self, mut object: Value, context: &Context<'_>) -> Row {
         let mut row: Row = Vec::with_capacity(self.table.columns.len() + COMMON.len());
         for path in &self.elsewhere {
