@@ -150,7 +150,8 @@ fn decode<'a>(body: &'a [u8], repairs: &mut Repairs) -> Cow<'a, str> {
     };
     let text = String::from_utf8_lossy(body);
     if matches!(text, Cow::Owned(_)) {
-        repairs.add(Repair::Utf8, body.utf8_chunks().filter(|chunk| !chunk.invalid().is_empty()).count() as u64);
+        repairs
+            .add(Repair::Utf8, body.utf8_chunks().filter(|chunk| !chunk.invalid().is_empty()).count() as u64);
     }
     text
 }
@@ -340,7 +341,9 @@ impl<'a> Scanner<'a> {
             let raw = &self.text[from + 1..self.at - 1];
             let key = match raw.contains('\\') {
                 false => Cow::Borrowed(raw),
-                true => serde_json::from_str(&self.text[from..self.at]).map_or(Cow::Borrowed(raw), Cow::Owned),
+                true => {
+                    serde_json::from_str(&self.text[from..self.at]).map_or(Cow::Borrowed(raw), Cow::Owned)
+                }
             };
             self.members.push(Member { key, from });
         }
@@ -428,7 +431,9 @@ impl<'a> Scanner<'a> {
             {
                 self.edit(from, to, as_text(token), Repair::Number);
             }
-            _ if to == self.text.len() && ["true", "false", "null"].iter().any(|word| word.starts_with(token)) => {
+            _ if to == self.text.len()
+                && ["true", "false", "null"].iter().any(|word| word.starts_with(token)) =>
+            {
                 return Err(Flaw::EndsEarly);
             }
             _ => return Err(self.unexpected()),
@@ -516,7 +521,12 @@ mod tests {
             (br#"["\x41 \u12"]"#, r#"["\\x41 \\u12"]"#, Escape, 2),
             (b"[NaN, -Infinity]", r#"["NaN", "-Infinity"]"#, Number, 2),
             (b"[18446744073709551616]", r#"["18446744073709551616"]"#, Number, 1),
-            (b"[1e999, 1e-999, 9007199254740993.0]", r#"["1e999", "1e-999", "9007199254740993.0"]"#, Number, 3),
+            (
+                b"[1e999, 1e-999, 9007199254740993.0]",
+                r#"["1e999", "1e-999", "9007199254740993.0"]"#,
+                Number,
+                3,
+            ),
             (b"[01, +1, .5, 1.]", r#"["01", "+1", ".5", "1."]"#, Number, 4),
             (br#"{"a": 1, "b": 2, "a": 3}"#, r#"{"b": 2, "a": 3}"#, DuplicateKey, 1),
             (br#"{"\u0061": "\ud83d", "a": 3}"#, r#"{"a": 3}"#, DuplicateKey, 1),

@@ -166,8 +166,9 @@ fn html(text: &str) -> String {
     });
     let title = title.filter(|title| !title.is_empty());
     let named = title.as_deref().unwrap_or_default().to_ascii_lowercase();
-    let is_login = ["type=\"password\"", "type='password'", "type=password"].iter().any(|field| lower.contains(field))
-        || ["sign in", "log in", "login", "single sign-on"].iter().any(|words| named.contains(words));
+    let is_login =
+        ["type=\"password\"", "type='password'", "type=password"].iter().any(|field| lower.contains(field))
+            || ["sign in", "log in", "login", "single sign-on"].iter().any(|words| named.contains(words));
     let what = if is_login { "an HTML login page" } else { "an HTML page" };
     match title {
         Some(title) => format!("{what}, titled {:?}", title.chars().take(100).collect::<String>()),
@@ -196,15 +197,17 @@ pub(super) fn not_a_list(listing: &Listing, member: Option<&RawValue>, body: &[u
     let error = ApiErrorBody::parse(body);
     match (&error.code, &error.reason) {
         (None, None) => format!("no page: it has no array '{name}'"),
-        (code, _) => format!("no page but an error{}{error}", code.as_ref().map_or(String::new(), |c| format!(" {c}"))),
+        (code, _) => {
+            format!("no page but an error{}{error}", code.as_ref().map_or(String::new(), |c| format!(" {c}")))
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::operation::*;
     use crate::client::json::Repair;
+    use crate::client::operation::*;
 
     fn of(operation: &Operation, status: u16, body: &str) -> Verdict {
         judge(operation, status, None, &Bytes::copy_from_slice(body.as_bytes()))
@@ -240,7 +243,12 @@ mod tests {
     fn what_is_no_page_is_described() {
         let json = "application/json";
         for (operation, kind, body, said) in [
-            (&LIST_USERS, "text/html; charset=utf-8", "<!doctype html><TITLE>\n Sign  in </TITLE>", "an HTML login page, titled \"Sign in\""),
+            (
+                &LIST_USERS,
+                "text/html; charset=utf-8",
+                "<!doctype html><TITLE>\n Sign  in </TITLE>",
+                "an HTML login page, titled \"Sign in\"",
+            ),
             (&LIST_USERS, json, "\u{feff}<html><body>Bad Gateway", "an HTML page"),
             (&LIST_USERS, "text/plain", "Service starting", "not JSON but the text \"Service starting\""),
             (&LIST_USERS, json, "{\"values\": [{\"id\": \"u", "JSON that ends early, after 21 bytes"),
@@ -250,9 +258,19 @@ mod tests {
             (&LIST_USERS, json, "null", "no page: null"),
             (&LIST_USERS, json, "{}", "no page: it has no array 'values'"),
             (&LIST_USERS, json, "{\"values\": null}", "no page: 'values' is null and not an array"),
-            (&LIST_USERS, json, "{\"values\": {\"id\": 1}}", "no page: 'values' is an object and not an array"),
+            (
+                &LIST_USERS,
+                json,
+                "{\"values\": {\"id\": 1}}",
+                "no page: 'values' is an object and not an array",
+            ),
             (&GET_PROJECT_RUNS, json, "{\"runs\": \"x\"}", "no page: 'runs' is a text and not an array"),
-            (&LIST_USERS, json, r#"{"message": "Slow down", "code": "BUSY"}"#, "no page but an error BUSY: Slow down"),
+            (
+                &LIST_USERS,
+                json,
+                r#"{"message": "Slow down", "code": "BUSY"}"#,
+                "no page but an error BUSY: Slow down",
+            ),
             (&ME, json, "[]", "an array where an object was expected"),
             (&LIST_USERS, json, "  ", "nothing but white space"),
         ] {
@@ -262,7 +280,8 @@ mod tests {
 
     #[test]
     fn a_cursor_ends_a_list_by_rule() {
-        let end = |pagination: &str| match of(&LIST_USERS, 200, &format!(r#"{{"values": [], {pagination}}}"#)) {
+        let end = |pagination: &str| match of(&LIST_USERS, 200, &format!(r#"{{"values": [], {pagination}}}"#))
+        {
             Verdict::Page { end, .. } => end,
             other => panic!("{other:?}"),
         };
@@ -275,8 +294,13 @@ mod tests {
         ] {
             assert_eq!(end(ends), PageEnd::default(), "{ends}");
         }
-        assert_eq!(end(r#""pagination": {"after": 12345678901234567890123}"#).after.as_deref(), Some("12345678901234567890123"));
-        for unusable in [r#""pagination": {"after": {}}"#, r#""pagination": "c""#, r#""pagination": {"after": true}"#] {
+        assert_eq!(
+            end(r#""pagination": {"after": 12345678901234567890123}"#).after.as_deref(),
+            Some("12345678901234567890123")
+        );
+        for unusable in
+            [r#""pagination": {"after": {}}"#, r#""pagination": "c""#, r#""pagination": {"after": true}"#]
+        {
             let end = end(unusable);
             assert!(end.unreadable.is_some() && end.after.is_none(), "{unusable}");
         }
@@ -292,7 +316,8 @@ mod tests {
             r#"{"title": "no identifier"}"#.to_owned(),
             r#""not an object""#.to_owned(),
         ];
-        let body = format!(r#"{{"values": [{}], "values2": 1, "pagination": {{"after": "c"}}}}"#, items.join(","));
+        let body =
+            format!(r#"{{"values": [{}], "values2": 1, "pagination": {{"after": "c"}}}}"#, items.join(","));
         let Verdict::Page { body, end, repairs } = of(&LIST_PROJECTS, 200, &body) else { panic!("no page") };
         assert_eq!(end.after.as_deref(), Some("c"));
         let listing = LIST_PROJECTS.listing.unwrap();
@@ -309,6 +334,9 @@ mod tests {
         );
         assert_eq!(page.repaired["number kept as text"], 3);
         // What was judged once is not repaired again.
-        assert_eq!(judge(&LIST_PROJECTS, 200, None, &body), Verdict::Page { body: body.clone(), end, repairs: Repairs::default() });
+        assert_eq!(
+            judge(&LIST_PROJECTS, 200, None, &body),
+            Verdict::Page { body: body.clone(), end, repairs: Repairs::default() }
+        );
     }
 }

@@ -136,8 +136,9 @@ pub const GET_PROJECT_RUNS: Operation = Operation {
 /// One run.
 pub const GET_RUN_STATUS: Operation = read("GetRunStatus", "/projects/{projectId}/runs/{runId}");
 /// Cells of a project's draft.
-pub const LIST_CELLS: Operation =
-    list("ListCells", "/cells", "values", 100).identified_by(&["staticId", "id"]).counted_in(&limits::HEX_API);
+pub const LIST_CELLS: Operation = list("ListCells", "/cells", "values", 100)
+    .identified_by(&["staticId", "id"])
+    .counted_in(&limits::HEX_API);
 /// One cell.
 pub const GET_CELL: Operation = read("GetCell", "/cells/{cellId}").counted_in(&limits::HEX_API);
 /// Users of the workspace, or the members of one group.

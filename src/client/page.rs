@@ -78,7 +78,8 @@ pub fn split_page<'a>(listing: &Listing, body: &'a [u8]) -> Result<PageItems<'a>
         Paging::Cursor => (next, None),
         Paging::Offset => (None, next),
     };
-    let repaired = members.get(REPAIRED).and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
+    let repaired =
+        members.get(REPAIRED).and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
     let end = PageEnd { items: items.len(), after, next_page, unreadable };
     Ok(PageItems { items, end, repaired })
 }
@@ -199,7 +200,8 @@ impl Walk {
             Some(_) if self.empty >= EMPTY_PAGES => Some(format!("{EMPTY_PAGES} empty pages in a row")),
             Some(_) => None,
         };
-        self.stuck = stuck.map(|detail| malformed(request.operation(), format!("a list without an end: {detail}")));
+        self.stuck =
+            stuck.map(|detail| malformed(request.operation(), format!("a list without an end: {detail}")));
         self.next = next.filter(|_| self.stuck.is_none());
     }
 }
