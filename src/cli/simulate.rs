@@ -1,10 +1,16 @@
 //! `hexport simulate`: the simulator as a server.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
+
 use super::exit::{Code, Failure};
-use crate::sim::{Faults, LimitKind, Plan, RateLimit, SimConfig, SimServer, SimToken, WorldConfig};
+use crate::sim::{
+    Faults, LimitKind, PageFault, Plan, RateLimit, Refusal, SimConfig, SimServer, SimToken, WorldConfig,
+    routes,
+};
 use crate::units::parse_duration;
 
 /// Arguments of `hexport simulate`.
@@ -44,6 +50,15 @@ pub struct Args {
     /// shift=0.1,latency=20ms,hang=60s,retry-after=1s,seed=1
     #[arg(long, value_name = "FAULTS", default_value = "")]
     faults: Faults,
+    /// Refuse an operation: OPERATION=STATUS, OPERATION:ID=STATUS for one project or group alone, OPERATION@2=STATUS
+    /// from the second page on, *:ID=STATUS; STATUS is 400 to 599, 401-text (a bare text), html (200 and a page),
+    /// with x3 behind it for three requests alone. May be given more than once
+    #[arg(long, value_name = "REFUSAL")]
+    refuse: Vec<Refusal>,
+    /// Lead astray on a list's pages: OPERATION=empty (an empty page before each page), repeat (the same cursor
+    /// again), circle, endless. May be given more than once
+    #[arg(long, value_name = "OPERATION=FAULT", value_parser = paging)]
+    paging: Vec<(String, PageFault)>,
     /// The only token accepted; any is, if none is set
     #[arg(long, env = "HEXPORT_SIM_TOKEN", hide_env_values = true)]
     accept_token: Option<String>,
@@ -53,8 +68,20 @@ pub struct Args {
     /// Answer as to an expired token
     #[arg(long)]
     expired_token: bool,
+    /// Act as this user, by email, instead of the workspace's first
+    #[arg(long, value_name = "EMAIL")]
+    token_user: Option<String>,
+    /// Operations that the token may use, separated by commas; all others are refused with 403
+    #[arg(long, value_name = "OPERATIONS", value_delimiter = ',', value_parser = operation)]
+    scopes: Option<Vec<String>>,
+    /// Projects that the token sees, separated by commas; it sees no other
+    #[arg(long, value_name = "PROJECTS", value_delimiter = ',')]
+    sees: Option<Vec<String>>,
+    /// Projects that the token has lost sight of, separated by commas
+    #[arg(long, value_name = "PROJECTS", value_delimiter = ',')]
+    hide: Vec<String>,
     /// Operations that the token may not use, separated by commas
-    #[arg(long, value_name = "OPERATIONS", value_delimiter = ',')]
+    #[arg(long, value_name = "OPERATIONS", value_delimiter = ',', value_parser = operation)]
     forbid: Vec<String>,
     /// List data connections in the short form
     #[arg(long)]
@@ -62,6 +89,12 @@ pub struct Args {
     /// Simulated seconds a second
     #[arg(long, default_value_t = 1.0)]
     clock_scale: f64,
+    /// Time in the workspace when the server starts, such as 2026-11-02T06:00:00Z
+    #[arg(long, value_name = "TIME")]
+    now: Option<DateTime<Utc>>,
+    /// Let the clock jump at a request: REQUEST=DURATION, such as 100=2h or 100=-1d
+    #[arg(long, value_name = "REQUEST=DURATION", value_parser = clock_jump)]
+    clock_jump: Option<(u64, TimeDelta)>,
     /// Most kernels that run at once
     #[arg(long, default_value_t = 25)]
     kernels: usize,
@@ -69,6 +102,27 @@ pub struct Args {
     /// deleted, runs started
     #[arg(long, default_value_t = 0.0)]
     churn: f64,
+}
+
+fn operation(text: &str) -> Result<String, String> {
+    let known = routes().find(|route| route.operation == text);
+    known.map(|_| text.to_owned()).ok_or_else(|| format!("there is no operation {text}"))
+}
+
+fn paging(text: &str) -> Result<(String, PageFault), String> {
+    let (name, fault) = text.split_once('=').ok_or("not OPERATION=FAULT")?;
+    Ok((if name == "*" { name.to_owned() } else { operation(name)? }, fault.parse()?))
+}
+
+fn clock_jump(text: &str) -> Result<(u64, TimeDelta), String> {
+    let (request, by) = text.split_once('=').ok_or("not REQUEST=DURATION")?;
+    let request = request.parse().map_err(|_| format!("'{request}' is not the number of a request"))?;
+    let (sign, by) = match by.strip_prefix('-') {
+        Some(by) => (-1, by),
+        None => (1, by),
+    };
+    let by = TimeDelta::from_std(parse_duration(by)?).map_err(|e| e.to_string())?;
+    Ok((request, by * sign))
 }
 
 /// Serves until the process is told to end.
@@ -92,22 +146,27 @@ pub async fn run(args: Args) -> Result<Code, Failure> {
             runs_per_project: args.runs_per_project,
             cells_per_project: args.cells_per_project,
             plan: args.plan,
-            ..WorldConfig::default()
+            epoch: args.now.unwrap_or(WorldConfig::default().epoch),
         },
         limit: args.limit.map(|requests| RateLimit {
             kind: args.limit_kind,
             requests,
             window: args.limit_window,
         }),
-        faults: args.faults,
+        faults: Faults { refusals: args.refuse, paging: args.paging, ..args.faults },
         token: SimToken {
             secret: args.accept_token,
             workspace: args.workspace_token,
+            user: args.token_user,
             expired: args.expired_token,
+            allowed: args.scopes,
+            sees: args.sees.map(HashSet::from_iter),
+            hidden: args.hide.into_iter().collect(),
             forbidden: args.forbid,
             short_connections: args.short_connections,
         },
         clock_scale: args.clock_scale,
+        clock_jump: args.clock_jump,
         churn: args.churn,
         kernels: args.kernels,
         record: false,

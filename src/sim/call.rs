@@ -1,11 +1,17 @@
 //! A request taken apart, and what is answered to it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::faults::Fate;
+use crate::client::users::User;
+
+use super::faults::{Fate, PageFault};
+use super::server::SimToken;
+use super::world::World;
 
 /// The two forms of error answers.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -16,16 +22,49 @@ pub(crate) enum Style {
     Newer,
 }
 
+/// The body of an answer.
+pub(super) struct Content {
+    pub(super) kind: &'static str,
+    pub(super) text: Bytes,
+}
+
+impl Content {
+    pub(super) fn json(value: &Value) -> Self {
+        let text = serde_json::to_vec(value).unwrap_or_default().into();
+        Self { kind: "application/json; charset=utf-8", text }
+    }
+}
+
 pub(crate) struct Failure {
     pub(super) status: u16,
     pub(super) reason: String,
     pub(super) details: Option<String>,
     pub(super) body: Option<Value>,
+    pub(super) plain: Option<(&'static str, &'static str)>,
 }
 
 impl Failure {
     pub(super) fn new(status: u16, reason: impl Into<String>) -> Self {
-        Self { status, reason: reason.into(), details: None, body: None }
+        Self { status, reason: reason.into(), details: None, body: None, plain: None }
+    }
+
+    /// 401 as Hex gives it: a bare text.
+    pub(super) fn unauthorized() -> Self {
+        Self { plain: Some(("text/plain; charset=utf-8", "Unauthorized")), ..Self::new(401, "Unauthorized") }
+    }
+
+    /// A page from something in between.
+    pub(super) fn html() -> Self {
+        let page = "<!doctype html><html><body><h1>Sign in</h1></body></html>";
+        Self { plain: Some(("text/html; charset=utf-8", page)), ..Self::new(200, "Sign in") }
+    }
+
+    /// The body in the operation's form.
+    pub(super) fn content(self, style: Style, trace: &str) -> Content {
+        match self.plain {
+            Some((kind, text)) => Content { kind, text: Bytes::from_static(text.as_bytes()) },
+            None => Content::json(&failure_body(self, style, trace)),
+        }
     }
 
     pub(super) fn details(mut self, details: impl Into<String>) -> Self {
@@ -47,11 +86,46 @@ pub(crate) struct Call<'a> {
     pub(super) base: String,
     pub(super) trace: String,
     pub(super) fate: Fate,
+    /// How the pages of a list lead astray.
+    pub(super) paging: Option<PageFault>,
+    /// Most items on a page.
+    pub(super) page_cap: usize,
+    pub(super) token: Arc<SimToken>,
     /// Status for parameters that don't fit: 422 where the description has it, else 400.
     pub(super) invalid: u16,
 }
 
 impl Call<'_> {
+    /// Whether it asks for a page after a list's first.
+    pub(super) fn is_later_page(&self) -> bool {
+        self.get("after").is_some() || self.get("offset").is_some_and(|offset| offset != "0")
+    }
+
+    /// Whether it is about this entity: in its path, its query or its body.
+    pub(super) fn names(&self, entity: &str) -> bool {
+        let in_body = || {
+            let body = self.json().unwrap_or_default();
+            body.get("projectId").and_then(Value::as_str) == Some(entity)
+        };
+        self.args.values().any(|value| value == entity)
+            || self.query.iter().any(|(_, value)| value == entity)
+            || in_body()
+    }
+
+    /// The place of a project that the token sees.
+    pub(super) fn project(&self, world: &World, id: &str) -> Result<usize, Failure> {
+        let at = world.find_project(id).filter(|at| self.token.sees(&world.projects[*at].project.id));
+        at.ok_or_else(|| Failure::new(404, "Project not found"))
+    }
+
+    /// The user whom the token acts as.
+    pub(super) fn acting_user<'w>(&self, world: &'w World) -> Option<&'w User> {
+        match &self.token.user {
+            Some(email) => world.users.iter().find(|user| user.email == *email),
+            None => world.users.first(),
+        }
+    }
+
     /// The value of a placeholder of the path.
     pub(super) fn arg(&self, name: &str) -> &str {
         self.args.get(name).map_or("", String::as_str)
@@ -119,8 +193,8 @@ impl Call<'_> {
     }
 }
 
-pub(super) fn failure_body(failure: Failure, style: Style, trace: &str) -> Value {
-    let Failure { status, reason, details, body } = failure;
+fn failure_body(failure: Failure, style: Style, trace: &str) -> Value {
+    let Failure { status, reason, details, body, .. } = failure;
     if let Some(body) = body {
         return body;
     }

@@ -18,6 +18,11 @@ impl Clock {
         Self { epoch, started: Instant::now(), scale }
     }
 
+    /// Shows `now` from here on, and goes on at its pace.
+    pub fn set(&mut self, now: DateTime<Utc>) {
+        *self = Self::new(now, self.scale);
+    }
+
     /// Simulated time.
     pub fn now(&self) -> DateTime<Utc> {
         let elapsed = self.started.elapsed().as_secs_f64() * self.scale;

@@ -20,7 +20,7 @@ mod world;
 pub use api::{Route, routes};
 pub use changes::Change;
 pub use clock::Clock;
-pub use faults::Faults;
+pub use faults::{Faults, PageFault, Refusal, Refused};
 #[cfg(test)]
 pub(crate) use limits::Counter;
 pub use limits::{LimitKind, RateLimit};

@@ -1,5 +1,6 @@
 //! Random numbers that depend on what they are for, not on the order in which they are drawn.
 
+use chrono::{DateTime, Utc};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -16,6 +17,13 @@ pub fn of(seed: u64, kind: &str, index: u64) -> ChaCha8Rng {
 pub fn uuid(seed: u64, kind: &str, index: u64) -> String {
     let bytes: [u8; 16] = of(seed, kind, index).random();
     uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+}
+
+/// A UUID (version 7) of something that was made at `at`.
+pub fn uuid7(seed: u64, kind: &str, index: u64, at: DateTime<Utc>) -> String {
+    let bytes: [u8; 10] = of(seed, kind, index).random();
+    let millis = u64::try_from(at.timestamp_millis()).unwrap_or(0);
+    uuid::Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid().to_string()
 }
 
 /// An index below `n`, small ones far more often than large ones (Zipf-like, by inversion of `x^-1`).

@@ -10,16 +10,18 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rand::RngExt;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use url::form_urlencoded;
 
-use super::api;
-use super::call::{Call, Failure, Style, failure_body};
+use super::api::{self, Route};
+use super::call::{Call, Content, Failure, Style};
+use super::changes::Change;
 use super::clock::Clock;
-use super::faults::{Fate, Fault, Faults};
+use super::faults::{About, Fate, Fault, Faults, Refusal, Refused};
 use super::limits::{Counter, RateLimit};
 use super::live::Live;
 use super::rng;
@@ -32,12 +34,33 @@ pub struct SimToken {
     pub secret: Option<String>,
     /// A workspace token: `Me` names no user.
     pub workspace: bool,
+    /// The user whom it acts as, by email; the workspace's first, if none is named.
+    pub user: Option<String>,
     /// An expired token: every answer is 401.
     pub expired: bool,
+    /// Operations that the token may use; all, if not set. Others are answered with 403.
+    pub allowed: Option<Vec<String>>,
     /// Operations that the token may not use: 403.
     pub forbidden: Vec<String>,
+    /// Projects that the token sees; all, if not set. Others are to it as if they weren't there.
+    pub sees: Option<HashSet<String>>,
+    /// Projects that it has lost sight of.
+    pub hidden: HashSet<String>,
     /// Whether data connections come in the short form.
     pub short_connections: bool,
+}
+
+impl SimToken {
+    /// Whether the token may use an operation.
+    pub(super) fn may(&self, operation: &str) -> bool {
+        let named = |list: &[String]| list.iter().any(|name| name == operation);
+        self.allowed.as_deref().is_none_or(named) && !named(&self.forbidden)
+    }
+
+    /// Whether the token sees a project.
+    pub(super) fn sees(&self, project: &str) -> bool {
+        self.sees.as_ref().is_none_or(|sees| sees.contains(project)) && !self.hidden.contains(project)
+    }
 }
 
 /// What the simulated server is made of.
@@ -53,6 +76,8 @@ pub struct SimConfig {
     pub token: SimToken,
     /// Simulated seconds a second; 0 stands still.
     pub clock_scale: f64,
+    /// A jump of the clock: before which request (from 0), and by how much.
+    pub clock_jump: Option<(u64, TimeDelta)>,
     /// Most kernels that run at once; Hex documents 25.
     pub kernels: usize,
     /// Random changes of the workspace for each request, such as 0.1.
@@ -69,6 +94,7 @@ impl Default for SimConfig {
             faults: Faults::default(),
             token: SimToken::default(),
             clock_scale: 0.0,
+            clock_jump: None,
             kernels: 25,
             churn: 0.0,
             record: true,
@@ -108,7 +134,9 @@ impl SimServer {
         let addr = listener.local_addr()?;
         let world = World::generate(config.world.clone());
         let sim = Arc::new(Sim {
-            clock: Clock::new(config.world.epoch, config.clock_scale),
+            clock: Mutex::new(Clock::new(config.world.epoch, config.clock_scale)),
+            faults: RwLock::new(Arc::new(config.faults.clone())),
+            token: RwLock::new(Arc::new(config.token.clone())),
             counters: Mutex::new(HashMap::new()),
             live: Mutex::new(Live::default()),
             served: AtomicU64::new(0),
@@ -162,6 +190,44 @@ impl SimServer {
         self.sim.world_mut()
     }
 
+    /// Other faults from the next request on.
+    pub fn set_faults(&self, faults: Faults) {
+        *write(&self.sim.faults) = Arc::new(faults);
+    }
+
+    /// Refuses more requests from the next one on.
+    pub fn refuse(&self, refusals: impl IntoIterator<Item = Refusal>) {
+        Arc::make_mut(&mut write(&self.sim.faults)).refusals.extend(refusals);
+    }
+
+    /// Another token (another user, other scopes) from the next request on.
+    pub fn set_token(&self, token: SimToken) {
+        *write(&self.sim.token) = Arc::new(token);
+    }
+
+    /// Simulated time.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.sim.now()
+    }
+
+    /// Sets the clock, forwards or back; it goes on at its pace from there.
+    pub fn set_now(&self, now: DateTime<Utc>) {
+        lock(&self.sim.clock).set(now);
+    }
+
+    /// Puts another workspace behind the same address, as if the address had been given to another
+    /// organisation: other identifiers throughout. Runs started so far are forgotten.
+    pub fn swap_workspace(&self, config: WorldConfig) {
+        *self.world_mut() = World::generate(config);
+        *lock(&self.sim.live) = Live::default();
+    }
+
+    /// Makes a change now; see [`World::change`].
+    pub fn change(&self, change: Change, at: usize) -> Option<String> {
+        let now = self.now();
+        self.world_mut().change(change, at, now)
+    }
+
     /// Serves until the process ends.
     pub async fn forever(mut self) {
         self.tasks.join_next().await;
@@ -192,7 +258,9 @@ async fn accept(listener: TcpListener, sim: Arc<Sim>) {
 /// The simulated workspace and everything that its handlers need.
 pub(crate) struct Sim {
     pub(super) config: SimConfig,
-    pub(super) clock: Clock,
+    clock: Mutex<Clock>,
+    faults: RwLock<Arc<Faults>>,
+    token: RwLock<Arc<SimToken>>,
     pub(super) world: RwLock<World>,
     pub(super) counters: Mutex<HashMap<String, Counter>>,
     pub(super) live: Mutex<Live>,
@@ -203,18 +271,31 @@ pub(crate) struct Sim {
 
 impl Sim {
     pub(super) fn world(&self) -> RwLockReadGuard<'_, World> {
-        self.world.read().unwrap_or_else(PoisonError::into_inner)
+        read(&self.world)
     }
 
     pub(super) fn world_mut(&self) -> RwLockWriteGuard<'_, World> {
-        self.world.write().unwrap_or_else(PoisonError::into_inner)
+        write(&self.world)
+    }
+
+    pub(super) fn now(&self) -> DateTime<Utc> {
+        lock(&self.clock).now()
+    }
+
+    /// The clock jumps that are due at a request, whatever the machine's speed.
+    fn jump(&self, request: u64) {
+        if let Some((_, by)) = self.config.clock_jump.filter(|(at, _)| *at == request) {
+            let mut clock = lock(&self.clock);
+            let now = clock.now();
+            clock.set(now + by);
+        }
     }
 
     /// Makes the changes that are due at a request, whatever the machine's speed.
     fn churn(&self, request: u64) {
         let due = |requests: u64| (requests as f64 * self.config.churn) as u64;
         for change in due(request)..due(request + 1) {
-            let now = self.clock.now();
+            let now = self.now();
             let changed = self.world_mut().churn(&mut rng::of(self.config.world.seed, "churn", change), now);
             lock(&self.touched).extend(changed);
         }
@@ -223,8 +304,10 @@ impl Sim {
     async fn answer(self: Arc<Self>, request: Request<hyper::body::Incoming>) -> io::Result<Response<Body>> {
         let number = self.served.fetch_add(1, Ordering::Relaxed);
         let at = Instant::now();
-        let fate = self.config.faults.fate(number);
+        let faults = read(&self.faults).clone();
+        let fate = faults.fate(number);
         self.churn(number);
+        self.jump(number);
         let (parts, body) = request.into_parts();
         let target = parts.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
         let record = |status: u16, body: Bytes| {
@@ -239,20 +322,16 @@ impl Sim {
         }
         if fate.fault == Fault::Timeout {
             record(0, Bytes::new());
-            tokio::time::sleep(self.config.faults.hang).await;
+            tokio::time::sleep(faults.hang).await;
             return Err(io::Error::other("fault: no answer"));
         }
         let body = axum::body::to_bytes(Body::new(body), 16 << 20).await.map_err(io::Error::other)?;
-        let (status, mut headers, text) = self.respond(&parts, &body, fate, number);
+        let (status, mut headers, text) = self.respond(&parts, &body, fate, number, &faults);
         if fate.fault == Fault::Reset {
             record(0, body);
             return Err(io::Error::other("fault: connection closed"));
         }
         record(status, body);
-        headers.insert(
-            header::CONTENT_TYPE,
-            header::HeaderValue::from_static("application/json; charset=utf-8"),
-        );
         let body = match fate.fault {
             Fault::Truncate if text.len() > 1 => {
                 headers.insert(header::CONTENT_LENGTH, text.len().into());
@@ -277,6 +356,7 @@ impl Sim {
         body: &[u8],
         fate: Fate,
         number: u64,
+        faults: &Faults,
     ) -> (u16, HeaderMap, Bytes) {
         let trace = format!("{:032x}", rng::of(self.config.world.seed, "trace", number).random::<u128>());
         let mut headers = HeaderMap::new();
@@ -294,7 +374,7 @@ impl Sim {
                     .map_or_else(String::new, |(_, v)| v.into_owned())
             })
             .collect();
-        let (route, args) = api::find(parts.method.as_str(), &segments).unzip();
+        let (route, args) = api::find(&parts.method, &segments).unzip();
         let call = Call {
             args: args.unwrap_or_default(),
             query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
@@ -302,29 +382,67 @@ impl Sim {
             base: format!("http://{host}"),
             trace: trace.clone(),
             fate,
+            paging: route.and_then(|route| faults.paging(route.operation)),
+            page_cap: faults.page_cap.unwrap_or(usize::MAX),
+            token: read(&self.token).clone(),
             invalid: route.map_or(400, |route| route.invalid),
         };
         let style = route.map_or(Style::Newer, |route| route.style);
-        let answer = self.admit(&parts.headers, fate, &mut headers).and_then(|()| match route {
-            None => Err(Failure::new(404, format!("There is no {} {path}", parts.method))),
-            Some(route) if self.config.token.forbidden.iter().any(|f| f == route.operation) => {
-                Err(Failure::new(403, format!("This token has no access to {}", route.operation)))
+        let answer = self.admit(&parts.headers, fate, &call.token, &mut headers).and_then(|()| {
+            let Some(route) = route else {
+                return Err(Failure::new(404, format!("There is no {} {path}", parts.method)));
+            };
+            if let Some(refused) = self.refused(route, &call, faults) {
+                return Err(refused);
             }
-            Some(route) => (route.handler)(self, &call),
+            if !call.token.may(route.operation) {
+                return Err(Failure::new(403, format!("This token has no access to {}", route.operation)));
+            }
+            (route.handler)(self, &call)
         });
-        let (status, value) = match answer {
-            Ok((status, value)) => (status, value),
-            Err(failure) => {
-                let status = failure.status;
-                (status, Some(failure_body(failure, style, &trace)))
-            }
+        let (status, content) = match answer {
+            Ok((status, value)) => (status, value.map(|value| Content::json(&value))),
+            Err(failure) => (failure.status, Some(failure.content(style, &trace))),
         };
-        let text = value.map_or_else(Bytes::new, |v| Bytes::from(serde_json::to_vec(&v).unwrap_or_default()));
+        // An answer without content has no type either.
+        let text = content.map_or_else(Bytes::new, |Content { kind, text }| {
+            headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+            text
+        });
         (status, headers, text)
     }
 
+    /// The refusal that stands for a request, if one does; it counts as used.
+    fn refused(&self, route: &Route, call: &Call<'_>, faults: &Faults) -> Option<Failure> {
+        let about = About {
+            operation: route.operation,
+            later_page: call.is_later_page(),
+            names: &|entity| call.names(entity),
+        };
+        let (at, refusal) = faults.refusal(&about)?;
+        let failure = match refusal.answer {
+            Refused::Status(status) => Failure::new(status, "Refused by a fault of the simulator"),
+            Refused::BareUnauthorized => Failure::unauthorized(),
+            Refused::Html => Failure::html(),
+        };
+        if refusal.times.is_some() {
+            let mut faults = write(&self.faults);
+            let left = Arc::make_mut(&mut faults).refusals.get_mut(at).and_then(|r| r.times.as_mut());
+            if let Some(left) = left {
+                *left = left.saturating_sub(1);
+            }
+        }
+        Some(failure)
+    }
+
     /// Token, limit and the faults that stand for a busy server.
-    fn admit(&self, request: &HeaderMap, fate: Fate, headers: &mut HeaderMap) -> Result<(), Failure> {
+    fn admit(
+        &self,
+        request: &HeaderMap,
+        fate: Fate,
+        token: &SimToken,
+        headers: &mut HeaderMap,
+    ) -> Result<(), Failure> {
         let bearer = request
             .get(header::AUTHORIZATION)
             .and_then(|value| value.to_str().ok())
@@ -333,13 +451,9 @@ impl Sim {
             })
             .map(|(_, token)| token.trim())
             .filter(|token| !token.is_empty())
-            .ok_or_else(|| Failure::new(401, "Authorization not provided"))?;
-        let token = &self.config.token;
-        if token.secret.as_deref().is_some_and(|secret| secret != bearer) {
-            return Err(Failure::new(401, "The token is not valid"));
-        }
-        if token.expired {
-            return Err(Failure::new(401, "The token has expired"));
+            .ok_or_else(Failure::unauthorized)?;
+        if token.expired || token.secret.as_deref().is_some_and(|secret| secret != bearer) {
+            return Err(Failure::unauthorized());
         }
         if let Some(limit) = self.config.limit {
             let standing = {
@@ -376,7 +490,7 @@ impl Sim {
         }
         match fate.fault {
             Fault::TooMany => {
-                let wait = self.config.faults.retry_after.as_secs_f64().ceil().to_string();
+                let wait = read(&self.faults).retry_after.as_secs_f64().ceil().to_string();
                 headers.insert(header::RETRY_AFTER, wait.parse().expect("a number is a header value"));
                 Err(Failure::new(429, "Too many requests"))
             }
@@ -384,6 +498,14 @@ impl Sim {
             _ => Ok(()),
         }
     }
+}
+
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

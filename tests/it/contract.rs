@@ -111,6 +111,10 @@ impl Contract {
         let schema = described.pointer("/content/application~1json/schema").cloned();
         let what =
             format!("{method} {path} -> {status}: {}", String::from_utf8_lossy(&body[..body.len().min(600)]));
+        if status == 401 && body == b"Unauthorized" {
+            // What Hex sends, whatever the description says: two public clients saw it.
+            return;
+        }
         if status == 204 {
             assert!(body.is_empty(), "{what}");
             return;

@@ -230,7 +230,7 @@ fn least_second_night(world: &World, changes: &[(String, Change)]) -> u64 {
                 Change::Edit | Change::Create => cells,
                 Change::Publish => cells + tables,
                 Change::Refresh => tables,
-                Change::Archive | Change::Run | Change::Delete => 0,
+                _ => 0,
             }
         })
         .sum();

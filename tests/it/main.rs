@@ -17,5 +17,6 @@ mod openlineage;
 mod operate;
 mod report;
 mod sample;
+mod simulator;
 mod snapshots;
 mod stores;

@@ -3,7 +3,7 @@
 use super::Route;
 use crate::client::operation as op;
 use crate::sim::call::Style::Newer;
-use crate::sim::call::{Answer, Call, Failure, found};
+use crate::sim::call::{Answer, Call, found};
 use crate::sim::page::cursor_page;
 use crate::sim::server::Sim;
 
@@ -14,7 +14,7 @@ impl Sim {
     fn list_cells(&self, call: &Call<'_>) -> Answer {
         let id = call.get("projectId").ok_or_else(|| call.bad("projectId", "is required"))?;
         let world = self.world();
-        let at = world.find_project(id).ok_or_else(|| Failure::new(404, "Project not found"))?;
+        let at = call.project(&world, id)?;
         let cells = world.cells(&world.projects[at]);
         let items: Vec<_> = cells
             .iter()
@@ -27,9 +27,14 @@ impl Sim {
     fn get_cell(&self, call: &Call<'_>) -> Answer {
         let id = call.arg("cellId");
         let world = self.world();
-        let cell = world.projects.iter().find_map(|record| {
-            world.cells(record).into_iter().map(|(cell, _)| cell).find(|c| c.id == id || c.static_id == id)
-        });
+        let cell =
+            world.projects.iter().filter(|record| call.token.sees(&record.project.id)).find_map(|record| {
+                world
+                    .cells(record)
+                    .into_iter()
+                    .map(|(cell, _)| cell)
+                    .find(|c| c.id == id || c.static_id == id)
+            });
         found(cell.as_ref(), "cell")
     }
 }

@@ -3,12 +3,11 @@
 use serde_json::{Value, json};
 
 use super::Route;
-use crate::client::collections::{Collection, CollectionSharing, Creator};
+use crate::client::collections::{CollectionSharing, Creator};
 use crate::client::operation as op;
 use crate::sim::call::Style::Older;
 use crate::sim::call::{Answer, Call, Failure, found, uuid};
 use crate::sim::page::sorted_page;
-use crate::sim::rng;
 use crate::sim::server::Sim;
 
 pub(super) const ROUTES: &[Route] = &[
@@ -43,17 +42,11 @@ impl Sim {
                 .map_err(|e| Failure::new(400, "sharing is malformed").details(e.to_string()))?,
         };
         let mut world = self.world_mut();
-        let serial = 1_000_000 + world.collections.len() as u64;
-        let me = &world.users[0];
-        let collection = Collection {
-            id: rng::uuid(world.config.seed, "collection", serial),
-            name,
-            description,
-            creator: (!self.config.token.workspace)
-                .then(|| Creator { email: me.email.clone(), id: me.id.clone() }),
-            sharing,
-        };
-        world.collections.push(collection.clone());
+        let at = world.create_collection(self.now(), name);
+        let creator = call.acting_user(&world).filter(|_| !call.token.workspace);
+        let creator = creator.map(|me| Creator { email: me.email.clone(), id: me.id.clone() });
+        let collection = &mut world.collections[at];
+        (collection.description, collection.creator, collection.sharing) = (description, creator, sharing);
         Ok((201, Some(json!(collection))))
     }
 

@@ -28,7 +28,7 @@ impl Sim {
             .collect();
         items.sort_by(|a, b| if descending { b.0.cmp(&a.0) } else { a.0.cmp(&b.0) });
         let page = cut(call, items, 25, 100)?;
-        let short = self.config.token.short_connections;
+        let short = call.token.short_connections;
         let values = page
             .items
             .iter()

@@ -8,9 +8,8 @@ use crate::client::operation as op;
 use crate::sim::call::Style::Older;
 use crate::sim::call::{Answer, Call, Failure, found, uuid};
 use crate::sim::page::sorted_page;
-use crate::sim::rng;
 use crate::sim::server::Sim;
-use crate::sim::world::{World, iso};
+use crate::sim::world::World;
 
 pub(super) const ROUTES: &[Route] = &[
     Route::of(&op::LIST_GROUPS, Older, Sim::list_groups),
@@ -41,16 +40,10 @@ impl Sim {
         let name = name.ok_or_else(|| Failure::new(400, "name is required"))?.to_owned();
         let mut world = self.world_mut();
         let members = places_of(&world, body.pointer("/members/users"))?;
-        let serial = 1_000_000 + world.groups.len() as u64;
-        let group = Group {
-            id: rng::uuid(world.config.seed, "group", serial),
-            name,
-            created_at: iso(self.clock.now()),
-        };
         let users: Vec<Value> = members.iter().map(|at| json!({"id": world.users[*at].id})).collect();
+        let at = world.create_group(self.now(), name, members);
+        let group = &world.groups[at];
         let answer = json!({"id": group.id, "name": group.name, "members": {"users": users}});
-        world.groups.push(group);
-        world.members.push(members);
         Ok((201, Some(answer)))
     }
 
@@ -69,7 +62,7 @@ impl Sim {
         world.members[at].retain(|member| !remove.contains(member) && !add.contains(member));
         world.members[at].extend(add);
         if let Some(name) = body["name"].as_str().filter(|n| !n.is_empty()) {
-            world.groups[at].name = name.to_owned();
+            world.rename_group(at, name);
         }
         Ok((200, Some(json!(world.groups[at]))))
     }
@@ -83,8 +76,7 @@ impl Sim {
             .iter()
             .position(|g| g.id == id)
             .ok_or_else(|| Failure::new(404, "Group not found"))?;
-        world.groups.remove(at);
-        world.members.remove(at);
+        world.remove_group(at);
         Ok((204, None))
     }
 }

@@ -13,6 +13,8 @@ mod users;
 
 use std::collections::BTreeMap;
 
+use axum::http::Method;
+
 use super::call::{Answer, Call, Style};
 use super::server::Sim;
 use crate::client::Operation;
@@ -80,9 +82,11 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
 
 /// The route of a method and path, and the values of its placeholders.
 pub(super) fn find(
-    method: &str,
+    method: &Method,
     segments: &[String],
 ) -> Option<(&'static Route, BTreeMap<&'static str, String>)> {
+    // A HEAD is answered like a GET; the server leaves the body out.
+    let method = if method == Method::HEAD { &Method::GET } else { method };
     let fitting = routes()
         .filter(|route| route.method == method)
         .filter_map(|route| Some((route, route.fits(segments)?)));

@@ -42,7 +42,8 @@ impl Sim {
         let mut items = Vec::new();
         for record in &world.projects {
             let p = &record.project;
-            let wanted = (archived || p.archived_at.is_none())
+            let wanted = call.token.sees(&p.id)
+                && (archived || p.archived_at.is_none())
                 && (trashed || p.trashed_at.is_none())
                 && (components || p.kind != "COMPONENT")
                 && (statuses.is_empty()
@@ -78,7 +79,7 @@ impl Sim {
         let title = title.ok_or_else(|| Failure::new(400, "title is required"))?.to_owned();
         let description = body.get("description").and_then(Value::as_str).map(str::to_owned);
         let mut world = self.world_mut();
-        let at = world.create_project(self.clock.now(), title, description);
+        let at = world.create_project(self.now(), title, description);
         Ok((201, Some(shown(&world.projects[at], false))))
     }
 
@@ -86,7 +87,7 @@ impl Sim {
         let id = call.arg("projectId");
         let sharing = call.flag("includeSharing")?;
         let world = self.world();
-        let at = world.find_project(id).ok_or_else(|| Failure::new(404, "Project not found"))?;
+        let at = call.project(&world, id)?;
         Ok((200, Some(shown(&world.projects[at], sharing))))
     }
 
@@ -95,7 +96,7 @@ impl Sim {
         uuid(call, id, "projectId")?;
         let body = call.json()?;
         let mut world = self.world_mut();
-        let at = world.find_project(id).ok_or_else(|| Failure::new(404, "Project not found"))?;
+        let at = call.project(&world, id)?;
         match body.get("status") {
             None => {}
             Some(Value::Null) => world.projects[at].project.status = None,
@@ -112,11 +113,11 @@ impl Sim {
     fn queried_tables(&self, call: &Call<'_>) -> Answer {
         let id = call.arg("projectId");
         uuid(call, id, "projectId")?;
-        if self.config.world.plan != Plan::Enterprise {
+        if self.world().config.plan != Plan::Enterprise {
             return Err(Failure::new(403, "Queried tables are available on the Enterprise plan only"));
         }
         let world = self.world();
-        let at = world.find_project(id).ok_or_else(|| Failure::new(404, "Project not found"))?;
+        let at = call.project(&world, id)?;
         let tables = world.queried_tables(&world.projects[at]);
         let items: Vec<_> = tables
             .iter()
@@ -137,7 +138,7 @@ impl Sim {
             .and_then(Value::as_str)
             .ok_or_else(|| Failure::new(400, "projectId is required"))?;
         let world = self.world();
-        let at = world.find_project(id).ok_or_else(|| Failure::new(400, "Project not found"))?;
+        let at = call.project(&world, id).map_err(|_| Failure::new(400, "Project not found"))?;
         let record = &world.projects[at];
         let cells: Vec<Value> = world
             .cells(record)

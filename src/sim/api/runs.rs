@@ -11,6 +11,7 @@ use crate::client::runs::{RunRequest, StartedRun};
 use crate::sim::call::Style::Older;
 use crate::sim::call::{Answer, Call, Failure, uuid};
 use crate::sim::changes::Change;
+use crate::sim::faults::PageFault;
 use crate::sim::live::{LiveRun, admit_run};
 use crate::sim::rng;
 use crate::sim::server::{Sim, lock};
@@ -27,7 +28,7 @@ impl Sim {
     fn list_runs(&self, call: &Call<'_>) -> Answer {
         let id = call.arg("projectId");
         uuid(call, id, "projectId")?;
-        let limit = call.number("limit", 25, 1, 100)?;
+        let limit = call.number("limit", 25, 1, 100)?.min(call.page_cap);
         let offset = call.number("offset", 0, 0, i32::MAX as usize)?;
         let statuses = ["PENDING", "RUNNING", "ERRORED", "COMPLETED", "KILLED", "UNABLE_TO_ALLOCATE_KERNEL"];
         let status = call.one_of("statusFilter", &statuses)?;
@@ -35,14 +36,14 @@ impl Sim {
             .one_of("runTriggerFilter", &["API", "SCHEDULED", "APP_REFRESH", "ALL"])?
             .filter(|t| *t != "ALL");
         if call.fate.shift && offset > 0 {
-            let now = self.clock.now();
+            let now = self.now();
             let mut world = self.world_mut();
             if let Some(at) = world.find_project(id) {
                 world.change(Change::Run, at, now);
             }
         }
         let world = self.world();
-        let at = world.find_project(id).ok_or_else(|| Failure::new(404, "Project not found"))?;
+        let at = call.project(&world, id)?;
         let record = &world.projects[at];
         let live = self.live_runs(&record.project.id);
         let wanted = |run: &RunSpec| {
@@ -66,7 +67,12 @@ impl Sim {
             }
             format!("{}/api/v1/projects/{id}/runs?{}", call.base, query.finish())
         };
-        let next = more.then(|| url(offset + limit));
+        let next = match call.paging {
+            Some(PageFault::Repeat) if offset > 0 => Some(url(offset)),
+            Some(PageFault::Circle) if offset > 0 => Some(url(0)),
+            Some(PageFault::Endless) => Some(url(offset + limit)),
+            _ => more.then(|| url(offset + limit)),
+        };
         let previous = (offset > 0).then(|| url(offset.saturating_sub(limit)));
         Ok((
             200,
@@ -76,7 +82,7 @@ impl Sim {
 
     /// State of the runs of a project that were started over the API: id, status and elapsed time.
     fn live_runs(&self, project: &str) -> Vec<(String, (&'static str, Option<TimeDelta>))> {
-        let now = self.clock.now();
+        let now = self.now();
         lock(&self.live)
             .runs
             .iter()
@@ -88,7 +94,7 @@ impl Sim {
     fn run_json(&self, world: &World, record: &ProjectRecord, spec: &RunSpec) -> Value {
         let mut spec = spec.clone();
         if let Some(id) = &spec.id {
-            let now = self.clock.now();
+            let now = self.now();
             if let Some(live) = lock(&self.live).runs.iter().find(|r| r.run == *id) {
                 let (status, elapsed) = live.state(now);
                 spec.status = status;
@@ -104,7 +110,7 @@ impl Sim {
         uuid(call, id, "projectId")?;
         uuid(call, run, "runId")?;
         let world = self.world();
-        let at = world.find_project(id).ok_or_else(|| Failure::new(404, "Project not found"))?;
+        let at = call.project(&world, id)?;
         let record = &world.projects[at];
         let spec = world.runs(record).iter().find(|spec| world.run_id(record, spec) == run);
         let spec = spec.ok_or_else(|| Failure::new(404, "Run not found"))?;
@@ -117,9 +123,9 @@ impl Sim {
         let body = call.json()?;
         let run: RunRequest = serde_json::from_value(Value::Object(body))
             .map_err(|e| Failure::new(400, "The body is not a run request").details(e.to_string()))?;
-        let now = self.clock.now();
+        let now = self.now();
         let mut world = self.world_mut();
-        let at = world.find_project(id).ok_or_else(|| Failure::new(404, "Project not found"))?;
+        let at = call.project(&world, id)?;
         let record = &world.projects[at];
         if record.project.last_published_at.is_none() {
             return Err(
@@ -180,10 +186,10 @@ impl Sim {
         uuid(call, id, "projectId")?;
         uuid(call, run, "runId")?;
         let world = self.world();
-        let at = world.find_project(id).ok_or_else(|| Failure::new(404, "Project not found"))?;
+        let at = call.project(&world, id)?;
         let record = &world.projects[at];
         let known = world.runs(record).iter().any(|spec| world.run_id(record, spec) == run);
-        let now = self.clock.now();
+        let now = self.now();
         let mut live = lock(&self.live);
         match live.runs.iter_mut().find(|r| r.run == run) {
             Some(live) if matches!(live.state(now).0, "PENDING" | "RUNNING") => {

@@ -29,7 +29,7 @@ impl Sim {
             return Err(Failure::new(400, "Too many grants").details("at most 25"));
         }
         let mut world = self.world_mut();
-        let at = world.find_project(id).ok_or_else(|| Failure::new(404, "Project not found"))?;
+        let at = call.project(&world, id)?;
         let mut granted = Vec::new();
         let mut unknown = Vec::new();
         for grant in grants {
@@ -76,7 +76,7 @@ impl Sim {
         let level = |name: &str| body["sharing"].get(name).map(access_level).transpose();
         let (workspace, public) = (level("workspace")?, level("publicWeb")?);
         let mut world = self.world_mut();
-        let at = world.find_project(id).ok_or_else(|| Failure::new(404, "Project not found"))?;
+        let at = call.project(&world, id)?;
         let sharing = world.projects[at].project.sharing.get_or_insert_default();
         if let Some(access) = workspace {
             sharing.workspace.access = access;

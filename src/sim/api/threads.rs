@@ -26,7 +26,7 @@ impl Sim {
         let warnings: Option<Vec<&str>> = call.get("warnings").map(|types| types.split(',').collect());
         let roles: Option<Vec<&str>> = call.get("roles").map(|roles| roles.split(',').collect());
         let world = self.world();
-        let since = (days < 36_501).then(|| iso(self.clock.now() - TimeDelta::days(days as i64)));
+        let since = (days < 36_501).then(|| iso(self.now() - TimeDelta::days(days as i64)));
         let role_of = |id: &str| world.users.iter().find(|u| u.id == id).map(|u| u.role.as_str());
         let items = world
             .threads

@@ -18,14 +18,14 @@ pub(super) const ROUTES: &[Route] = &[
 ];
 
 impl Sim {
-    fn me(&self, _: &Call<'_>) -> Answer {
+    fn me(&self, call: &Call<'_>) -> Answer {
         let world = self.world();
         let exp = (world.config.epoch + TimeDelta::days(90)).timestamp() as f64;
         let org = Org { id: world.org_id.clone() };
-        let me = if self.config.token.workspace {
+        let me = if call.token.workspace {
             Me { org, token: Some(TokenInfo { exp: None }), ..Me::default() }
         } else {
-            let user = &world.users[0];
+            let user = call.acting_user(&world).ok_or_else(Failure::unauthorized)?;
             Me {
                 id: Some(user.id.clone()),
                 name: user.name.clone(),
@@ -66,11 +66,7 @@ impl Sim {
         let mut world = self.world_mut();
         let at =
             world.users.iter().position(|u| u.id == id).ok_or_else(|| Failure::new(400, "User not found"))?;
-        let user = world.users.remove(at);
-        for members in &mut world.members {
-            members.retain(|member| *member != at);
-            members.iter_mut().filter(|member| **member > at).for_each(|member| *member -= 1);
-        }
+        let user = world.remove_user(at);
         Ok((200, Some(json!({ "user": user }))))
     }
 }

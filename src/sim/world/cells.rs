@@ -91,6 +91,7 @@ impl World {
                 data_connection_name: self.connections[table.connection].name.clone(),
                 table_name: table.qualified(),
             })
+            .chain(record.run_tables.iter().cloned())
             .collect();
         tables.into_iter().collect()
     }

@@ -101,7 +101,7 @@ pub struct World {
     pub guides: Vec<DraftGuide>,
     /// Status labels of the workspace.
     pub statuses: Vec<&'static str>,
-    /// Projects made after the generation.
+    /// Things made after the generation.
     made: u64,
     /// Places of projects by identifier; made anew when projects come or go.
     places: OnceLock<HashMap<String, usize>>,
@@ -140,6 +140,18 @@ pub fn iso(at: DateTime<Utc>) -> String {
 }
 
 impl World {
+    /// A number for something that is made after the generation, unlike any before it.
+    pub(super) fn serial(&mut self) -> u64 {
+        self.made += 1;
+        1_000_000 + self.made
+    }
+
+    /// An identifier for something that is made now.
+    pub(super) fn new_id(&mut self, kind: &str, now: DateTime<Utc>) -> String {
+        let serial = self.serial();
+        rng::uuid7(self.config.seed, kind, serial, now)
+    }
+
     /// Generates a workspace.
     pub fn generate(config: WorldConfig) -> Self {
         let seed = config.seed;

@@ -7,7 +7,7 @@ use crate::client::collections::{Collection, CollectionSharing, Creator, IdGrant
 use crate::client::groups::Group;
 use crate::client::users::User;
 use crate::sim::rng::{self, chance, pick, skewed};
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use rand_chacha::ChaCha8Rng;
 
 const FIRST: [&str; 24] = [
@@ -49,6 +49,85 @@ impl World {
     /// A group's members, sorted by name as the API does.
     pub fn group_members(&self, group: usize) -> Vec<&User> {
         self.members[group].iter().map(|i| &self.users[*i]).collect()
+    }
+
+    /// Adds a user.
+    pub fn create_user(&mut self, now: DateTime<Utc>, email: String, role: &str) -> usize {
+        let id = self.new_id("user", now);
+        self.users.push(User {
+            id,
+            name: None,
+            email,
+            role: role.to_owned(),
+            last_login_date: Some(iso(now)),
+        });
+        self.users.len() - 1
+    }
+
+    /// Deactivates a user: listed no more, a member of no group, while what the user owns stays.
+    pub fn remove_user(&mut self, at: usize) -> User {
+        let user = self.users.remove(at);
+        for members in &mut self.members {
+            members.retain(|member| *member != at);
+            members.iter_mut().filter(|member| **member > at).for_each(|member| *member -= 1);
+        }
+        user
+    }
+
+    /// Adds a group with these members (places of users).
+    pub fn create_group(&mut self, now: DateTime<Utc>, name: String, members: Vec<usize>) -> usize {
+        let id = self.new_id("group", now);
+        self.groups.push(Group { id, name, created_at: iso(now) });
+        self.members.push(members);
+        self.groups.len() - 1
+    }
+
+    /// Deletes a group, and what was granted to it.
+    pub fn remove_group(&mut self, at: usize) -> Group {
+        self.members.remove(at);
+        let group = self.groups.remove(at);
+        for sharing in self.projects.iter_mut().filter_map(|record| record.project.sharing.as_mut()) {
+            sharing.groups.retain(|grant| grant.group.name != group.name);
+        }
+        group
+    }
+
+    /// Renames a group, where it is granted access as well.
+    pub fn rename_group(&mut self, at: usize, name: &str) {
+        let old = std::mem::replace(&mut self.groups[at].name, name.to_owned());
+        let grants = self.projects.iter_mut().filter_map(|record| record.project.sharing.as_mut());
+        for grant in grants.flat_map(|sharing| &mut sharing.groups).filter(|grant| grant.group.name == old) {
+            grant.group.name = name.to_owned();
+        }
+    }
+
+    /// Adds a user to a group, or takes a member out of it.
+    pub fn toggle_member(&mut self, group: usize, user: usize) {
+        let members = &mut self.members[group];
+        match members.iter().position(|member| *member == user) {
+            Some(at) => drop(members.remove(at)),
+            None => members.push(user),
+        }
+    }
+
+    /// Adds an empty collection.
+    pub fn create_collection(&mut self, now: DateTime<Utc>, name: String) -> usize {
+        let id = self.new_id("collection", now);
+        self.collections.push(Collection { id, name, ..Collection::default() });
+        self.collections.len() - 1
+    }
+
+    /// Deletes a collection; its projects stay.
+    pub fn remove_collection(&mut self, at: usize) -> Collection {
+        let collection = self.collections.remove(at);
+        for record in &mut self.projects {
+            record.collections.retain(|place| *place != at);
+            record.collections.iter_mut().filter(|place| **place > at).for_each(|place| *place -= 1);
+            if let Some(sharing) = &mut record.project.sharing {
+                sharing.collections.retain(|grant| grant.collection.name != collection.name);
+            }
+        }
+        collection
     }
 }
 

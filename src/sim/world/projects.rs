@@ -11,7 +11,7 @@ use super::runs::RunSpec;
 use super::{STATUSES, THEMES, World, iso};
 use crate::client::projects::{
     Access, Analytics, AppViews, Category, CollectionGrant, Custom, Daily, GroupGrant, Hourly, Monthly,
-    Named, Person, Project, Reviews, Schedule, Sharing, Status, UserGrant, Weekly,
+    Named, Person, Project, QueriedTable, Reviews, Schedule, Sharing, Status, UserGrant, Weekly,
 };
 use crate::sim::rng::{self, chance, pick, skewed};
 
@@ -55,6 +55,8 @@ pub struct ProjectRecord {
     pub published_edits: u32,
     /// Indexes of its collections.
     pub collections: Vec<usize>,
+    /// Tables that its runs have queried and that no cell names, as Python and dynamic SQL do.
+    pub run_tables: Vec<QueriedTable>,
     /// Inputs of its app: name and type (`string`, `number`).
     pub inputs: Vec<(String, &'static str)>,
     pub(super) runs: OnceLock<Vec<RunSpec>>,
@@ -154,6 +156,7 @@ impl World {
             edits: 0,
             published_edits: 0,
             collections: in_collections.into_iter().collect(),
+            run_tables: Vec::new(),
             inputs,
             runs: OnceLock::new(),
             failure_rate,
@@ -168,11 +171,11 @@ impl World {
         title: String,
         description: Option<String>,
     ) -> usize {
-        self.made += 1;
-        let index = 1_000_000 + self.made;
+        let index = self.serial();
         let mut record = self.make_project(index, &[]);
         let at = iso(now);
         let project = &mut record.project;
+        project.id = rng::uuid7(self.config.seed, "project", index, now);
         project.title = title;
         project.description = description;
         project.kind = "PROJECT".into();
