@@ -155,7 +155,7 @@ enum Command {
     Schema(schema::Args),
     /// Serve a simulated workspace that speaks the Hex API
     #[cfg(feature = "sim")]
-    Simulate(simulate::Args),
+    Simulate(Box<simulate::Args>),
     /// Print the completions of a shell
     Completions {
         /// Shell
@@ -219,7 +219,7 @@ impl Command {
             Command::Check(args) => check::run(args, settings, ui).await,
             Command::Schema(args) => schema::run(&args),
             #[cfg(feature = "sim")]
-            Command::Simulate(args) => simulate::run(args).await,
+            Command::Simulate(args) => simulate::run(*args).await,
             Command::Completions { shell } => completions::print(shell),
             Command::Man { folder } => completions::man(&folder),
         }
