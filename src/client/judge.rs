@@ -100,9 +100,9 @@ pub fn judge(operation: &Operation, status: u16, content_type: Option<&str>, bod
 
 /// The identifier of an item of a list, as text; `None` for an item without one, and for operations whose items
 /// have none.
-pub fn identifier(listing: &Listing, item: &RawValue) -> Option<String> {
+pub fn identifier(listing: &Listing, item: &str) -> Option<String> {
     let fields: std::collections::HashMap<std::borrow::Cow<'_, str>, &RawValue> =
-        serde_json::from_str(item.get()).ok()?;
+        serde_json::from_str(item).ok()?;
     listing.ids.iter().find_map(|name| match serde_json::from_str(fields.get(*name)?.get()).ok()? {
         serde_json::Value::String(text) if !text.trim().is_empty() => Some(text),
         serde_json::Value::Number(number) => Some(number.to_string()),
@@ -322,7 +322,7 @@ mod tests {
         assert_eq!(end.after.as_deref(), Some("c"));
         let listing = LIST_PROJECTS.listing.unwrap();
         let page = split_page(&listing, &body).unwrap();
-        let ids: Vec<_> = page.items.iter().map(|item| identifier(&listing, item)).collect();
+        let ids: Vec<_> = page.items.iter().map(|item| identifier(&listing, item.get())).collect();
         assert_eq!(ids, [Some("p1".into()), Some("p3".into()), Some("4".into()), None, None]);
         for item in &page.items {
             serde_json::from_str::<serde_json::Value>(item.get()).unwrap();

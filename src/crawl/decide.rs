@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde_json::Value;
 
 use super::base::{Base, KnownRuns};
 use super::{Endpoint, Scope};
+use crate::client::identifier;
+use crate::client::operation::LIST_PROJECTS;
+use crate::schema::float;
 
 /// What the list of projects says that decides what else is asked about a project.
 #[derive(Debug, Clone)]
@@ -22,42 +25,21 @@ pub struct ProjectFacts {
     pub views: i64,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Wire {
-    id: String,
-    #[serde(default)]
-    last_edited_at: Option<String>,
-    #[serde(default)]
-    last_published_at: Option<String>,
-    #[serde(default)]
-    analytics: Option<WireAnalytics>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct WireAnalytics {
-    published_results_updated_at: Option<String>,
-    app_views: Option<WireViews>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct WireViews {
-    last_thirty_days: Option<i64>,
-}
-
 impl ProjectFacts {
-    /// Reads them from a project of `ListProjects`; `None` for something without an identifier.
+    /// Reads them from a project of `ListProjects`; `None` for something without an identifier. Whatever else is
+    /// oddly typed, the project is still asked about.
     pub fn read(item: &str) -> Option<Self> {
-        let wire: Wire = serde_json::from_str(item).ok()?;
-        let analytics = wire.analytics.unwrap_or_default();
+        let id = identifier(LIST_PROJECTS.listing.as_ref()?, item)?;
+        let project: Value = serde_json::from_str(item).ok()?;
+        let at = |path: &str| project.pointer(path).filter(|value| !value.is_null());
+        let text = |path: &str| at(path).map(|value| value.as_str().map_or(value.to_string(), str::to_owned));
+        let views = at("/analytics/appViews/lastThirtyDays").and_then(float);
         Some(Self {
-            id: Arc::from(wire.id),
-            edited: wire.last_edited_at,
-            published: wire.last_published_at,
-            refreshed: analytics.published_results_updated_at,
-            views: analytics.app_views.and_then(|v| v.last_thirty_days).unwrap_or(0),
+            id: Arc::from(id),
+            edited: text("/lastEditedAt"),
+            published: text("/lastPublishedAt"),
+            refreshed: text("/analytics/publishedResultsUpdatedAt"),
+            views: views.map_or(0, |views| views as i64),
         })
     }
 
@@ -108,6 +90,24 @@ pub fn decide(endpoint: Endpoint, project: &ProjectFacts, base: Option<&Base>) -
 mod tests {
     use super::super::base::Known;
     use super::*;
+
+    #[test]
+    fn an_oddly_typed_project_is_still_asked_about() {
+        let read = ProjectFacts::read;
+        for item in [
+            r#"{"id": "p", "lastPublishedAt": "2026-01-01", "analytics": {"appViews": {"lastThirtyDays": 12.0}}}"#,
+            r#"{"id": "p", "lastPublishedAt": 5, "lastEditedAt": [], "analytics": {"appViews": {"lastThirtyDays": "12"}}}"#,
+            r#"{"id": "p", "lastPublishedAt": {}, "analytics": "x"}"#,
+        ] {
+            let facts = read(item).unwrap();
+            assert!(&*facts.id == "p" && facts.published.is_some(), "{item}");
+            assert!(facts.views == 12 || item.contains("\"x\""), "{item}");
+        }
+        assert_eq!(&*read(r#"{"id": 7}"#).unwrap().id, "7");
+        for without in [r#"{"title": "x"}"#, r#"{"id": ""}"#, r#"{"id": {}}"#, "5", "null", "[]"] {
+            assert!(read(without).is_none(), "{without}");
+        }
+    }
 
     fn project(edited: &str, published: Option<&str>) -> ProjectFacts {
         let item = serde_json::json!({"id": "p", "lastEditedAt": edited, "lastPublishedAt": published});

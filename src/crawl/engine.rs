@@ -14,7 +14,7 @@ use super::{
     Base, Coverage, Decision, Endpoint, Error, Options, Progress, ProjectFacts, Scope, State, Stop, decide,
 };
 use crate::client::operation::GET_RUN_STATUS;
-use crate::client::{ApiRequest, split_page};
+use crate::client::{ApiRequest, identifier, split_page};
 use crate::journal::Journal;
 use crate::snapshot::EndpointSummary;
 
@@ -483,14 +483,9 @@ impl Engine {
     }
 
     fn found_group(&mut self, item: &str) {
-        #[derive(serde::Deserialize)]
-        struct Group {
-            id: String,
-        }
-        let Ok(group) = serde_json::from_str::<Group>(item) else {
-            return;
-        };
-        let id: Arc<str> = Arc::from(group.id);
+        let listing = Endpoint::Groups.operation().listing;
+        let Some(id) = listing.and_then(|listing| identifier(&listing, item)) else { return };
+        let id: Arc<str> = Arc::from(id);
         if !self.met.insert(id.clone()) {
             return;
         }

@@ -3,22 +3,16 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde_json::Value;
 
 use super::base::KnownRuns;
-use crate::schema::parse_timestamp;
+use crate::client::identifier;
+use crate::client::operation::GET_PROJECT_RUNS;
+use crate::schema::timestamp;
 
 /// How much later than a run before it a run may have started while the order still counts as newest first:
 /// runs are ordered by when they were triggered, and wait for a kernel before they start.
 const SLACK_MICROS: i64 = 6 * 3_600_000_000;
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WireRun {
-    run_id: String,
-    #[serde(default)]
-    start_time: Option<String>,
-}
 
 /// What was seen of a project's run history, page by page.
 #[derive(Debug)]
@@ -38,16 +32,16 @@ impl History {
     /// Takes note of a run.
     pub fn see(&mut self, item: &str) {
         let Some(known) = &self.known else { return };
-        let Ok(run) = serde_json::from_str::<WireRun>(item) else {
-            return;
-        };
-        if let Some(start) = run.start_time.as_deref().and_then(parse_timestamp) {
+        let id = GET_PROJECT_RUNS.listing.as_ref().and_then(|listing| identifier(listing, item));
+        let Some(run_id) = id else { return };
+        let run: Value = serde_json::from_str(item).unwrap_or_default();
+        if let Some(start) = timestamp(&run["startTime"]) {
             self.newest_first &= start <= self.earliest.saturating_add(SLACK_MICROS);
             self.earliest = self.earliest.min(start);
         }
-        self.reached |= known.is_landmark(&run.run_id);
-        if known.open.contains(&run.run_id) {
-            self.seen_open.insert(run.run_id);
+        self.reached |= known.is_landmark(&run_id);
+        if known.open.contains(&run_id) {
+            self.seen_open.insert(run_id);
         }
     }
 

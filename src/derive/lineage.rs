@@ -4,7 +4,7 @@ use polars::prelude::*;
 
 use super::connections::{Naming, namings, text as text_at};
 use super::names::reported;
-use super::{Inputs, scan};
+use super::{Inputs, by_nullable_key, scan};
 use crate::schema::columns::{boolean, int, text, time};
 use crate::schema::{Origin, Table, itself};
 
@@ -80,7 +80,7 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
         sql,
         by_key(),
         by_key(),
-        JoinArgs::new(JoinType::Full).with_coalesce(JoinCoalesce::CoalesceColumns),
+        by_nullable_key(JoinType::Full).with_coalesce(JoinCoalesce::CoalesceColumns),
     );
     let in_queried = || col("reported_name").is_not_null();
     let evidence = when(in_queried().and(col("cells").is_not_null()))
@@ -131,7 +131,7 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
                 col("first_seen_at").alias("known_at"),
             ]);
             joined
-                .join(known, by_key(), by_key(), left())
+                .join(known, by_key(), by_key(), by_nullable_key(JoinType::Left))
                 .with_column(coalesce(&[col("known_at"), now]).alias("first_seen_at"))
                 .collect()
         }

@@ -24,7 +24,7 @@ mod user_activity;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
-use polars::prelude::{DataFrame, LazyFrame, PlRefPath, PolarsError, ScanArgsParquet, col, lit};
+use polars::prelude::{DataFrame, JoinArgs, JoinType, LazyFrame, PlRefPath, PolarsError, ScanArgsParquet, col, lit};
 
 use crate::registry;
 use crate::schema::Table;
@@ -175,6 +175,11 @@ impl Inputs<'_> {
             .map(|(from, to)| Self { projects: KeyRange { from, to }, ..self.clone() })
             .collect())
     }
+}
+
+/// A join by a key that may have nulls: Hex doesn't name the connection of every table.
+fn by_nullable_key(how: JoinType) -> JoinArgs {
+    JoinArgs { nulls_equal: true, ..JoinArgs::new(how) }
 }
 
 /// First column of the key of tables that say something of projects.

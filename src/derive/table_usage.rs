@@ -2,7 +2,7 @@
 
 use polars::prelude::*;
 
-use super::Inputs;
+use super::{Inputs, by_nullable_key};
 use crate::schema::columns::{int, text, time};
 use crate::schema::{Column, Origin, Table, Type, itself};
 
@@ -60,7 +60,7 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
         col("owner_email").drop_nulls().n_unique().cast(DataType::Int64).alias("owners"),
         col("owner_email").drop_nulls().unique().sort(SortOptions::default()).alias("owner_emails"),
     ]);
-    let left = || JoinArgs::new(JoinType::Left);
+    let left = || by_nullable_key(JoinType::Left);
     all(usage)?
         .group_by(KEY.map(col))
         .agg([
@@ -71,7 +71,7 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
         ])
         .join(owners, KEY.map(col), KEY.map(col), left())
         .join(columns, KEY.map(col), KEY.map(col), left())
-        .with_column(col("columns").fill_null(lit(0i64)))
+        .with_columns(["owners", "columns"].map(|name| col(name).fill_null(lit(0i64))))
         .collect()
 }
 

@@ -16,8 +16,10 @@ use serde_json::Value;
 use crate::client::Operation;
 
 pub use columns::{Column, SubField, Type};
-pub(crate) use rows::float;
-pub use rows::{Context, Datum, Drift, Row, RowMapper, array_of, batch_of, parse_timestamp, sort_unique};
+pub(crate) use rows::{float, timestamp};
+pub use rows::{
+    Context, Datum, Drift, Row, RowMapper, UNIDENTIFIED, array_of, batch_of, parse_timestamp, sort_unique,
+};
 
 /// Version of all tables' schemas together: raised when a column changes its type or meaning.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -49,9 +51,10 @@ pub struct Table {
     pub key: &'static [&'static str],
     /// Columns, without the common ones (`extra`, `fetched_at`, `snapshot_at`).
     pub columns: &'static [Column],
-    /// Paths that tables of the same origin carry, so that they are not `extra` here.
+    /// Paths at which an item repeats the entity that was asked about, which is a column already.
     pub elsewhere: &'static [&'static str],
-    /// Turns an item of the API into the objects that become rows.
+    /// Turns an item of the API, an object with an identifier, into the objects that become rows. What it leaves
+    /// out must be in the rows of another table of the same origin: see [`take_objects`].
     pub explode: fn(Value) -> Vec<Value>,
 }
 
@@ -60,19 +63,50 @@ pub(crate) fn itself(item: Value) -> Vec<Value> {
     vec![item]
 }
 
-/// Takes an array out of an object: its elements, or nothing.
-pub(crate) fn take_array(object: &mut Value, path: &[&str]) -> Vec<Value> {
-    let mut at = object;
-    for name in path {
-        match at.get_mut(name) {
-            Some(inner) => at = inner,
-            None => return Vec::new(),
+/// Takes the objects out of an array in an object. What is in it beside objects stays; an array that is left
+/// empty goes, and so do the objects on the way to it that are left empty.
+pub(crate) fn take_objects(object: &mut Value, path: &[&str]) -> Vec<Value> {
+    let Some((name, rest)) = path.split_first() else { return Vec::new() };
+    let Some(map) = object.as_object_mut() else { return Vec::new() };
+    let Some(inner) = map.get_mut(*name) else { return Vec::new() };
+    let mut taken = Vec::new();
+    if !rest.is_empty() {
+        taken = take_objects(inner, rest);
+    } else if let Value::Array(items) = inner {
+        (taken, *items) = std::mem::take(items).into_iter().partition(Value::is_object);
+    }
+    let is_spent = match inner {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty() && rest.is_empty(),
+        Value::Object(members) => members.is_empty() && !rest.is_empty(),
+        _ => false,
+    };
+    if is_spent {
+        map.remove(*name);
+    }
+    taken
+}
+
+/// Takes the members of an object in an object that `is_taken` says; if that leaves it empty, it goes too.
+pub(crate) fn take_members(
+    object: &mut Value,
+    name: &str,
+    is_taken: impl Fn(&str, &Value) -> bool,
+) -> Vec<(String, Value)> {
+    let Some(map) = object.as_object_mut() else { return Vec::new() };
+    let Some(Value::Object(members)) = map.get_mut(name) else {
+        if map.get(name).is_some_and(Value::is_null) {
+            map.remove(name);
         }
+        return Vec::new();
+    };
+    let (taken, left): (Vec<_>, Vec<_>) =
+        std::mem::take(members).into_iter().partition(|(name, value)| is_taken(name, value));
+    match left.is_empty() {
+        true => drop(map.remove(name)),
+        false => *members = left.into_iter().collect(),
     }
-    match at.take() {
-        Value::Array(items) => items,
-        _ => Vec::new(),
-    }
+    taken
 }
 
 /// Columns that every table of the API has at its end, and other tables but for the first.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BooleanBuilder, Date32Builder, Float64Builder, Int64Builder, ListArray,
+    Array, ArrayRef, AsArray, BooleanBuilder, Date32Builder, Float64Builder, Int64Builder, ListArray,
     NullBufferBuilder, RecordBatch, StringBuilder, StructArray, TimestampMicrosecondBuilder, UInt32Array,
 };
 use arrow::buffer::OffsetBuffer;
@@ -14,6 +14,7 @@ use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use serde_json::{Map, Value};
+use sha2::Digest as _;
 
 use super::columns::{Column, Type, struct_fields};
 use super::{COMMON, Table};
@@ -67,6 +68,13 @@ pub struct Context<'a> {
     pub snapshot_at: DateTime<Utc>,
 }
 
+/// Member of a row's `extra` that holds an item which is not an object.
+const ITEM: &str = "@item";
+/// Beginning of the identifier of an item that has none of its own.
+pub const UNIDENTIFIED: &str = "unidentified-";
+/// Names of fields that are counted apart, of each table: a server that invents names must not fill the manifest.
+const MOST_DRIFT: usize = 200;
+
 /// Fields that no column maps: their paths, and how many rows had them.
 pub type Drift = BTreeMap<String, u64>;
 
@@ -98,9 +106,49 @@ impl RowMapper {
 
     /// Adds the rows that `item` makes.
     pub fn map(&mut self, item: Value, context: &Context<'_>, rows: &mut Vec<Row>) {
+        let item = self.identified(item);
         for object in (self.table.explode)(item) {
             rows.push(self.row(object, context));
         }
+    }
+
+    /// The item as an object with an identifier. One that has none gets one that is made from its content, so that
+    /// no two of them take each other's place, and that is the same in every table and on every night.
+    fn identified(&mut self, item: Value) -> Value {
+        let Some(listing) = self.table.operation().and_then(|operation| operation.listing) else { return item };
+        let (mut members, is_object) = match item {
+            Value::Object(members) => (members, true),
+            other => (Map::from_iter([(ITEM.to_owned(), other)]), false),
+        };
+        let Some(first) = listing.ids.first() else { return Value::Object(members) };
+        let found = listing.ids.iter().find_map(|name| match members.get(*name)? {
+            Value::String(text) if !text.trim().is_empty() => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        });
+        let id = found.unwrap_or_else(|| {
+            if self.table.holds_items() {
+                let what = if is_object { format!("{first} is missing") } else { "not an object".into() };
+                self.count(what);
+            }
+            let digest = sha2::Sha256::digest(Value::Object(members.clone()).to_string());
+            digest.iter().take(8).fold(UNIDENTIFIED.to_owned(), |id, byte| format!("{id}{byte:02x}"))
+        });
+        if let Some(unfit) = members.insert((*first).to_owned(), Value::String(id))
+            && !matches!(unfit, Value::Null | Value::String(_) | Value::Number(_))
+        {
+            members.insert(format!("@{first}"), unfit);
+        }
+        Value::Object(members)
+    }
+
+    fn count(&mut self, what: String) {
+        let name = if self.drift.len() < MOST_DRIFT || self.drift.contains_key(&what) {
+            what
+        } else {
+            "others".to_owned()
+        };
+        *self.drift.entry(name).or_default() += 1;
     }
 
     /// Counts what was repaired in an answer before it could be read, in the table that has its items as rows.
@@ -118,23 +166,25 @@ impl RowMapper {
     fn row(&mut self, mut object: Value, context: &Context<'_>) -> Row {
         let mut row: Row = Vec::with_capacity(self.table.columns.len() + COMMON.len());
         for path in &self.elsewhere {
-            take_path(&mut object, path);
+            // One that names another entity is said.
+            if let Some(value) = take_path(&mut object, path)
+                && !value.is_null()
+                && value.as_str() != context.entity
+            {
+                put_back(&mut object, path, value);
+            }
         }
-        for (column, alternatives) in self.table.columns.iter().zip(&self.paths) {
+        for (at, column) in self.table.columns.iter().enumerate() {
             let datum = match column.from {
                 "@entity" => Datum::text(context.entity),
-                _ => self.column(column, alternatives, &mut object),
+                _ => self.column(column, &self.paths[at], &mut object),
             };
-            row.push(if datum == Datum::Null && !column.nullable {
-                missing(&mut self.drift, column)
-            } else {
-                datum
-            });
+            row.push(if datum == Datum::Null && !column.nullable { self.missing(column) } else { datum });
         }
         let extra = match object {
             Value::Object(map) if map.is_empty() => Datum::Null,
             rest => {
-                note_drift(&mut self.drift, &rest);
+                self.note_drift(&rest);
                 Datum::Text(rest.to_string())
             }
         };
@@ -142,6 +192,28 @@ impl RowMapper {
         row.push(Datum::time(context.fetched_at));
         row.push(Datum::time(context.snapshot_at));
         row
+    }
+
+    /// What stands for a value that every row should have: one that lacks it is counted, and the rest of it kept.
+    fn missing(&mut self, column: &Column) -> Datum {
+        self.count(format!("{} is missing", column.from));
+        match column.ty {
+            Type::Int64 => Datum::Int(0),
+            Type::Utf8 | Type::Json => Datum::Text(String::new()),
+            _ => Datum::Null,
+        }
+    }
+
+    fn note_drift(&mut self, rest: &Value) {
+        let Value::Object(map) = rest else { return };
+        for (name, value) in map {
+            match value {
+                Value::Object(inner) if !inner.is_empty() && inner.len() < 4 => {
+                    inner.keys().for_each(|key| self.count(short(&format!("{name}.{key}"))));
+                }
+                _ => self.count(short(name)),
+            }
+        }
     }
 
     fn column(&self, column: &Column, alternatives: &[Vec<&'static str>], object: &mut Value) -> Datum {
@@ -167,27 +239,11 @@ impl RowMapper {
     }
 }
 
-/// What stands for a value that every item should have: one that lacks it is told, and the rest of it kept.
-fn missing(drift: &mut Drift, column: &Column) -> Datum {
-    *drift.entry(format!("{} is missing", column.from)).or_default() += 1;
-    match column.ty {
-        Type::Int64 => Datum::Int(0),
-        Type::Utf8 | Type::Json => Datum::Text(String::new()),
-        _ => Datum::Null,
-    }
-}
-
-fn note_drift(drift: &mut Drift, rest: &Value) {
-    let Value::Object(map) = rest else { return };
-    for (name, value) in map {
-        match value {
-            Value::Object(inner) if !inner.is_empty() && inner.len() < 4 => {
-                for key in inner.keys() {
-                    *drift.entry(format!("{name}.{key}")).or_default() += 1;
-                }
-            }
-            _ => *drift.entry(name.clone()).or_default() += 1,
-        }
+/// A name of a field that a manifest can hold.
+fn short(name: &str) -> String {
+    match name.char_indices().nth(100) {
+        Some((end, _)) => format!("{}...", &name[..end]),
+        None => name.to_owned(),
     }
 }
 
@@ -215,21 +271,23 @@ fn take_path(object: &mut Value, path: &[&str]) -> Option<Value> {
     taken
 }
 
+/// Puts a value back where it was taken from. Where something else stands by now, it goes beside that, under the
+/// path's own name: nothing that the API said is lost.
 fn put_back(object: &mut Value, path: &[&str], value: Value) {
-    let Some((name, rest)) = path.split_first() else {
-        return;
-    };
-    let Some(map) = object.as_object_mut() else { return };
-    // `*` named the only key, which is gone if it was emptied: then the rest stands under its own name.
+    let (Some((name, rest)), Some(map)) = (path.split_first(), object.as_object_mut()) else { return };
+    // `*` named the only object, which is gone if it was emptied: then the rest stands under its own name.
     let key = match *name {
-        "*" => map.keys().next().cloned().unwrap_or_else(|| "*".into()),
+        "*" => map.iter().find(|(_, v)| v.is_object()).map_or("*".into(), |(k, _)| k.clone()),
         name => name.to_owned(),
     };
     if rest.is_empty() {
         map.insert(key, value);
-    } else {
-        let inner = map.entry(key).or_insert_with(|| Value::Object(Map::new()));
-        put_back(inner, rest, value);
+        return;
+    }
+    let inner = map.entry(key).or_insert_with(|| Value::Object(Map::new()));
+    match inner.is_object() {
+        true => put_back(inner, rest, value),
+        false => drop(map.insert(path.join("."), value)),
     }
 }
 
@@ -243,6 +301,9 @@ fn convert(ty: &Type, value: Value) -> (Datum, Option<Value>) {
         (Type::Utf8, value @ (Value::Number(_) | Value::Bool(_))) => (Datum::Text(value.to_string()), None),
         (Type::Json, value) => (Datum::Text(value.to_string()), None),
         (Type::Boolean, Value::Bool(b)) => (Datum::Bool(b), None),
+        (Type::Boolean, Value::String(text)) if text == "true" || text == "false" => {
+            (Datum::Bool(text == "true"), None)
+        }
         (Type::Int64, value) => match integer(&value) {
             Some(n) => (Datum::Int(n), None),
             None => (Datum::Null, Some(value)),
@@ -282,28 +343,57 @@ fn convert(ty: &Type, value: Value) -> (Datum, Option<Value>) {
 fn integer(value: &Value) -> Option<i64> {
     match value {
         Value::Number(n) => {
-            n.as_i64().or_else(|| n.as_f64().filter(|f| f.fract() == 0.0 && f.abs() < 9e15).map(|f| f as i64))
+            n.as_i64().or_else(|| n.as_f64().filter(|f| f.fract() == 0.0 && f.abs() < EXACT).map(|f| f as i64))
         }
         Value::String(text) => text.trim().parse().ok(),
         _ => None,
     }
 }
 
-/// Reads a number leniently: one that is written as text, too.
+/// Integers from here on aren't exact in floating point.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// Reads a number leniently: one that is written as text, too. None that would lose digits or isn't finite.
 pub(crate) fn float(value: &Value) -> Option<f64> {
     match value {
-        Value::Number(n) => n.as_f64(),
-        Value::String(text) => text.trim().parse().ok().filter(|f: &f64| f.is_finite()),
+        Value::Number(n) => {
+            n.as_f64().filter(|f| f.is_finite() && (f.abs() < EXACT || !(n.is_i64() || n.is_u64())))
+        }
+        Value::String(text) => {
+            let is_integer = text.trim().trim_start_matches(['+', '-']).bytes().all(|b| b.is_ascii_digit());
+            let float = text.trim().parse::<f64>().ok()?;
+            (float.is_finite() && (float.abs() < EXACT || !is_integer)).then_some(float)
+        }
         _ => None,
     }
 }
 
-fn timestamp(value: &Value) -> Option<i64> {
-    match value {
+/// Times that are taken for times, in seconds since 1970: the years 1900 to 2199. Go writes year 1 for none, others
+/// 9999 for never, and what reads tables of nanoseconds knows neither.
+const PLAUSIBLE: std::ops::Range<i64> = -2_208_988_800..7_258_118_400;
+
+/// Reads a time leniently: text or a number. None that isn't plausible.
+pub(crate) fn timestamp(value: &Value) -> Option<i64> {
+    let at = match value {
         Value::String(text) => parse_timestamp(text),
-        // Seconds or milliseconds since 1970.
-        Value::Number(n) => n.as_f64().map(|n| (if n > 1e11 { n * 1e3 } else { n * 1e6 }) as i64),
+        Value::Number(n) => epoch(n),
         _ => None,
+    };
+    at.filter(|micros| PLAUSIBLE.contains(&micros.div_euclid(1_000_000)))
+}
+
+/// Microseconds of a number of seconds, milliseconds, microseconds or nanoseconds since 1970: which of them is told
+/// by its size, for years up to 5000.
+fn epoch(number: &serde_json::Number) -> Option<i64> {
+    let (micros_each, nanos_each) = match number.as_f64()?.abs() {
+        n if n < 1e11 => (1e6, 1_000_000_000),
+        n if n < 1e14 => (1e3, 1_000_000),
+        n if n < 1e17 => (1.0, 1_000),
+        _ => (1e-3, 1),
+    };
+    match number.as_i64() {
+        Some(n) => i64::try_from(i128::from(n) * nanos_each / 1_000).ok(),
+        None => number.as_f64().map(|n| (n * micros_each).round() as i64),
     }
 }
 
@@ -428,13 +518,25 @@ pub fn sort_unique(
     let fetched = all.column(table.index_of("fetched_at").expect("a common column"));
     let fetched =
         fetched.as_any().downcast_ref::<arrow::array::TimestampMicrosecondArray>().expect("a timestamp");
+    // Where a part of the key is null, rows are the same only if what no column fits is the same: two grants to users
+    // whose email isn't known are two grants.
+    let extra = table.index_of("extra").map(|at| all.column(at).as_string::<i32>());
+    let beyond = |i: usize| {
+        let open = extra.filter(|extra| extra.is_valid(i) && key.iter().any(|column| column.is_null(i)));
+        open.map(|extra| extra.value(i))
+    };
     let mut order: Vec<u32> = (0..all.num_rows() as u32).collect();
     // Of equal keys the latest comes first: by time, then by place in the crawl.
     order.sort_unstable_by(|a, b| {
         let (x, y) = (*a as usize, *b as usize);
-        rows.row(x).cmp(&rows.row(y)).then_with(|| (fetched.value(y), y).cmp(&(fetched.value(x), x)))
+        let same = || beyond(x).cmp(&beyond(y));
+        let latest = || (fetched.value(y), y).cmp(&(fetched.value(x), x));
+        rows.row(x).cmp(&rows.row(y)).then_with(same).then_with(latest)
     });
-    order.dedup_by(|b, a| rows.row(*a as usize) == rows.row(*b as usize));
+    order.dedup_by(|b, a| {
+        let (x, y) = (*a as usize, *b as usize);
+        rows.row(x) == rows.row(y) && beyond(x) == beyond(y)
+    });
     take_record_batch(&all, &UInt32Array::from(order))
 }
 
@@ -442,7 +544,6 @@ pub fn sort_unique(
 mod tests {
     use super::*;
     use crate::registry::by_name;
-    use arrow::array::AsArray;
     use serde_json::json;
 
     fn context() -> Context<'static> {
@@ -498,11 +599,119 @@ mod tests {
     }
 
     #[test]
-    fn an_item_without_an_identifier_is_told_and_kept() {
-        let (batch, drift) = rows("users", json!({"email": "a@b"}));
-        assert_eq!(text(&batch, "user_id").as_deref(), Some(""));
-        assert_eq!(text(&batch, "email").as_deref(), Some("a@b"));
-        assert_eq!(drift.get("id is missing"), Some(&1));
+    fn items_without_an_identifier_are_counted_and_kept_apart() {
+        let table = by_name("users").unwrap();
+        let mut mapper = RowMapper::new(table);
+        let mut all = Vec::new();
+        let items = [
+            json!({"email": "a@b"}),
+            json!({"id": "", "email": "c@d"}),
+            json!({"id": {"x": 1}, "email": "e@f"}),
+            json!("not an object"),
+            json!(null),
+            json!({"id": 7}),
+            json!({"email": "a@b"}),
+        ];
+        for item in items {
+            mapper.map(item, &context(), &mut all);
+        }
+        let sorted = sort_unique(table, &table.schema(), &[batch_of(table, all).unwrap()]).unwrap();
+        let ids: Vec<_> = sorted.column(0).as_string::<i32>().iter().flatten().collect();
+        assert_eq!(ids.len(), 6, "the same item twice is one: {ids:?}");
+        assert_eq!(ids[0], "7");
+        assert!(ids[1..].iter().all(|id| id.starts_with(UNIDENTIFIED)));
+        let extra = sorted.column_by_name("extra").unwrap().as_string::<i32>();
+        let mut extra: Vec<_> = extra.iter().flatten().collect();
+        extra.sort_unstable();
+        assert_eq!(extra, [r#"{"@id":{"x":1}}"#, r#"{"@item":"not an object"}"#, r#"{"@item":null}"#]);
+        assert_eq!((mapper.drift["id is missing"], mapper.drift["not an object"]), (4, 2));
+    }
+
+    #[test]
+    fn a_part_of_an_item_that_is_not_what_it_should_be_stays_with_the_item() {
+        let grant = json!({"user": {"email": "a@b"}, "access": "CAN_VIEW"});
+        for (name, unfit) in [
+            ("sharing", json!([])),
+            ("sharing", json!("x")),
+            ("sharing", json!({"users": "x"})),
+            ("sharing", json!({"users": [5, null], "workspace": "NONE"})),
+            ("categories", json!({"name": "x"})),
+            ("schedules", json!([["x"]])),
+        ] {
+            let mut item = json!({"id": "p1", "title": "T"});
+            item[name] = unfit.clone();
+            let (batch, drift) = rows("projects", item.clone());
+            let extra: Value = serde_json::from_str(&text(&batch, "extra").unwrap()).unwrap();
+            assert_eq!(extra[name], unfit);
+            assert!(drift.keys().any(|field| field.starts_with(name)), "{drift:?}");
+            for table in ["project_sharing", "project_categories", "project_schedules"] {
+                assert_eq!(rows(table, item.clone()).0.num_rows(), 0, "{table} of {unfit}");
+            }
+        }
+        let (batch, _) = rows("project_sharing", json!({"id": "p1", "sharing": {"users": [5, grant, grant]}}));
+        assert_eq!(batch.num_rows(), 2);
+        let (batch, _) = rows("projects", json!({"id": "p1", "sharing": {"users": [5, grant], "groups": []}}));
+        assert_eq!(text(&batch, "extra").as_deref(), Some(r#"{"sharing":{"users":[5]}}"#));
+        let (batch, _) = rows("collections", json!({"id": "c", "sharing": {"workspace": []}}));
+        assert_eq!(text(&batch, "extra").as_deref(), Some(r#"{"sharing":{"workspace":[]}}"#));
+        let (batch, _) = rows("data_connections", json!({"id": "c", "sharing": {"workspace": [], "groups": {}}}));
+        assert_eq!(text(&batch, "extra").as_deref(), Some(r#"{"sharing":{"groups":{},"workspace":[]}}"#));
+    }
+
+    #[test]
+    fn grants_to_people_whose_name_is_not_known_are_kept_apart() {
+        let table = by_name("project_sharing").unwrap();
+        let mut mapper = RowMapper::new(table);
+        let mut all = Vec::new();
+        let grant = |user: &str| json!({"user": {"id": user}, "access": "CAN_VIEW"});
+        let item = json!({"id": "p1", "sharing": {"users": [grant("a"), grant("b"), grant("a")]}});
+        mapper.map(item, &context(), &mut all);
+        let sorted = sort_unique(table, &table.schema(), &[batch_of(table, all).unwrap()]).unwrap();
+        assert_eq!(sorted.num_rows(), 2);
+    }
+
+    #[test]
+    fn numbers_and_times_that_do_not_fit_are_kept_with_all_their_digits() {
+        for (field, unfit) in [
+            ("elapsedTime", json!(9_007_199_254_740_993_i64)),
+            ("elapsedTime", json!("123456789012345678901234567890")),
+            ("elapsedTime", json!("NaN")),
+            ("projectVersion", json!(u64::MAX)),
+            ("projectVersion", json!("18446744073709551616")),
+            ("projectVersion", json!(1.5)),
+            ("startTime", json!("0001-01-01T00:00:00Z")),
+            ("startTime", json!("9999-12-31T23:59:59.999Z")),
+            ("startTime", json!("0000-01-01T00:00:00Z")),
+            ("startTime", json!("yesterday")),
+            ("startTime", json!(i64::MIN)),
+            ("status", json!({"name": "DONE"})),
+            ("stateEvents", json!("none")),
+        ] {
+            let (batch, drift) = rows("runs", json!({"runId": "r", field: unfit}));
+            let extra: Value = serde_json::from_str(&text(&batch, "extra").unwrap()).unwrap();
+            assert_eq!(extra[field], unfit);
+            assert!(drift.keys().any(|name| name.starts_with(field)), "{drift:?}");
+        }
+        let (batch, _) = rows("runs", json!({"runId": "r", "projectVersion": i64::MAX, "elapsedTime": "12.5"}));
+        assert_eq!(text(&batch, "extra"), None);
+    }
+
+    #[test]
+    fn what_is_put_back_is_never_lost() {
+        let item = json!({"id": "c", "connectionDetails": {"version": 2, "snowflake": {"port": {"a": 1}}}});
+        let (batch, _) = rows("data_connections", item);
+        let extra = text(&batch, "extra").unwrap();
+        assert!(extra.contains(r#"{"a":1}"#) && extra.contains(r#""version":2"#), "{extra}");
+    }
+
+    #[test]
+    fn invented_names_do_not_fill_the_drift() {
+        let members = (0..5_000).map(|n| (format!("{n}{}", "x".repeat(500)), Value::from(1)));
+        let mut item = Map::from_iter(members);
+        item.insert("id".into(), "u".into());
+        let (_, drift) = rows("users", Value::Object(item));
+        assert!(drift.len() <= MOST_DRIFT + 1 && drift.keys().all(|name| name.len() < 110));
+        assert_eq!(drift.values().sum::<u64>(), 5_000);
     }
 
     #[test]
@@ -518,6 +727,10 @@ mod tests {
             assert_eq!(parse_timestamp(given), expected, "{given}");
         }
         assert_eq!(parse_timestamp("yesterday"), None);
+        for number in ["1767323045.5", "1767323045500", "1767323045500000", "1767323045500000000"] {
+            assert_eq!(timestamp(&serde_json::from_str(number).unwrap()), expected, "{number}");
+        }
+        assert_eq!(timestamp(&json!("2026-01-02T03:04:05.500000001Z")), expected);
     }
 
     #[test]

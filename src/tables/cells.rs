@@ -1,10 +1,8 @@
 //! `cells`: cells of projects' drafts.
 
-use serde_json::Value;
-
 use crate::client::operation::LIST_CELLS;
 use crate::schema::columns::text;
-use crate::schema::{Origin, Table};
+use crate::schema::{Origin, Table, itself};
 
 /// One row a cell. Sources are given for SQL, code and markdown cells alone.
 pub static CELLS: Table = Table {
@@ -14,7 +12,7 @@ pub static CELLS: Table = Table {
     key: &["project_id", "static_id"],
     columns: &[
         text("project_id", "@entity", "Project").required(),
-        text("static_id", "staticId", "Durable identifier").required(),
+        text("static_id", "staticId", "Durable identifier; of servers that know none, the cell's id").required(),
         text("cell_id", "id", "Identifier within a version; changes with each edit").noise(),
         text("cell_type", "cellType", "SQL, CODE, MARKDOWN, INPUT, CHART, COMPONENT_IMPORT, ..."),
         text("label", "label", "Label"),
@@ -35,13 +33,5 @@ pub static CELLS: Table = Table {
         ),
     ],
     elsewhere: &["projectId"],
-    explode: with_durable_id,
+    explode: itself,
 };
-
-/// Servers that know no `staticId` still have cells: their `id` stands in for it.
-fn with_durable_id(mut item: Value) -> Vec<Value> {
-    if item.is_object() && item["staticId"].is_null() {
-        item["staticId"] = item["id"].clone();
-    }
-    vec![item]
-}

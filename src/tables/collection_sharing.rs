@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::client::operation::LIST_COLLECTIONS;
 use crate::schema::columns::text;
-use crate::schema::{Origin, Table, take_array};
+use crate::schema::{Origin, Table, take_members, take_objects};
 
 /// One row a collection and grant.
 pub static COLLECTION_SHARING: Table = Table {
@@ -24,16 +24,29 @@ pub static COLLECTION_SHARING: Table = Table {
 
 fn grants(mut item: Value) -> Vec<Value> {
     let id = item["id"].clone();
+    let mut rows = take(&mut item);
+    for row in &mut rows {
+        row["collectionId"] = id.clone();
+    }
+    rows
+}
+
+/// Takes a collection's grants out of it, each with its kind. What is no grant stays.
+pub(super) fn take(item: &mut Value) -> Vec<Value> {
     let mut rows = Vec::new();
     for (name, kind) in [("users", "USER"), ("groups", "GROUP")] {
-        for mut grant in take_array(&mut item, &["sharing", name]) {
-            grant["collectionId"] = id.clone();
+        for mut grant in take_objects(item, &["sharing", name]) {
             grant["principalType"] = json!(kind);
             rows.push(grant);
         }
     }
-    if let Some(access) = item.pointer("/sharing/workspace/members").filter(|a| !a.is_null()) {
-        rows.push(json!({"collectionId": id, "principalType": "WORKSPACE", "access": access}));
+    let workspace = item.get_mut("sharing").and_then(|sharing| {
+        let members = take_members(sharing, "workspace", |name, _| name == "members");
+        members.into_iter().next()
+    });
+    if let Some((_, access)) = workspace.filter(|(_, access)| !access.is_null()) {
+        rows.push(json!({"principalType": "WORKSPACE", "access": access}));
     }
+    take_members(item, "sharing", |_, rest| rest.is_null());
     rows
 }

@@ -1,8 +1,11 @@
 //! `collections`: collections of projects.
 
+use serde_json::Value;
+
+use super::collection_sharing;
 use crate::client::operation::LIST_COLLECTIONS;
 use crate::schema::columns::text;
-use crate::schema::{Origin, Table, itself};
+use crate::schema::{Origin, Table};
 
 /// One row a collection.
 pub static COLLECTIONS: Table = Table {
@@ -17,6 +20,12 @@ pub static COLLECTIONS: Table = Table {
         text("creator_email", "creator.email", "Email address of who created it"),
         text("creator_id", "creator.id", "User who created it"),
     ],
-    elsewhere: &["sharing"],
-    explode: itself,
+    elsewhere: &[],
+    explode: without_parts,
 };
+
+/// What the table of its grants holds is not repeated here.
+fn without_parts(mut item: Value) -> Vec<Value> {
+    collection_sharing::take(&mut item);
+    vec![item]
+}

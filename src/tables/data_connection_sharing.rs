@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::client::operation::LIST_DATA_CONNECTIONS;
 use crate::schema::columns::text;
-use crate::schema::{Origin, Table, take_array};
+use crate::schema::{Origin, Table, take_members, take_objects};
 
 /// One row a connection and grant. Empty where the token sees only the short form of connections.
 pub static DATA_CONNECTION_SHARING: Table = Table {
@@ -25,18 +25,23 @@ pub static DATA_CONNECTION_SHARING: Table = Table {
 
 fn grants(mut item: Value) -> Vec<Value> {
     let id = item["id"].clone();
-    let mut rows = take_array(&mut item, &["sharing", "groups"]);
-    rows.retain(Value::is_object);
+    let mut rows = take(&mut item);
     for row in &mut rows {
         row["dataConnectionId"] = id.clone();
+    }
+    rows
+}
+
+/// Takes a connection's grants out of it, each with its kind. What is no grant stays.
+pub(super) fn take(item: &mut Value) -> Vec<Value> {
+    let mut rows = take_objects(item, &["sharing", "groups"]);
+    for row in &mut rows {
         row["principalType"] = json!("GROUP");
     }
-    if let Some(Value::Object(workspace)) = item.pointer_mut("/sharing/workspace").map(Value::take) {
-        for (name, access) in workspace.into_iter().filter(|(_, access)| !access.is_null()) {
-            rows.push(
-                json!({"dataConnectionId": id, "principalType": name.to_uppercase(), "access": access}),
-            );
-        }
+    let workspace = item.get_mut("sharing").map(|sharing| take_members(sharing, "workspace", |_, _| true));
+    for (name, access) in workspace.into_iter().flatten().filter(|(_, access)| !access.is_null()) {
+        rows.push(json!({"principalType": name.to_uppercase(), "access": access}));
     }
+    take_members(item, "sharing", |_, rest| rest.is_null());
     rows
 }

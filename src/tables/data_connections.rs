@@ -1,8 +1,11 @@
 //! `data_connections`: connections to warehouses.
 
+use serde_json::Value;
+
+use super::data_connection_sharing;
 use crate::client::operation::LIST_DATA_CONNECTIONS;
 use crate::schema::columns::{SubField, Type, boolean, int, text};
-use crate::schema::{Column, Origin, Table, itself};
+use crate::schema::{Column, Origin, Table};
 
 const MATCH: Type = Type::Struct(&[
     SubField::new("match_type", Type::Utf8, "matchType"),
@@ -110,6 +113,12 @@ pub static DATA_CONNECTIONS: Table = Table {
         int("schema_refresh_day", "schemaRefreshSchedule.monthly.day", "Day of the month of that schedule"),
         text("schema_refresh_cron", "schemaRefreshSchedule.custom.cron", "Cron expression of that schedule"),
     ],
-    elsewhere: &["sharing"],
-    explode: itself,
+    elsewhere: &[],
+    explode: without_parts,
 };
+
+/// What the table of its grants holds is not repeated here.
+fn without_parts(mut item: Value) -> Vec<Value> {
+    data_connection_sharing::take(&mut item);
+    vec![item]
+}

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::client::operation::LIST_PROJECTS;
 use crate::schema::columns::text;
-use crate::schema::{Origin, Table, take_array};
+use crate::schema::{Origin, Table, take_objects};
 
 /// One row a project and category.
 pub static PROJECT_CATEGORIES: Table = Table {
@@ -23,10 +23,14 @@ pub static PROJECT_CATEGORIES: Table = Table {
 
 fn categories(mut item: Value) -> Vec<Value> {
     let id = item["id"].clone();
-    let mut rows = take_array(&mut item, &["categories"]);
-    for row in rows.iter_mut().filter(|row| row.is_object()) {
+    let mut rows = take(&mut item);
+    for row in &mut rows {
         row["projectId"] = id.clone();
     }
-    rows.retain(Value::is_object);
     rows
+}
+
+/// Takes a project's categories out of it. What is no category stays.
+pub(super) fn take(item: &mut Value) -> Vec<Value> {
+    take_objects(item, &["categories"])
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::client::operation::LIST_PROJECTS;
 use crate::schema::columns::{boolean, int, text};
-use crate::schema::{Origin, Table, take_array};
+use crate::schema::{Origin, Table, take_objects};
 
 /// One row a project and schedule.
 pub static PROJECT_SCHEDULES: Table = Table {
@@ -34,11 +34,15 @@ pub static PROJECT_SCHEDULES: Table = Table {
 
 fn schedules(mut item: Value) -> Vec<Value> {
     let id = item["id"].clone();
-    let mut rows = take_array(&mut item, &["schedules"]);
-    rows.retain(Value::is_object);
+    let mut rows = take(&mut item);
     for (position, row) in rows.iter_mut().enumerate() {
         row["projectId"] = id.clone();
         row["position"] = json!(position);
     }
     rows
+}
+
+/// Takes a project's schedules out of it. What is no schedule stays.
+pub(super) fn take(item: &mut Value) -> Vec<Value> {
+    take_objects(item, &["schedules"])
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::client::operation::LIST_PROJECTS;
 use crate::schema::columns::text;
-use crate::schema::{Origin, Table, take_array};
+use crate::schema::{Origin, Table, take_members, take_objects};
 
 /// One row a project and grant. The API names users by email, groups and collections by name.
 pub static PROJECT_SHARING: Table = Table {
@@ -29,27 +29,35 @@ pub static PROJECT_SHARING: Table = Table {
 
 fn grants(mut item: Value) -> Vec<Value> {
     let id = item["id"].clone();
+    let mut rows = take(&mut item);
+    for row in &mut rows {
+        row["projectId"] = id.clone();
+    }
+    rows
+}
+
+/// Takes a project's grants out of it, each with its kind. What is no grant stays.
+pub(super) fn take(item: &mut Value) -> Vec<Value> {
     let mut rows = Vec::new();
     let mut push = |mut grant: Value, kind: &str| {
-        if grant.is_object() {
-            grant["projectId"] = id.clone();
-            grant["principalType"] = json!(kind);
-            rows.push(grant);
-        }
+        grant["principalType"] = json!(kind);
+        rows.push(grant);
     };
-    for (name, kind) in [("users", "USER"), ("groups", "GROUP"), ("collections", "COLLECTION")] {
-        for grant in take_array(&mut item, &["sharing", name]) {
-            push(grant, kind);
+    const LISTS: [(&str, &str); 3] = [("users", "USER"), ("groups", "GROUP"), ("collections", "COLLECTION")];
+    for (name, kind) in LISTS {
+        take_objects(item, &["sharing", name]).into_iter().for_each(|grant| push(grant, kind));
+    }
+    for (name, grant) in take_members(item, "sharing", |name, grant| {
+        grant.is_object() && !LISTS.iter().any(|(list, _)| *list == name)
+    }) {
+        match name.as_str() {
+            "workspace" => push(grant, "WORKSPACE"),
+            "publicWeb" => push(grant, "PUBLIC_WEB"),
+            "support" => push(grant, "SUPPORT"),
+            // A kind of grant that this version doesn't know is still a grant.
+            _ => push(grant, &name),
         }
     }
-    for (name, kind) in [("workspace", "WORKSPACE"), ("publicWeb", "PUBLIC_WEB"), ("support", "SUPPORT")] {
-        push(item["sharing"][name].take(), kind);
-    }
-    // A kind of grant that this version doesn't know is still a grant.
-    if let Value::Object(rest) = item["sharing"].take() {
-        for (name, grant) in rest.into_iter().filter(|(_, grant)| grant.is_object()) {
-            push(grant, &name);
-        }
-    }
+    take_members(item, "sharing", |_, rest| rest.is_null());
     rows
 }

@@ -1,8 +1,11 @@
 //! `projects`: projects and components.
 
+use serde_json::Value;
+
+use super::{project_categories, project_schedules, project_sharing};
 use crate::client::operation::LIST_PROJECTS;
 use crate::schema::columns::{boolean, int, text, time};
-use crate::schema::{Origin, Table, itself};
+use crate::schema::{Origin, Table};
 
 /// One row a project or component; archived and trashed ones too.
 pub static PROJECTS: Table = Table {
@@ -51,6 +54,14 @@ pub static PROJECTS: Table = Table {
         .noise(),
         int("app_views_all_time", "analytics.appViews.allTime", "Views of the app ever").noise(),
     ],
-    elsewhere: &["categories", "schedules", "sharing"],
-    explode: itself,
+    elsewhere: &[],
+    explode: without_parts,
 };
+
+/// What the tables of its parts hold is not repeated here.
+fn without_parts(mut item: Value) -> Vec<Value> {
+    project_categories::take(&mut item);
+    project_schedules::take(&mut item);
+    project_sharing::take(&mut item);
+    vec![item]
+}

@@ -4,8 +4,7 @@ use serde_json::{Value, json};
 
 use crate::client::operation::GET_PROJECT_RUNS;
 use crate::schema::columns::{SubField, Type, boolean, float, int, text, time};
-use crate::schema::float as number;
-use crate::schema::{Column, GONE, Origin, Table, parse_timestamp};
+use crate::schema::{Column, GONE, Origin, Table, float as number, timestamp};
 
 const EVENT: Type = Type::Struct(&[
     SubField::new("type", Type::Utf8, "type"),
@@ -49,7 +48,7 @@ pub static RUNS: Table = Table {
         float(
             "duration_seconds",
             "@duration",
-            "Duration in seconds: elapsed_time / 1000, else end_time - start_time",
+            "Duration in seconds: elapsed_time / 1000, else end_time - start_time; null where these can't be, and extra says why",
         ),
         boolean(
             "duration_agrees",
@@ -76,19 +75,66 @@ pub static RUNS: Table = Table {
     explode: with_duration,
 };
 
-/// Adds the duration in seconds and whether the API's two ways of telling it agree.
+/// Longest time that a run is taken to have taken, in seconds: a year.
+const LONGEST: f64 = 366.0 * 86_400.0;
+
+/// Adds the duration in seconds and whether the API's two ways of telling it agree; in place of one that can't be,
+/// why, which ends up in `extra`.
 fn with_duration(mut item: Value) -> Vec<Value> {
-    if !item.is_object() {
-        return vec![item];
-    }
-    let at = |name: &str| item[name].as_str().and_then(parse_timestamp);
-    let span = at("startTime").zip(at("endTime")).map(|(start, end)| (end - start) as f64 / 1e6);
-    let elapsed = number(&item["elapsedTime"]).map(|ms| ms / 1000.0);
-    if let Some((span, elapsed)) = span.zip(elapsed) {
-        item["@agrees"] = json!((span - elapsed).abs() <= (0.02 * span.abs()).max(1.0));
-    }
-    if let Some(seconds) = elapsed.or(span) {
-        item["@duration"] = json!(seconds);
+    match duration(&item) {
+        Ok((seconds, agrees)) => {
+            item["@duration"] = json!(seconds);
+            item["@agrees"] = json!(agrees);
+        }
+        Err(why) => item["@duration"] = json!(why),
     }
     vec![item]
+}
+
+fn duration(run: &Value) -> Result<(Option<f64>, Option<bool>), &'static str> {
+    let at = |name: &str, why| match &run[name] {
+        Value::Null => Ok(None),
+        given => timestamp(given).map(Some).ok_or(why),
+    };
+    let start = at("startTime", "startTime is no plausible time")?;
+    let end = at("endTime", "endTime is no plausible time")?;
+    let span = start.zip(end).map(|(start, end)| (end - start) as f64 / 1e6);
+    let elapsed = number(&run["elapsedTime"]).map(|ms| ms / 1000.0);
+    match (span, elapsed) {
+        (Some(span), _) if span < 0.0 => Err("endTime is before startTime"),
+        (Some(span), _) if span > LONGEST => Err("endTime is more than a year after startTime"),
+        (_, Some(elapsed)) if !(0.0..=LONGEST).contains(&elapsed) => {
+            Err("elapsedTime is negative or more than a year")
+        }
+        _ => {
+            let agree = |(span, elapsed): (f64, f64)| (span - elapsed).abs() <= (0.02 * span).max(1.0);
+            Ok((elapsed.or(span), span.zip(elapsed).map(agree)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_that_cannot_be_is_null_and_says_why() {
+        let start = "2026-01-01T00:00:00Z";
+        for (run, duration, agrees) in [
+            (json!({"startTime": start, "endTime": "2026-01-01T00:01:40Z"}), json!(100.0), json!(null)),
+            (json!({"startTime": start, "endTime": "2026-01-01T00:01:40Z", "elapsedTime": 100_500}), json!(100.5), json!(true)),
+            (json!({"startTime": start, "endTime": "2026-01-01T00:01:40Z", "elapsedTime": 100}), json!(0.1), json!(false)),
+            (json!({"startTime": start, "endTime": null, "elapsedTime": "2500"}), json!(2.5), json!(null)),
+            (json!({}), json!(null), json!(null)),
+            (json!({"startTime": start, "endTime": "0001-01-01T00:00:00Z", "elapsedTime": 1}), json!("endTime is no plausible time"), json!(null)),
+            (json!({"startTime": start, "endTime": "2025-12-31T23:59:59Z"}), json!("endTime is before startTime"), json!(null)),
+            (json!({"startTime": 5, "endTime": start}), json!("endTime is more than a year after startTime"), json!(null)),
+            (json!({"startTime": {}, "endTime": start}), json!("startTime is no plausible time"), json!(null)),
+            (json!({"elapsedTime": -1}), json!("elapsedTime is negative or more than a year"), json!(null)),
+            (json!({"elapsedTime": "1e300"}), json!("elapsedTime is negative or more than a year"), json!(null)),
+        ] {
+            let row = with_duration(run.clone()).remove(0);
+            assert_eq!((&row["@duration"], &row["@agrees"]), (&duration, &agrees), "{run}");
+        }
+    }
 }
