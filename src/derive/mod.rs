@@ -24,7 +24,9 @@ mod user_activity;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
-use polars::prelude::{DataFrame, JoinArgs, JoinType, LazyFrame, PlRefPath, PolarsError, ScanArgsParquet, col, lit};
+use polars::prelude::{
+    DataFrame, JoinArgs, JoinType, LazyFrame, PlRefPath, PolarsError, ScanArgsParquet, col, lit,
+};
 
 use crate::registry;
 use crate::schema::Table;

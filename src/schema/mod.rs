@@ -16,10 +16,10 @@ use serde_json::Value;
 use crate::client::Operation;
 
 pub use columns::{Column, SubField, Type};
-pub(crate) use rows::{float, timestamp};
 pub use rows::{
     Context, Datum, Drift, Row, RowMapper, UNIDENTIFIED, array_of, batch_of, parse_timestamp, sort_unique,
 };
+pub(crate) use rows::{float, timestamp};
 
 /// Version of all tables' schemas together: raised when a column changes its type or meaning.
 pub const SCHEMA_VERSION: u32 = 1;

@@ -115,7 +115,9 @@ impl RowMapper {
     /// The item as an object with an identifier. One that has none gets one that is made from its content, so that
     /// no two of them take each other's place, and that is the same in every table and on every night.
     fn identified(&mut self, item: Value) -> Value {
-        let Some(listing) = self.table.operation().and_then(|operation| operation.listing) else { return item };
+        let Some(listing) = self.table.operation().and_then(|operation| operation.listing) else {
+            return item;
+        };
         let (mut members, is_object) = match item {
             Value::Object(members) => (members, true),
             other => (Map::from_iter([(ITEM.to_owned(), other)]), false),
@@ -342,9 +344,9 @@ fn convert(ty: &Type, value: Value) -> (Datum, Option<Value>) {
 
 fn integer(value: &Value) -> Option<i64> {
     match value {
-        Value::Number(n) => {
-            n.as_i64().or_else(|| n.as_f64().filter(|f| f.fract() == 0.0 && f.abs() < EXACT).map(|f| f as i64))
-        }
+        Value::Number(n) => n
+            .as_i64()
+            .or_else(|| n.as_f64().filter(|f| f.fract() == 0.0 && f.abs() < EXACT).map(|f| f as i64)),
         Value::String(text) => text.trim().parse().ok(),
         _ => None,
     }
@@ -648,13 +650,16 @@ mod tests {
                 assert_eq!(rows(table, item.clone()).0.num_rows(), 0, "{table} of {unfit}");
             }
         }
-        let (batch, _) = rows("project_sharing", json!({"id": "p1", "sharing": {"users": [5, grant, grant]}}));
+        let (batch, _) =
+            rows("project_sharing", json!({"id": "p1", "sharing": {"users": [5, grant, grant]}}));
         assert_eq!(batch.num_rows(), 2);
-        let (batch, _) = rows("projects", json!({"id": "p1", "sharing": {"users": [5, grant], "groups": []}}));
+        let (batch, _) =
+            rows("projects", json!({"id": "p1", "sharing": {"users": [5, grant], "groups": []}}));
         assert_eq!(text(&batch, "extra").as_deref(), Some(r#"{"sharing":{"users":[5]}}"#));
         let (batch, _) = rows("collections", json!({"id": "c", "sharing": {"workspace": []}}));
         assert_eq!(text(&batch, "extra").as_deref(), Some(r#"{"sharing":{"workspace":[]}}"#));
-        let (batch, _) = rows("data_connections", json!({"id": "c", "sharing": {"workspace": [], "groups": {}}}));
+        let (batch, _) =
+            rows("data_connections", json!({"id": "c", "sharing": {"workspace": [], "groups": {}}}));
         assert_eq!(text(&batch, "extra").as_deref(), Some(r#"{"sharing":{"groups":{},"workspace":[]}}"#));
     }
 
@@ -692,7 +697,8 @@ mod tests {
             assert_eq!(extra[field], unfit);
             assert!(drift.keys().any(|name| name.starts_with(field)), "{drift:?}");
         }
-        let (batch, _) = rows("runs", json!({"runId": "r", "projectVersion": i64::MAX, "elapsedTime": "12.5"}));
+        let (batch, _) =
+            rows("runs", json!({"runId": "r", "projectVersion": i64::MAX, "elapsedTime": "12.5"}));
         assert_eq!(text(&batch, "extra"), None);
     }
 

@@ -122,16 +122,44 @@ mod tests {
         let start = "2026-01-01T00:00:00Z";
         for (run, duration, agrees) in [
             (json!({"startTime": start, "endTime": "2026-01-01T00:01:40Z"}), json!(100.0), json!(null)),
-            (json!({"startTime": start, "endTime": "2026-01-01T00:01:40Z", "elapsedTime": 100_500}), json!(100.5), json!(true)),
-            (json!({"startTime": start, "endTime": "2026-01-01T00:01:40Z", "elapsedTime": 100}), json!(0.1), json!(false)),
+            (
+                json!({"startTime": start, "endTime": "2026-01-01T00:01:40Z", "elapsedTime": 100_500}),
+                json!(100.5),
+                json!(true),
+            ),
+            (
+                json!({"startTime": start, "endTime": "2026-01-01T00:01:40Z", "elapsedTime": 100}),
+                json!(0.1),
+                json!(false),
+            ),
             (json!({"startTime": start, "endTime": null, "elapsedTime": "2500"}), json!(2.5), json!(null)),
             (json!({}), json!(null), json!(null)),
-            (json!({"startTime": start, "endTime": "0001-01-01T00:00:00Z", "elapsedTime": 1}), json!("endTime is no plausible time"), json!(null)),
-            (json!({"startTime": start, "endTime": "2025-12-31T23:59:59Z"}), json!("endTime is before startTime"), json!(null)),
-            (json!({"startTime": 5, "endTime": start}), json!("endTime is more than a year after startTime"), json!(null)),
-            (json!({"startTime": {}, "endTime": start}), json!("startTime is no plausible time"), json!(null)),
+            (
+                json!({"startTime": start, "endTime": "0001-01-01T00:00:00Z", "elapsedTime": 1}),
+                json!("endTime is no plausible time"),
+                json!(null),
+            ),
+            (
+                json!({"startTime": start, "endTime": "2025-12-31T23:59:59Z"}),
+                json!("endTime is before startTime"),
+                json!(null),
+            ),
+            (
+                json!({"startTime": 5, "endTime": start}),
+                json!("endTime is more than a year after startTime"),
+                json!(null),
+            ),
+            (
+                json!({"startTime": {}, "endTime": start}),
+                json!("startTime is no plausible time"),
+                json!(null),
+            ),
             (json!({"elapsedTime": -1}), json!("elapsedTime is negative or more than a year"), json!(null)),
-            (json!({"elapsedTime": "1e300"}), json!("elapsedTime is negative or more than a year"), json!(null)),
+            (
+                json!({"elapsedTime": "1e300"}),
+                json!("elapsedTime is negative or more than a year"),
+                json!(null),
+            ),
         ] {
             let row = with_duration(run.clone()).remove(0);
             assert_eq!((&row["@duration"], &row["@agrees"]), (&duration, &agrees), "{run}");
