@@ -9,7 +9,7 @@ SELECT
     round(s.success_rate, 3) AS success_rate,
     s.failure_streak,
     s.last_success_at,
-    p.project_id IN (SELECT project_id FROM project_schedules WHERE enabled) AS has_schedule,
+    EXISTS (SELECT 1 FROM project_schedules c WHERE c.project_id = p.project_id AND c.enabled) AS has_schedule,
     p.project_id
 FROM run_stats s
 JOIN projects p USING (project_id)

@@ -1,4 +1,4 @@
--- Which schedules burn credits for apps that nobody views?
+-- Which schedules burn credits for apps that nobody views, and whose runs notify nobody?
 -- Set: max_views, views in 30 days up to which an app counts as unviewed (0 by default)
 -- Columns: title, owner_email, cadences, scheduled_runs_last_30_days, hours_last_30_days, app_views_last_30_days,
 --          last_viewed_at, project_id
@@ -17,5 +17,9 @@ JOIN projects p USING (project_id)
 WHERE r.run_trigger = 'SCHEDULED'
   AND r.start_time > p.snapshot_at - INTERVAL 30 DAY
   AND p.app_views_last_30_days <= coalesce(getvariable('max_views'), 0)::INTEGER
+  AND NOT EXISTS (
+      SELECT 1 FROM runs n
+      WHERE n.project_id = p.project_id AND n.notifications IS NOT NULL AND len(n.notifications) > 0
+  )
 GROUP BY ALL
 ORDER BY hours_last_30_days DESC, p.project_id;

@@ -8,7 +8,7 @@ SELECT
     l.owner_email,
     count(*) AS tables,
     l.is_published,
-    l.project_id IN (SELECT project_id FROM project_schedules WHERE enabled) AS has_schedule,
+    EXISTS (SELECT 1 FROM project_schedules c WHERE c.project_id = l.project_id AND c.enabled) AS has_schedule,
     l.last_run_at,
     p.app_views_last_30_days,
     l.project_id

@@ -7,7 +7,7 @@ SELECT
     l.connection_name,
     l.project_title,
     l.owner_email,
-    coalesce(u.is_active_user, false) AS owner_is_active,
+    u.is_active_user AS owner_is_active,
     l.evidence,
     l.is_archived,
     s.last_run_at,
@@ -17,9 +17,9 @@ SELECT
     l.project_id
 FROM lineage l
 JOIN projects p USING (project_id)
-LEFT JOIN user_activity u ON u.email = l.owner_email
+LEFT JOIN user_activity u ON lower(u.email) = lower(l.owner_email)
 LEFT JOIN run_stats s ON s.project_id = l.project_id AND s.run_trigger = 'ALL'
 WHERE getvariable('table_name') IS NULL
    OR lower(l.table_key) = lower(getvariable('table_name'))
-   OR lower(l.table_key) LIKE '%.' || lower(getvariable('table_name'))
+   OR ends_with(lower(l.table_key), '.' || lower(getvariable('table_name')))
 ORDER BY l.table_key, p.app_views_last_30_days DESC, l.project_title, l.project_id;

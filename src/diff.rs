@@ -11,6 +11,7 @@ use arrow::row::{RowConverter, Rows, SortField};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use serde::Serialize;
 
+use crate::audit::{Committed, Evidence};
 use crate::schema::Table;
 use crate::snapshot::{Error, Lake, Manifest, TableReader};
 
@@ -67,12 +68,77 @@ pub struct TableDiff {
     pub removed: Vec<RowName>,
     /// Rows that have other values.
     pub changed: Vec<RowChange>,
+    /// Rows that are not in the later snapshot because it could not read them: nobody says that they are gone.
+    pub unreadable: Vec<Unread>,
+    /// Rows that are in the later snapshot only because the earlier one could not read them.
+    pub readable_again: Vec<Unread>,
+}
+
+/// A row that one of the snapshots could not read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unread {
+    /// The row.
+    #[serde(flatten)]
+    pub row: RowName,
+    /// Why it could not be read.
+    pub why: String,
 }
 
 impl TableDiff {
     /// Whether nothing differs.
     pub fn is_empty(&self) -> bool {
-        self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
+        self.added.is_empty()
+            && self.removed.is_empty()
+            && self.changed.is_empty()
+            && self.unreadable.is_empty()
+            && self.readable_again.is_empty()
+    }
+
+    fn of(table: &'static Table) -> Self {
+        Self {
+            table: table.name,
+            added: Vec::new(),
+            removed: Vec::new(),
+            changed: Vec::new(),
+            unreadable: Vec::new(),
+            readable_again: Vec::new(),
+        }
+    }
+
+    /// Sorts out the rows that one of the snapshots could not read.
+    fn tell_unread(&mut self, table: &'static Table, old: &Evidence, new: &Evidence) {
+        let key = table.key[0];
+        let split = |rows: &mut Vec<RowName>, evidence: &Evidence| {
+            let (mut kept, mut unread) = (Vec::new(), Vec::new());
+            for row in rows.drain(..) {
+                match evidence.gap_of(table, row.key.get(key).map_or("", String::as_str)) {
+                    Some(why) => unread.push(Unread { row, why: why.to_owned() }),
+                    None => kept.push(row),
+                }
+            }
+            *rows = kept;
+            unread
+        };
+        self.unreadable = split(&mut self.removed, new);
+        self.readable_again = split(&mut self.added, old);
+    }
+}
+
+/// How much each of two snapshots knows.
+#[derive(Debug)]
+pub struct Known {
+    before: Evidence,
+    after: Evidence,
+}
+
+impl Known {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// If a snapshot can't be read.
+    pub fn load(lake: &Lake, before: &Manifest, after: &Manifest) -> Result<Self, Error> {
+        let of = |manifest| Evidence::load(&Committed { lake, manifest });
+        Ok(Self { before: of(before)?, after: of(after)? })
     }
 }
 
@@ -86,12 +152,73 @@ pub fn diff(
     after: &Manifest,
     table: &'static Table,
     noise: Noise,
+    known: &Known,
 ) -> Result<Option<TableDiff>, Error> {
     let (Some(old), Some(new)) =
         (TableReader::open(lake, before, table)?, TableReader::open(lake, after, table)?)
     else {
         return Ok(None);
     };
+    let mut found = match table.index_of(POSITION) {
+        Some(_) => by_content(table, old, new)?,
+        None => by_key(table, old, new, noise)?,
+    };
+    found.tell_unread(table, &known.before, &known.after);
+    Ok(Some(found))
+}
+
+/// A column that says where something is in its project. It is no name: those behind move up when one is removed.
+const POSITION: &str = "position";
+/// A column that may change without making something else of the row.
+const SWITCH: &str = "enabled";
+
+/// Compares tables whose rows have no name of their own: what they say is their name.
+fn by_content(table: &'static Table, old: TableReader, new: TableReader) -> Result<TableDiff, Error> {
+    type Rows = BTreeMap<(BTreeMap<&'static str, String>, usize), Option<String>>;
+    let failed = |e: ArrowError| Error::Table { table: table.name, why: e.to_string() };
+    let read = |reader: TableReader| -> Result<Rows, Error> {
+        let mut rows = Rows::new();
+        for batch in reader {
+            let batch = batch?;
+            for row in 0..batch.num_rows() {
+                let cell = |i: usize| shown(&batch.column(i).slice(row, 1)).map_err(failed);
+                let (mut key, mut switch) = (BTreeMap::new(), None);
+                for (i, column) in table.columns.iter().enumerate() {
+                    match (column.name, cell(i)?) {
+                        (SWITCH, value) => switch = value,
+                        (POSITION, _) | (_, None) => {}
+                        (name, Some(value)) => drop(key.insert(name, value)),
+                    }
+                }
+                // Two that say the same are two.
+                let mut nth = 0;
+                while rows.contains_key(&(key.clone(), nth)) {
+                    nth += 1;
+                }
+                rows.insert((key, nth), switch);
+            }
+        }
+        Ok(rows)
+    };
+    let (old, new) = (read(old)?, read(new)?);
+    let name = |key: &BTreeMap<&'static str, String>| RowName { key: key.clone(), label: None };
+    let mut found = TableDiff::of(table);
+    found.removed = old.keys().filter(|key| !new.contains_key(key)).map(|(key, _)| name(key)).collect();
+    for (key, after) in &new {
+        match old.get(key) {
+            None => found.added.push(name(&key.0)),
+            Some(before) if before != after => found.changed.push(RowChange {
+                row: name(&key.0),
+                fields: vec![FieldChange { field: SWITCH, before: before.clone(), after: after.clone() }],
+            }),
+            Some(_) => {}
+        }
+    }
+    Ok(found)
+}
+
+/// Compares tables row by row, side by side in the order of their keys.
+fn by_key(table: &'static Table, old: TableReader, new: TableReader, noise: Noise) -> Result<TableDiff, Error> {
     let failed = |e: ArrowError| Error::Table { table: table.name, why: e.to_string() };
     let key = table.key_indices();
     let schema = table.schema();
@@ -109,8 +236,7 @@ pub fn diff(
         .map(|(i, column)| (i, column.name))
         .collect();
     let (mut old, mut new) = (Side::new(table, old), Side::new(table, new));
-    let mut found =
-        TableDiff { table: table.name, added: Vec::new(), removed: Vec::new(), changed: Vec::new() };
+    let mut found = TableDiff::of(table);
     loop {
         let turn = match (old.fill(&converter)?, new.fill(&converter)?) {
             (false, false) => break,
@@ -141,7 +267,7 @@ pub fn diff(
         old.row += usize::from(turn.is_le());
         new.row += usize::from(turn.is_ge());
     }
-    Ok(Some(found))
+    Ok(found)
 }
 
 /// A table of one snapshot, at a row.

@@ -3,9 +3,10 @@
 //!
 //! The modules follow the data: [`client`] asks the API, [`crawl`] decides what to ask, [`journal`] keeps
 //! every answer, [`tables`] turns answers into rows, [`mod@derive`] computes lineage and statistics from them,
-//! [`export`] drives them all, [`snapshot`] commits the result, [`lineage`], [`diff`] and
-//! [`audit`] answer from it. [`sim`] is a simulated workspace to run them against. [`cli`] is the `hexport` command.
+//! [`export`] drives them all, [`snapshot`] commits the result, [`lineage`], [`diff`],
+//! [`audit`] and [`access`] answer from it. [`sim`] is a simulated workspace to run them against. [`cli`] is the `hexport` command.
 
+pub mod access;
 pub mod audit;
 pub mod cli;
 pub mod client;

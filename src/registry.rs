@@ -2,12 +2,12 @@
 
 use crate::derive;
 use crate::schema::Table;
-use crate::tables::{AUDIT_FINDINGS, CRAWL_COVERAGE, ENTITIES};
+use crate::tables::{AUDIT_FINDINGS, AUDIT_RULES, CRAWL_COVERAGE, ENTITIES};
 
 /// Every table: those of the API, those derived from them, what the audit finds, and what the crawl says of
 /// itself.
 pub fn all() -> impl Iterator<Item = &'static Table> {
-    ENTITIES.iter().copied().chain(derive::tables()).chain([&AUDIT_FINDINGS, &CRAWL_COVERAGE])
+    ENTITIES.iter().copied().chain(derive::tables()).chain([&AUDIT_FINDINGS, &AUDIT_RULES, &CRAWL_COVERAGE])
 }
 
 /// The table of this name.

@@ -1,30 +1,35 @@
-//! What of an audit can be set, in `hexport.toml` under `[audit]`.
+//! Settings of an audit: `[audit]` in `hexport.toml`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Deserializer};
 
-use super::{Hit, OwnRule, Severity};
+use super::exceptions::Exception;
+use super::{OwnRule, Severity, glob};
 
 /// Thresholds, patterns, severities and exceptions.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Words that make a schema or table sensitive, as a part of its name between dots and underscores.
+    /// Words that make a database, schema or table sensitive, as a part of its name between dots and
+    /// underscores, and a column as its whole name; or patterns over whole names, such as `*.users.ssn`.
     pub sensitive: Vec<String>,
-    /// Days after which a published project that nobody views is unused.
+    /// Days after which a published project that nobody uses is unused.
     pub unused_days: i64,
     /// Days after which a draft that nobody edits is stale.
     pub stale_days: i64,
     /// Days after which a user who doesn't log in is inactive.
     pub inactive_days: i64,
+    /// Email addresses that no person logs in with, as patterns such as `svc-*@acme.example`.
+    pub service_accounts: Vec<String>,
     /// Scheduled runs in a row that fail before a schedule counts as failing.
     pub failing_runs: i64,
     /// Admins that a workspace may have.
     pub most_admins: usize,
-    /// Folder of rules of one's own, one SQL file each.
+    /// Share of the people of a workspace that makes a group one of everybody.
+    pub everybody: f64,
+    /// Folder of the user's own rules, one SQL file each.
     pub rules: Option<PathBuf>,
     /// Severity of a rule's findings, or `off`.
     #[serde(deserialize_with = "severities")]
@@ -41,8 +46,10 @@ impl Default for Config {
             unused_days: 90,
             stale_days: 180,
             inactive_days: 90,
+            service_accounts: Vec::new(),
             failing_runs: 3,
             most_admins: 5,
+            everybody: 0.9,
             rules: None,
             severities: BTreeMap::new(),
             exceptions: Vec::new(),
@@ -50,55 +57,41 @@ impl Default for Config {
     }
 }
 
-/// A finding that is accepted, for a time.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Exception {
-    /// The rule.
-    pub rule: String,
-    /// Entity's identifier, title or name; all of the rule's, if none is named.
-    pub entity: Option<String>,
-    /// Why it is accepted.
-    pub reason: String,
-    /// Last day on which it is, as `2026-12-31`.
-    pub until: String,
-}
-
-impl Exception {
-    /// The last day on which it holds; `None` if that isn't a date.
-    pub fn last_day(&self) -> Option<NaiveDate> {
-        self.until.parse().ok()
-    }
-}
-
 impl Config {
-    /// Whether a finding is accepted at a time.
-    pub fn excepted(&self, rule: &str, hit: &Hit, at: DateTime<Utc>) -> bool {
-        self.exceptions.iter().any(|exception| {
-            exception.rule == rule
-                && exception.last_day().is_some_and(|day| at.date_naive() <= day)
-                && exception
-                    .entity
-                    .as_ref()
-                    .is_none_or(|entity| *entity == hit.entity_id || *entity == hit.entity)
+    /// Whether the whole name of a table is sensitive.
+    pub fn is_sensitive(&self, name: &str) -> bool {
+        self.sensitive.iter().any(|entry| match is_pattern(entry) {
+            true => glob::matches(entry, name),
+            false => name.split(['.', '_']).any(|part| entry.eq_ignore_ascii_case(part)),
         })
     }
 
-    /// Whether a name of a schema or table is sensitive.
-    pub fn is_sensitive(&self, name: &str) -> bool {
-        let mut parts = name.split(['.', '_']);
-        parts.any(|part| self.sensitive.iter().any(|word| word.eq_ignore_ascii_case(part)))
+    /// Whether a column is sensitive by itself, whatever table it is in.
+    pub fn is_sensitive_column(&self, table: &str, column: &str) -> bool {
+        self.sensitive.iter().any(|entry| match is_pattern(entry) {
+            true => glob::matches(entry, &format!("{table}.{column}")),
+            false => entry.eq_ignore_ascii_case(column),
+        })
     }
 
-    /// What in it can't be meant: rules that there aren't, dates that aren't any.
+    /// Whether no person logs in with an email address.
+    pub fn is_service_account(&self, email: &str) -> bool {
+        self.service_accounts.iter().any(|pattern| glob::matches(pattern, email))
+    }
+
+    /// Settings that can't be meant: rules that don't exist, days that aren't dates, exceptions of everything.
     pub fn mistakes(&self, own: &[OwnRule]) -> Vec<String> {
         let known =
             |rule: &String| super::RULES.iter().any(|r| r.id == rule) || own.iter().any(|r| r.id() == rule);
-        let rules = self.severities.keys().chain(self.exceptions.iter().map(|e| &e.rule));
-        let unknown = rules.filter(|rule| !known(rule)).map(|rule| format!("there is no rule '{rule}'"));
-        let dates = self.exceptions.iter().filter(|e| e.last_day().is_none());
-        unknown.chain(dates.map(|e| format!("'{}' is not a date such as 2026-12-31", e.until))).collect()
+        let unknown = self.severities.keys().filter(|rule| !known(rule));
+        let unknown = unknown.map(|rule| format!("[audit.severities]: there is no rule '{rule}'"));
+        let exceptions = self.exceptions.iter().filter_map(|exception| exception.mistake(&known));
+        unknown.chain(exceptions).collect()
     }
+}
+
+fn is_pattern(entry: &str) -> bool {
+    entry.contains(['*', '?', '.'])
 }
 
 fn severities<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Option<Severity>>, D::Error> {
@@ -115,4 +108,35 @@ fn severities<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Opt
         Wire::On(severity) => Some(severity),
     };
     Ok(wire.into_iter().map(|(rule, wire)| (rule, severity(wire))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_match_parts_of_names_and_patterns_whole_names() {
+        let with = |entry: &str| Config { sensitive: vec![entry.into()], ..Config::default() };
+        for (entry, table, is) in [
+            ("hr", "db.hr.people", true),
+            ("HR", "db.hr_private.people", true),
+            ("hr", "hr.core.people", true),
+            ("hr", "db.chrome.threads", false),
+            ("db.core.*", "DB.core.people", true),
+            ("*.people", "db.core.people", true),
+            ("*.people", "db.core.people_2", false),
+            ("core.people", "db.core.people", false),
+        ] {
+            assert_eq!(with(entry).is_sensitive(table), is, "{entry} {table}");
+        }
+        for (entry, column, is) in [
+            ("salary", "Salary", true),
+            ("private", "is_private", false),
+            ("*.ssn", "ssn", true),
+            ("db.core.users.e?ail", "email", true),
+            ("db.core.orders.*", "email", false),
+        ] {
+            assert_eq!(with(entry).is_sensitive_column("db.core.users", column), is, "{entry} {column}");
+        }
+    }
 }

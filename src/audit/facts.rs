@@ -1,16 +1,19 @@
 //! What the rules look at: the small tables of a snapshot, in memory.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::error::ArrowError;
+use arrow::array::{Array, AsArray, RecordBatch};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
 use super::Hit;
+use super::evidence::Evidence;
+use super::source::Tables;
 use crate::registry;
-use crate::snapshot::rows::{self, Open};
-use crate::snapshot::{Error, Lake, Manifest, TableReader, WorkspaceEntry};
+use crate::snapshot::rows;
+use crate::snapshot::{Error, WorkspaceEntry};
+use crate::tables::{CELLS, RUNS};
 
 /// A row of `projects`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -29,7 +32,8 @@ pub struct Project {
     pub archived_at: Option<DateTime<Utc>>,
     pub trashed_at: Option<DateTime<Utc>>,
     pub last_viewed_at: Option<DateTime<Utc>>,
-    pub app_views_last_30_days: i64,
+    pub app_views_last_30_days: Option<i64>,
+    pub app_views_all_time: Option<i64>,
 }
 
 impl Project {
@@ -50,6 +54,13 @@ pub struct User {
     pub last_login_at: Option<DateTime<Utc>>,
 }
 
+impl User {
+    /// Whether a person logs in with it: embedded and anonymous users are made by apps.
+    pub fn is_person(&self) -> bool {
+        !matches!(self.role.as_str(), "EMBEDDED_USER" | "ANONYMOUS") && !self.role.contains("SERVICE")
+    }
+}
+
 /// A row of `groups`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
@@ -64,7 +75,42 @@ pub struct Group {
 pub struct Connection {
     pub data_connection_id: String,
     pub name: String,
+    #[serde(rename = "type")]
+    pub kind: String,
     pub allow_writeback_cells: Option<bool>,
+    pub connect_via_ssh: Option<bool>,
+    pub include_magic: Option<bool>,
+    pub host: Option<String>,
+    pub port: Option<i64>,
+    pub account_name: Option<String>,
+    pub database: Option<String>,
+    pub jdbc_url: Option<String>,
+}
+
+impl Connection {
+    /// Whether the token sees the short form only, which has neither settings nor grants.
+    pub fn is_short(&self) -> bool {
+        self.allow_writeback_cells.is_none() && self.connect_via_ssh.is_none() && self.include_magic.is_none()
+    }
+
+    /// The warehouse that it reaches, the same for two connections to the same one; `None` if its settings
+    /// don't say.
+    pub fn warehouse(&self) -> Option<String> {
+        let kind = self.kind.to_lowercase();
+        let host = |text: &String| text.trim().trim_end_matches('.').to_lowercase();
+        let port = self.port.map_or(String::new(), |port| format!(":{port}"));
+        match kind.as_str() {
+            // Names begin with the project, which is the same wherever it is reached from.
+            "bigquery" => Some(kind),
+            "snowflake" => self.account_name.as_ref().or(self.host.as_ref()).map(|at| format!("{kind} {}", host(at))),
+            "databricks" => {
+                let url = self.jdbc_url.as_ref().map(|url| host(url));
+                let place = url.as_deref().and_then(|url| url.split("//").nth(1)).and_then(|rest| rest.split(['/', ';']).next());
+                place.map(str::to_owned).or(self.host.as_ref().map(host)).map(|at| format!("{kind} {at}"))
+            }
+            _ => self.host.as_ref().map(|at| format!("{kind} {}{port}", host(at))),
+        }
+    }
 }
 
 /// A row of `data_connection_sharing`.
@@ -82,7 +128,26 @@ pub struct ConnectionGrant {
 pub struct Grant {
     pub project_id: String,
     pub principal_type: String,
+    pub principal: Option<String>,
     pub access: String,
+}
+
+/// A row of `collections`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Collection {
+    collection_id: String,
+    name: Option<String>,
+}
+
+/// A row of `collection_sharing`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct CollectionGrant {
+    collection_id: String,
+    principal_type: String,
+    principal_id: Option<String>,
+    access: String,
 }
 
 /// A row of `lineage`.
@@ -92,14 +157,25 @@ pub struct Edge {
     pub project_id: Arc<str>,
     pub data_connection_id: Option<Arc<str>>,
     pub table_key: Arc<str>,
+    pub database_name: Option<Arc<str>>,
     pub schema_name: Option<Arc<str>>,
     pub table_name: Arc<str>,
     pub evidence: Arc<str>,
     pub connection_name: Option<Arc<str>>,
 }
 
+/// A column of a table that a project reads.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct ColumnEdge {
+    pub project_id: Arc<str>,
+    pub data_connection_id: Option<Arc<str>>,
+    pub table_key: Arc<str>,
+    pub column_name: String,
+}
+
 impl Edge {
-    /// The same edge, with texts that are there already in place of its own.
+    /// The same edge, with texts interned.
     fn sharing(self, known: &mut HashSet<Arc<str>>) -> Self {
         let mut shared = |text: Arc<str>| match known.get(&text) {
             Some(known) => known.clone(),
@@ -112,6 +188,7 @@ impl Edge {
             project_id: shared(self.project_id),
             data_connection_id: self.data_connection_id.map(&mut shared),
             table_key: shared(self.table_key),
+            database_name: self.database_name.map(&mut shared),
             schema_name: self.schema_name.map(&mut shared),
             table_name: shared(self.table_name),
             evidence: shared(self.evidence),
@@ -121,24 +198,22 @@ impl Edge {
 }
 
 /// All of `lineage`: the longest of the tables that are held, of few different texts.
-fn edges(open: &Open<'_>) -> Result<Vec<Edge>, Error> {
+fn edges(tables: &dyn Tables) -> Result<Vec<Edge>, Error> {
     let table = registry::by_name("lineage").expect("a table of the registry");
-    let names = [
+    let columns = [
         "project_id",
         "data_connection_id",
         "table_key",
+        "database_name",
         "schema_name",
         "table_name",
         "evidence",
         "connection_name",
     ];
-    let columns = names.map(|name| table.index_of(name).expect("a column of the table"));
-    let failed = |e: ArrowError| Error::Table { table: table.name, why: e.to_string() };
     let mut known = HashSet::new();
     let mut edges = Vec::new();
-    for batch in open(table)?.into_iter().flatten() {
-        let batch = batch?.project(&columns).map_err(failed)?;
-        let rows: Vec<Edge> = rows::of_batch(table, &batch)?;
+    for batch in tables.open(table, &columns)?.into_iter().flatten() {
+        let rows: Vec<Edge> = rows::of_batch(table, &batch?)?;
         edges.extend(rows.into_iter().map(|edge| edge.sharing(&mut known)));
     }
     Ok(edges)
@@ -151,6 +226,7 @@ pub struct Stats {
     pub project_id: String,
     pub run_trigger: String,
     pub failure_streak: i64,
+    pub last_run_at: Option<DateTime<Utc>>,
 }
 
 /// A row of `sql_cells`.
@@ -164,6 +240,7 @@ pub struct SqlCell {
 #[derive(Deserialize)]
 struct Member {
     group_id: String,
+    user_id: String,
 }
 
 #[derive(Deserialize)]
@@ -178,11 +255,38 @@ struct Schedule {
     enabled: Option<bool>,
 }
 
-/// What the rules look at. Tables that the snapshot doesn't have are empty.
-#[derive(Debug)]
+/// Who may open a project by a grant to many at once.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Circle {
+    /// Everyone on the web.
+    Web,
+    /// All members of the workspace.
+    Workspace,
+    /// All members, through a collection that is shared with them.
+    Collection(String),
+    /// All members, or nearly all, through a group.
+    Group(String),
+}
+
+impl Circle {
+    /// In words, as the beginning of a sentence.
+    pub fn words(&self) -> String {
+        match self {
+            Circle::Web => "Everyone on the web".into(),
+            Circle::Workspace => "The whole workspace".into(),
+            Circle::Collection(name) => format!("The whole workspace, through the collection {name},"),
+            Circle::Group(name) => format!("Nearly everyone, through the group {name},"),
+        }
+    }
+}
+
+/// What the rules look at. Tables that the snapshot doesn't have are empty; `evidence` says what that means.
+#[derive(Debug, Default)]
 pub struct Facts {
     /// The snapshot's time.
     pub now: DateTime<Utc>,
+    /// How much is known.
+    pub evidence: Evidence,
     /// Projects and components.
     pub projects: Vec<Project>,
     /// Users.
@@ -191,18 +295,30 @@ pub struct Facts {
     pub emails: HashSet<String>,
     /// Groups.
     pub groups: Vec<Group>,
-    /// Members of each group that has any.
-    pub group_sizes: HashMap<String, usize>,
+    /// Members of each group that has any: identifiers of users.
+    pub members: HashMap<String, HashSet<String>>,
     /// Data connections.
     pub connections: Vec<Connection>,
     /// Grants on data connections.
     pub connection_grants: Vec<ConnectionGrant>,
-    /// Access of the workspace and of the web, by project.
-    pub wide_grants: HashMap<String, Vec<Grant>>,
+    /// Grants on projects to the web, the workspace, groups and collections, by project.
+    pub grants: HashMap<String, Vec<Grant>>,
+    /// Names of collections that all members may open.
+    pub open_collections: HashSet<String>,
+    /// Names of groups that each collection is shared with, by the collection's name.
+    pub collection_groups: HashMap<String, BTreeSet<String>>,
     /// Which project reads which table.
     pub lineage: Vec<Edge>,
-    /// How scheduled runs go, by project and trigger.
-    pub stats: HashMap<(String, String), Stats>,
+    /// Columns that projects read and that are sensitive.
+    pub sensitive_columns: Vec<ColumnEdge>,
+    /// Connections that a cell names: a SQL cell that runs on it, or code that mentions it.
+    pub connections_in_cells: HashSet<String>,
+    /// How scheduled runs go, by project.
+    pub scheduled_stats: HashMap<String, Stats>,
+    /// Start of the last run, by project.
+    pub last_runs: HashMap<String, DateTime<Utc>>,
+    /// Projects with a run that notified somebody.
+    pub notifying: HashSet<String>,
     /// SQL cells that could not be read.
     pub sql_cells: Vec<SqlCell>,
     /// Projects that have a category.
@@ -217,9 +333,13 @@ pub struct Facts {
 impl Facts {
     /// No facts, for tests.
     pub fn none(now: DateTime<Utc>) -> Self {
-        let workspace =
-            WorkspaceEntry { base_url: "https://app.hex.tech/api/v1".into(), org_id: Some("org".into()) };
-        Self::of(now, &workspace, &|_| Ok(None)).expect("nothing is read")
+        Self {
+            now,
+            evidence: Evidence::whole(),
+            origin: Some("https://app.hex.tech".into()),
+            org_id: Some("org".into()),
+            ..Self::default()
+        }
     }
 }
 
@@ -227,57 +347,147 @@ impl Facts {
     /// Reads them.
     ///
     /// # Errors
-    /// If the snapshot can't be read.
-    pub fn load(lake: &Lake, manifest: &Manifest) -> Result<Self, Error> {
-        let open = |table| TableReader::open(lake, manifest, table);
-        Self::of(manifest.snapshot_at, &manifest.workspace, &open)
-    }
-
-    /// Reads them from tables wherever they are.
-    ///
-    /// # Errors
-    /// If one can't be read.
-    pub fn of(now: DateTime<Utc>, workspace: &WorkspaceEntry, open: &Open<'_>) -> Result<Self, Error> {
-        let users: Vec<User> = rows::all(open, "users")?;
-        let mut group_sizes = HashMap::new();
-        for member in rows::all::<Member>(open, "group_members")? {
-            *group_sizes.entry(member.group_id).or_default() += 1;
-        }
-        let mut wide_grants: HashMap<String, Vec<Grant>> = HashMap::new();
-        let is_wide = |grant: &Grant| {
-            matches!(grant.principal_type.as_str(), "WORKSPACE" | "PUBLIC_WEB") && grant.access != "NONE"
-        };
-        for grant in rows::some(open, "project_sharing", is_wide)? {
-            wide_grants.entry(grant.project_id.clone()).or_default().push(grant);
-        }
-        let stats = rows::some(open, "run_stats", |stats: &Stats| stats.run_trigger == "SCHEDULED")?;
-        let schedules = rows::all::<Schedule>(open, "project_schedules")?;
+    /// If a table can't be read.
+    pub fn load(
+        tables: &dyn Tables,
+        now: DateTime<Utc>,
+        workspace: &WorkspaceEntry,
+        config: &super::Config,
+    ) -> Result<Self, Error> {
         let url = workspace.base_url.split("/api").next().filter(|url| url.starts_with("http"));
-        Ok(Self {
+        let mut facts = Self {
             now,
-            projects: rows::all(open, "projects")?,
-            emails: users.iter().map(|user| user.email.to_lowercase()).collect(),
-            users,
-            groups: rows::all(open, "groups")?,
-            group_sizes,
-            connections: rows::all(open, "data_connections")?,
-            connection_grants: rows::all(open, "data_connection_sharing")?,
-            wide_grants,
-            lineage: edges(open)?,
-            stats: stats.into_iter().map(|s| ((s.project_id.clone(), s.run_trigger.clone()), s)).collect(),
-            sql_cells: rows::some(open, "sql_cells", |cell: &SqlCell| !cell.parsed)?,
-            categorised: rows::all::<Category>(open, "project_categories")?
-                .into_iter()
-                .map(|c| c.project_id)
-                .collect(),
-            scheduled: schedules
-                .into_iter()
-                .filter(|s| s.enabled == Some(true))
-                .map(|s| s.project_id)
-                .collect(),
+            evidence: Evidence::load(tables)?,
             origin: url.map(str::to_owned),
             org_id: workspace.org_id.clone(),
-        })
+            ..Self::default()
+        };
+        facts.read_people(tables)?;
+        facts.read_projects(tables)?;
+        facts.read_connections(tables)?;
+        facts.read_lineage(tables, config)?;
+        facts.read_runs(tables)?;
+        Ok(facts)
+    }
+
+    fn read_people(&mut self, tables: &dyn Tables) -> Result<(), Error> {
+        let open = |table| tables.open(table, &[]);
+        self.users = rows::all(&open, "users")?;
+        self.emails = self.users.iter().map(|user| user.email.to_lowercase()).collect();
+        self.groups = rows::all(&open, "groups")?;
+        for member in rows::all::<Member>(&open, "group_members")? {
+            self.members.entry(member.group_id).or_default().insert(member.user_id);
+        }
+        Ok(())
+    }
+
+    fn read_projects(&mut self, tables: &dyn Tables) -> Result<(), Error> {
+        let open = |table| tables.open(table, &[]);
+        self.projects = rows::all(&open, "projects")?;
+        let is_wide = |grant: &Grant| {
+            matches!(grant.principal_type.as_str(), "WORKSPACE" | "PUBLIC_WEB" | "GROUP" | "COLLECTION")
+                && grant.access != "NONE"
+        };
+        for grant in rows::some(&open, "project_sharing", is_wide)? {
+            self.grants.entry(grant.project_id.clone()).or_default().push(grant);
+        }
+        let names: HashMap<String, String> = rows::all::<Collection>(&open, "collections")?
+            .into_iter()
+            .filter_map(|collection| Some((collection.collection_id, collection.name?)))
+            .collect();
+        let groups: HashMap<&str, &str> =
+            self.groups.iter().map(|group| (group.group_id.as_str(), group.name.as_str())).collect();
+        for grant in rows::some(&open, "collection_sharing", |grant: &CollectionGrant| grant.access != "NONE")? {
+            let Some(name) = names.get(&grant.collection_id) else { continue };
+            match (grant.principal_type.as_str(), grant.principal_id.as_deref()) {
+                ("WORKSPACE", _) => drop(self.open_collections.insert(name.clone())),
+                ("GROUP", Some(id)) => {
+                    let group = groups.get(id).copied().unwrap_or(id);
+                    self.collection_groups.entry(name.clone()).or_default().insert(group.into());
+                }
+                _ => {}
+            }
+        }
+        self.categorised =
+            rows::all::<Category>(&open, "project_categories")?.into_iter().map(|c| c.project_id).collect();
+        let schedules = rows::some(&open, "project_schedules", |s: &Schedule| s.enabled == Some(true))?;
+        self.scheduled = schedules.into_iter().map(|s| s.project_id).collect();
+        Ok(())
+    }
+
+    fn read_connections(&mut self, tables: &dyn Tables) -> Result<(), Error> {
+        let open = |table| tables.open(table, &[]);
+        self.connections = rows::all(&open, "data_connections")?;
+        self.connection_grants = rows::all(&open, "data_connection_sharing")?;
+        // Code names a connection in a call such as hextoolkit.get_data_connection("Warehouse").
+        let mut named: Vec<(String, String)> = Vec::new();
+        for connection in &self.connections {
+            let id = &connection.data_connection_id;
+            named.push((id.to_lowercase(), id.clone()));
+            if !connection.name.trim().is_empty() {
+                named.push((connection.name.trim().to_lowercase(), id.clone()));
+            }
+        }
+        let columns = ["cell_type", "data_connection_id", "source"];
+        for batch in tables.open(&CELLS, &columns)?.into_iter().flatten() {
+            let batch = batch?;
+            for row in 0..batch.num_rows() {
+                if let Some(id) = text(&batch, "data_connection_id", row) {
+                    if !self.connections_in_cells.contains(id) {
+                        self.connections_in_cells.insert(id.to_owned());
+                    }
+                } else if text(&batch, "cell_type", row) != Some("MARKDOWN")
+                    && let Some(source) = text(&batch, "source", row)
+                {
+                    // Only what isn't known to be used is still looked for.
+                    named.retain(|(_, id)| !self.connections_in_cells.contains(id));
+                    let source = if named.is_empty() { String::new() } else { source.to_lowercase() };
+                    let found = named.iter().filter(|(name, _)| source.contains(name.as_str()));
+                    self.connections_in_cells.extend(found.map(|(_, id)| id.clone()).collect::<Vec<_>>());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_lineage(&mut self, tables: &dyn Tables, config: &super::Config) -> Result<(), Error> {
+        let open = |table| tables.open(table, &[]);
+        self.lineage = edges(tables)?;
+        self.sql_cells = rows::some(&open, "sql_cells", |cell: &SqlCell| !cell.parsed)?;
+        let is_sensitive = |edge: &ColumnEdge| config.is_sensitive_column(&edge.table_key, &edge.column_name);
+        self.sensitive_columns = rows::some(&open, "column_lineage", is_sensitive)?;
+        Ok(())
+    }
+
+    fn read_runs(&mut self, tables: &dyn Tables) -> Result<(), Error> {
+        let open = |table| tables.open(table, &[]);
+        for stats in rows::all::<Stats>(&open, "run_stats")? {
+            match stats.run_trigger.as_str() {
+                "SCHEDULED" => drop(self.scheduled_stats.insert(stats.project_id.clone(), stats)),
+                "ALL" => {
+                    self.last_runs.extend(stats.last_run_at.map(|at| (stats.project_id, at)));
+                }
+                _ => {}
+            }
+        }
+        for batch in tables.open(&RUNS, &["project_id", "notifications"])?.into_iter().flatten() {
+            let batch = batch?;
+            let Some(notifications) = batch.column_by_name("notifications") else { continue };
+            if notifications.null_count() == batch.num_rows() {
+                continue;
+            }
+            let notifications = notifications.as_list::<i32>();
+            for row in 0..batch.num_rows() {
+                if notifications.is_valid(row)
+                    && notifications.value_length(row) > 0
+                    && let Some(project) = text(&batch, "project_id", row)
+                    && !self.notifying.contains(project)
+                {
+                    self.notifying.insert(project.to_owned());
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The page in Hex of what was found.
@@ -293,10 +503,9 @@ impl Facts {
         Some(format!("{origin}/{org}/hex/{project_id}"))
     }
 
-    /// Whether the person is one of the users; a deactivated user is listed no more. Nobody is gone if no users
-    /// could be listed.
+    /// Whether the person is not among the users: deactivated users are not listed.
     pub fn is_gone(&self, email: &str) -> bool {
-        !self.emails.is_empty() && !self.emails.contains(&email.to_lowercase())
+        !email.is_empty() && !self.emails.contains(&email.to_lowercase())
     }
 
     /// Lineage by project.
@@ -307,4 +516,44 @@ impl Facts {
         }
         edges
     }
+
+    /// Names of groups that hold at least this share of the people of the workspace.
+    pub fn groups_of_everybody(&self, share: f64) -> HashSet<&str> {
+        let people: HashSet<&str> =
+            self.users.iter().filter(|user| user.is_person()).map(|user| user.user_id.as_str()).collect();
+        let holds = |group: &&Group| {
+            let members = self.members.get(&group.group_id);
+            let count = members.map_or(0, |m| m.iter().filter(|id| people.contains(id.as_str())).count());
+            people.len() > 1 && count as f64 >= share * people.len() as f64
+        };
+        self.groups.iter().filter(holds).map(|group| group.name.as_str()).collect()
+    }
+
+    /// The circles of many that may open a project, the widest first.
+    pub fn circles(&self, project_id: &str, everybody: &HashSet<&str>) -> BTreeSet<Circle> {
+        let mut circles = BTreeSet::new();
+        for grant in self.grants.get(project_id).into_iter().flatten() {
+            let name = grant.principal.as_deref().unwrap_or("");
+            match grant.principal_type.as_str() {
+                "PUBLIC_WEB" => drop(circles.insert(Circle::Web)),
+                "WORKSPACE" => drop(circles.insert(Circle::Workspace)),
+                "GROUP" if everybody.contains(name) => drop(circles.insert(Circle::Group(name.into()))),
+                "COLLECTION" => {
+                    let groups = self.collection_groups.get(name).into_iter().flatten();
+                    let to_all = groups.into_iter().any(|group| everybody.contains(group.as_str()));
+                    if self.open_collections.contains(name) || to_all {
+                        circles.insert(Circle::Collection(name.into()));
+                    }
+                }
+                _ => {}
+            }
+        }
+        circles
+    }
+}
+
+/// A text of a batch; `None` if it is null.
+fn text<'a>(batch: &'a RecordBatch, column: &str, row: usize) -> Option<&'a str> {
+    let column = batch.column_by_name(column)?.as_string::<i32>();
+    column.is_valid(row).then(|| column.value(row))
 }

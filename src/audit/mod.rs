@@ -1,4 +1,6 @@
-//! Findings over a committed snapshot: what a governance lead would want to know of.
+//! Findings over a committed snapshot: governance problems, each with what it rests on.
+//!
+//! A rule that lacks evidence isn't evaluated, and says so: what wasn't read is no evidence that it isn't there.
 //!
 //! ```no_run
 //! # fn example() -> Result<(), hexport::audit::Error> {
@@ -7,34 +9,46 @@
 //!
 //! let lake = Lake::new("/data/lake/hex");
 //! if let Some(manifest) = lake.latest()? {
-//!     for finding in audit(&lake, &manifest, &Config::default(), &[])? {
+//!     let audit = audit(&lake, &manifest, &Config::default(), &[])?;
+//!     for finding in &audit.findings {
 //!         println!("{}: {}", finding.rule, finding.evidence);
+//!     }
+//!     for rule in &audit.not_evaluated {
+//!         println!("{}: not evaluated: {}", rule.rule, rule.why);
 //!     }
 //! }
 //! # Ok(()) }
 //! ```
 
 mod config;
+mod evidence;
+mod exceptions;
 mod facts;
 pub mod forms;
+pub mod glob;
 mod own;
+mod record;
 mod rules;
+mod source;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::schema::{Datum, Row};
 use crate::snapshot::{self, Lake, Manifest};
-use crate::tables::AUDIT_FINDINGS;
 
-pub use config::{Config, Exception};
-pub use facts::Facts;
+pub use config::Config;
+pub use evidence::{Evidence, Need, NotEvaluated};
+pub use exceptions::{Exception, Notice};
+pub use facts::{Circle, Facts};
 pub use own::OwnRule;
+pub use record::{Record, findings_batches, rules_rows};
 pub use rules::{RULES, Rule};
+pub use source::{Committed, Folder, Tables};
 
 /// Why there is no audit.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +56,7 @@ pub enum Error {
     /// A snapshot can't be read.
     #[error(transparent)]
     Snapshot(#[from] snapshot::Error),
-    /// A rule of one's own can't be read or run.
+    /// One of the user's own rules can't be read or run.
     #[error("rule {rule}: {why}")]
     OwnRule {
         /// The rule.
@@ -50,8 +64,8 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
-    /// There is no DuckDB to run rules of one's own with.
-    #[error("rules of your own are run with the duckdb command, and it is not installed")]
+    /// There is no DuckDB to run the user's own rules with.
+    #[error("your own rules are run with the duckdb command, and it is not installed")]
     NoDuckDb,
 }
 
@@ -70,7 +84,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// Its name.
+    /// The severity as settings and tables name it.
     pub fn name(self) -> &'static str {
         match self {
             Severity::Info => "info",
@@ -90,120 +104,165 @@ pub struct Finding {
     pub severity: Severity,
     /// The rule.
     pub rule: String,
-    /// `project`, `component`, `user`, `group`, `connection`, `table` or `workspace`; rules of one's own may
+    /// `project`, `component`, `user`, `group`, `connection`, `table` or `workspace`; the user's own rules may
     /// say something else.
     pub entity_type: String,
-    /// Its identifier.
+    /// Identifier of what it was found on.
     pub entity_id: String,
-    /// Its title or name.
+    /// Title or name of what it was found on.
     pub entity: String,
-    /// Who owns it.
+    /// Email address of the owner.
     pub owner: Option<String>,
     /// What was found.
     pub evidence: String,
-    /// First of the snapshots in a row, up to this one, that have it.
-    pub since: DateTime<Utc>,
+    /// First of the snapshots in a row, up to this one, that have it; `None` if no earlier snapshot says
+    /// anything about the rule.
+    pub since: Option<DateTime<Utc>>,
     /// What to do about it.
     pub action: String,
-    /// Its page in Hex.
+    /// Page in Hex.
     pub url: Option<String>,
 }
 
+/// A finding that an exception accepts.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Excepted {
+    /// The finding.
+    #[serde(flatten)]
+    pub finding: Finding,
+    /// Why it is accepted.
+    pub reason: String,
+    /// Last day on which it is.
+    pub until: String,
+    /// The exception in one line.
+    pub exception: String,
+}
+
 /// What a rule found: a finding without what all findings of the rule share.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Hit {
     /// Kind of the entity.
     pub entity_type: Cow<'static, str>,
-    /// Its identifier.
+    /// Identifier of the entity.
     pub entity_id: String,
-    /// Its title or name.
+    /// Title or name of the entity.
     pub entity: String,
-    /// Who owns it.
+    /// Email address of the owner.
     pub owner: Option<String>,
     /// What was found.
     pub evidence: String,
     /// Severity, where it isn't the rule's.
     pub severity: Option<Severity>,
+    /// Identifiers of the connections that it is about; none if it is about all that the entity uses.
+    pub connections: Vec<Arc<str>>,
 }
 
-impl Finding {
-    /// The row of `audit_findings`.
-    pub fn row(&self, snapshot_at: DateTime<Utc>) -> Row {
-        let row = vec![
-            Datum::Text(self.id.clone()),
-            Datum::Text(self.severity.name().into()),
-            Datum::Text(self.rule.clone()),
-            Datum::Text(self.entity_type.clone()),
-            Datum::Text(self.entity_id.clone()),
-            Datum::Text(self.entity.clone()),
-            Datum::text(self.owner.as_deref()),
-            Datum::Text(self.evidence.clone()),
-            Datum::time(self.since),
-            Datum::Text(self.action.clone()),
-            Datum::text(self.url.as_deref()),
-            Datum::time(snapshot_at),
-            Datum::time(snapshot_at),
-        ];
-        debug_assert_eq!(row.len(), AUDIT_FINDINGS.all_columns().count());
-        row
+/// The outcome of a rule: what it found, and what it couldn't judge.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Found {
+    /// What it found.
+    pub hits: Vec<Hit>,
+    /// Entities that could not be judged, and why.
+    pub unknown: Option<(u64, String)>,
+}
+
+impl From<Vec<Hit>> for Found {
+    fn from(hits: Vec<Hit>) -> Self {
+        Self { hits, unknown: None }
     }
 }
 
-/// Findings of a committed snapshot, the most severe first. Earlier snapshots tell since when each is there.
+/// The outcome of an audit.
+#[derive(Debug, Clone, Default)]
+pub struct Audit {
+    /// Findings, the most severe first.
+    pub findings: Vec<Finding>,
+    /// Findings that exceptions accept, the most severe first.
+    pub excepted: Vec<Excepted>,
+    /// What could not be judged.
+    pub not_evaluated: Vec<NotEvaluated>,
+    /// Exceptions that don't do what they look like.
+    pub notices: Vec<Notice>,
+    /// Rules that ran, and how.
+    pub rules: Vec<RuleOutcome>,
+}
+
+/// How a rule ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RuleOutcome {
+    /// The rule.
+    pub rule: String,
+    /// Severity of its findings, unless one says otherwise.
+    pub severity: Severity,
+    /// What it looks for.
+    pub looks_for: String,
+    /// What to do about its findings.
+    pub action: String,
+    /// Why it was not evaluated, if it wasn't.
+    pub why_not: Option<String>,
+    /// Why some entities were left out.
+    pub left_out: Option<String>,
+    /// How many were.
+    pub entities_left_out: u64,
+    /// Findings that are open.
+    pub findings: u64,
+    /// Findings that exceptions accept.
+    pub excepted: u64,
+}
+
+/// Findings of a committed snapshot, the most severe first. The findings tables of this and of earlier snapshots
+/// say since when each is there.
 ///
 /// # Errors
-/// If a snapshot can't be read, or a rule of one's own can't be run.
-pub fn audit(
-    lake: &Lake,
-    manifest: &Manifest,
-    config: &Config,
-    own: &[OwnRule],
-) -> Result<Vec<Finding>, Error> {
-    let mut findings = of_snapshot(lake, manifest, config, own)?;
-    let known = lake.manifests()?;
-    let earlier = known.before(&manifest.snapshot_id).iter().rev();
-    // Those that every snapshot looked at so far has.
-    let mut going_back: BTreeMap<String, usize> =
-        findings.iter().enumerate().map(|(i, finding)| (finding.id.clone(), i)).collect();
-    for before in earlier {
-        if going_back.is_empty() {
-            break;
-        }
-        let there: BTreeSet<String> =
-            of_snapshot(lake, before, config, own)?.into_iter().map(|finding| finding.id).collect();
-        going_back.retain(|id, _| there.contains(id));
-        for at in going_back.values() {
-            findings[*at].since = before.snapshot_at;
-        }
+/// If a snapshot can't be read, or one of the user's own rules can't be run.
+pub fn audit(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) -> Result<Audit, Error> {
+    let tables = Committed { lake, manifest };
+    let facts = Facts::load(&tables, manifest.snapshot_at, &manifest.workspace, config)?;
+    let mut work = Work::new(&facts, config);
+    work.built_in();
+    for rule in own {
+        let hits = rule.find(&tables)?;
+        work.judge(rule.shape(), Ok(hits.into()));
     }
-    Ok(findings)
+    let mut audit = work.end();
+    Record::date_committed(&mut audit, lake, manifest)?;
+    Ok(audit)
 }
 
-fn of_snapshot(
-    lake: &Lake,
-    manifest: &Manifest,
+/// Findings in the files of a snapshot that is being written, by the built-in rules and the user's own: the
+/// latter are not evaluated where they can't be run.
+///
+/// # Errors
+/// If a table can't be read.
+pub fn audit_folder(
+    folder: &Folder<'_>,
+    now: DateTime<Utc>,
+    workspace: &snapshot::WorkspaceEntry,
     config: &Config,
-    own: &[OwnRule],
-) -> Result<Vec<Finding>, Error> {
-    let facts = Facts::load(lake, manifest)?;
-    let mut found = find(&facts, config);
-    for rule in own {
-        let hits = rule.find(lake, manifest)?;
-        found.extend(judged(&facts, config, rule.shape(), hits));
+) -> Result<Audit, snapshot::Error> {
+    let facts = Facts::load(folder, now, workspace, config)?;
+    let mut work = Work::new(&facts, config);
+    work.built_in();
+    let own = config.rules.as_deref().map_or(Ok(Vec::new()), OwnRule::in_folder);
+    match own {
+        Ok(own) => {
+            for rule in &own {
+                let hits = rule.find(folder).map(Found::from).map_err(|e| e.to_string());
+                work.judge(rule.shape(), hits);
+            }
+            let mistakes = config.mistakes(&own).into_iter();
+            work.mistyped.extend(mistakes);
+        }
+        Err(error) => work.mistyped.push(error.to_string()),
     }
-    sort(&mut found);
-    Ok(found)
+    Ok(work.end())
 }
 
 /// Findings of the built-in rules, the most severe first. Each is there since the facts' own time.
-pub fn find(facts: &Facts, config: &Config) -> Vec<Finding> {
-    let mut found = Vec::new();
-    for rule in RULES.iter().filter(|rule| config.severities.get(rule.id) != Some(&None)) {
-        let shape = Shape { id: rule.id, severity: rule.severity, action: rule.action };
-        found.extend(judged(facts, config, shape, (rule.find)(facts, config)));
-    }
-    sort(&mut found);
-    found
+pub fn find(facts: &Facts, config: &Config) -> Audit {
+    let mut work = Work::new(facts, config);
+    work.built_in();
+    work.end()
 }
 
 /// What all findings of a rule share.
@@ -211,37 +270,152 @@ pub fn find(facts: &Facts, config: &Config) -> Vec<Finding> {
 struct Shape<'a> {
     id: &'a str,
     severity: Severity,
+    looks_for: &'a str,
     action: &'a str,
 }
 
-/// Findings of what a rule found, but for what is accepted.
-fn judged(facts: &Facts, config: &Config, rule: Shape<'_>, hits: Vec<Hit>) -> Vec<Finding> {
-    let usual = match config.severities.get(rule.id) {
-        Some(None) => return Vec::new(),
-        Some(Some(severity)) => Some(*severity),
-        None => None,
-    };
-    let hits = hits.into_iter().filter(|hit| !config.excepted(rule.id, hit, facts.now));
-    hits.map(|hit| Finding {
-        id: id(rule.id, &hit),
-        severity: usual.or(hit.severity).unwrap_or(rule.severity),
-        rule: rule.id.into(),
-        url: facts.url(&hit),
-        entity_type: hit.entity_type.into_owned(),
-        entity_id: hit.entity_id,
-        entity: hit.entity,
-        owner: hit.owner,
-        evidence: hit.evidence,
-        since: facts.now,
-        action: rule.action.into(),
-    })
-    .collect()
+/// An audit that is under way.
+struct Work<'a> {
+    facts: &'a Facts,
+    config: &'a Config,
+    ledger: exceptions::Ledger,
+    audit: Audit,
+    mistyped: Vec<String>,
 }
 
-fn sort(findings: &mut [Finding]) {
-    findings.sort_by(|a, b| {
-        (b.severity, &a.rule, &a.entity, &a.entity_id).cmp(&(a.severity, &b.rule, &b.entity, &b.entity_id))
-    });
+impl<'a> Work<'a> {
+    fn new(facts: &'a Facts, config: &'a Config) -> Self {
+        let ledger = exceptions::Ledger::new(config);
+        Self { facts, config, ledger, audit: Audit::default(), mistyped: Vec::new() }
+    }
+
+    fn built_in(&mut self) {
+        for rule in RULES {
+            let shape =
+                Shape { id: rule.id, severity: rule.severity, looks_for: rule.looks_for, action: rule.action };
+            if self.config.severities.get(rule.id) == Some(&None) {
+                continue;
+            }
+            let found = self.facts.evidence.check(rule.needs).map(|left| {
+                let mut found = (rule.find)(self.facts, self.config);
+                found.hits.retain(|hit| !left.out.contains(&hit.entity_id));
+                for (why, entities) in left.notes {
+                    let (count, so_far) = found.unknown.take().unwrap_or_default();
+                    let whys = [so_far, why].into_iter().filter(|why| !why.is_empty()).collect::<Vec<_>>();
+                    found.unknown = Some((count + entities, whys.join("; ")));
+                }
+                found
+            });
+            self.judge(shape, found);
+        }
+    }
+
+    /// Takes in what a rule found, or why it could not be evaluated.
+    fn judge(&mut self, rule: Shape<'_>, found: Result<Found, String>) {
+        let usual = match self.config.severities.get(rule.id) {
+            Some(None) => return,
+            Some(Some(severity)) => Some(*severity),
+            None => None,
+        };
+        let mut outcome = RuleOutcome {
+            rule: rule.id.into(),
+            severity: usual.unwrap_or(rule.severity),
+            looks_for: rule.looks_for.into(),
+            action: rule.action.into(),
+            why_not: None,
+            left_out: None,
+            entities_left_out: 0,
+            findings: 0,
+            excepted: 0,
+        };
+        let note = |why: &str, entities| NotEvaluated { rule: rule.id.into(), why: why.into(), entities };
+        match found {
+            Err(why) => {
+                self.audit.not_evaluated.push(note(&why, None));
+                outcome.why_not = Some(why);
+            }
+            Ok(found) => {
+                if let Some((entities, why)) = found.unknown {
+                    self.audit.not_evaluated.push(note(&why, Some(entities)));
+                    (outcome.entities_left_out, outcome.left_out) = (entities, Some(why));
+                }
+                for hit in found.hits {
+                    self.take(rule, usual, hit, &mut outcome);
+                }
+            }
+        }
+        self.audit.rules.push(outcome);
+    }
+
+    fn take(&mut self, rule: Shape<'_>, usual: Option<Severity>, hit: Hit, outcome: &mut RuleOutcome) {
+        let severity = usual.or(hit.severity).unwrap_or(rule.severity);
+        let accepted = self.ledger.accepts(self.config, rule.id, severity, &hit, self.facts);
+        let finding = Finding {
+            id: id(rule.id, &hit),
+            severity,
+            rule: rule.id.into(),
+            url: self.facts.url(&hit),
+            entity_type: hit.entity_type.into_owned(),
+            entity_id: hit.entity_id,
+            entity: hit.entity,
+            owner: hit.owner,
+            evidence: hit.evidence,
+            since: Some(self.facts.now),
+            action: rule.action.into(),
+        };
+        match accepted {
+            None => {
+                outcome.findings += 1;
+                self.audit.findings.push(finding);
+            }
+            Some(exception) => {
+                outcome.excepted += 1;
+                self.audit.excepted.push(Excepted {
+                    finding,
+                    reason: exception.reason.clone(),
+                    until: exception.until.clone(),
+                    exception: exception.describe(),
+                });
+            }
+        }
+    }
+
+    fn end(self) -> Audit {
+        let Self { facts, config, ledger, mut audit, mistyped } = self;
+        audit.notices = ledger.notices(config, facts.now, &audit.not_evaluated);
+        audit.notices.extend(mistyped.into_iter().map(|what| Notice {
+            kind: "mistyped",
+            exception: "[audit]".into(),
+            what,
+        }));
+        audit.findings.sort_by(order);
+        audit.excepted.sort_by(|a, b| order(&a.finding, &b.finding));
+        audit
+    }
+}
+
+fn order(a: &Finding, b: &Finding) -> std::cmp::Ordering {
+    (b.severity, &a.rule, &a.entity, &a.entity_id).cmp(&(a.severity, &b.rule, &b.entity, &b.entity_id))
+}
+
+impl Audit {
+    /// Accepted findings by the reason that is given for them.
+    pub fn excepted_by_reason(&self) -> BTreeMap<&str, usize> {
+        let mut reasons = BTreeMap::new();
+        for excepted in &self.excepted {
+            *reasons.entry(excepted.reason.as_str()).or_default() += 1;
+        }
+        reasons
+    }
+
+    /// Leaves what is about these rules and at least this severe; all rules, if none is named.
+    pub fn only(&mut self, rules: &[String], least: Severity) {
+        let is_wanted = |rule: &String| rules.is_empty() || rules.contains(rule);
+        self.findings.retain(|f| f.severity >= least && is_wanted(&f.rule));
+        self.excepted.retain(|e| e.finding.severity >= least && is_wanted(&e.finding.rule));
+        self.not_evaluated.retain(|n| is_wanted(&n.rule));
+        self.rules.retain(|r| is_wanted(&r.rule));
+    }
 }
 
 fn id(rule: &str, hit: &Hit) -> String {

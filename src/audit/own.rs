@@ -1,16 +1,15 @@
-//! Rules of one's own: SQL files, run with the `duckdb` command over a snapshot's views.
+//! The user's own rules: SQL files, run with the `duckdb` command over a snapshot's views.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde::Deserialize;
 
-use super::{Error, Hit, Severity, Shape};
-use crate::snapshot::{Lake, Manifest};
+use super::{Error, Hit, Severity, Shape, Tables};
 
-/// A rule of one's own: a file with one `SELECT`, whose name is the rule's.
+/// One of the user's own rules: a file with one `SELECT`, which the rule is named after.
 ///
-/// The query's columns are `entity_type`, `entity_id`, `entity` and `evidence`, and if one likes `owner` and
+/// The query's columns are `entity_type`, `entity_id`, `entity` and `evidence`, and optionally `owner` and
 /// `severity`. Comment lines at its top say the rest:
 ///
 /// ```sql
@@ -115,20 +114,20 @@ impl OwnRule {
     }
 
     pub(super) fn shape(&self) -> Shape<'_> {
-        Shape { id: &self.id, severity: self.severity, action: &self.action }
+        let looks_for = if self.looks_for.is_empty() { &self.id } else { &self.looks_for };
+        Shape { id: &self.id, severity: self.severity, looks_for, action: &self.action }
     }
 
     /// Runs it over a snapshot.
-    pub(super) fn find(&self, lake: &Lake, manifest: &Manifest) -> Result<Vec<Hit>, Error> {
+    pub(super) fn find(&self, tables: &dyn Tables) -> Result<Vec<Hit>, Error> {
         let wrong = |why: String| Error::OwnRule { rule: self.id.clone(), why };
-        // Not the lake's views.sql: that is of the last snapshot.
-        let views = lake.views(manifest)?;
-        // The time of day in a zone is not a matter of the machine that audits.
+        let (views, folder) = tables.views()?;
+        // Results must not depend on the time zone of the machine that audits.
         let script = format!("SET TimeZone = 'UTC';\n{views}\n.mode json\n{}\n;\n", self.sql);
         let mut file = tempfile::NamedTempFile::new().map_err(|e| wrong(e.to_string()))?;
         std::io::Write::write_all(&mut file, script.as_bytes()).map_err(|e| wrong(e.to_string()))?;
         let out = Command::new("duckdb")
-            .current_dir(lake.root())
+            .current_dir(folder)
             .args(["-no-init", "-bail", "-f"])
             .arg(file.path())
             .stdin(Stdio::null())
@@ -156,6 +155,7 @@ impl OwnRule {
                 owner: row.owner,
                 evidence: row.evidence.unwrap_or_default(),
                 severity: row.severity,
+                connections: Vec::new(),
             })
             .collect())
     }

@@ -2,10 +2,13 @@
 
 use std::path::PathBuf;
 
+use serde_json::json;
+
 use super::exit::{Code, Failure};
 use super::render;
 use super::settings::{Settings, StoreArgs};
-use crate::audit::{Finding, OwnRule, RULES, Severity, audit, forms};
+use crate::audit::{Audit, Finding, OwnRule, RULES, Severity, audit, forms};
+use crate::snapshot::Manifest;
 
 /// Arguments of `hexport audit`.
 #[derive(Debug, clap::Args)]
@@ -40,9 +43,9 @@ pub struct Args {
 enum Form {
     /// For people.
     Table,
-    /// A JSON array.
+    /// One JSON object: findings, what is excepted and what could not be evaluated.
     Json,
-    /// CSV.
+    /// CSV; the column status tells findings from what is excepted or could not be evaluated.
     Csv,
     /// Markdown.
     Markdown,
@@ -50,6 +53,8 @@ enum Form {
     Sarif,
     /// JUnit XML, for CI servers.
     Junit,
+    /// Annotations of a GitHub workflow.
+    Github,
 }
 
 /// Audits.
@@ -71,25 +76,41 @@ pub fn run(args: &Args, settings: &Settings) -> Result<Code, Failure> {
     }
     let lake = args.store.open(dest)?;
     let manifest = super::snapshots::one(&lake, args.snapshot.as_deref())?;
-    let mut findings = audit(&lake, &manifest, config, &own)?;
-    findings
-        .retain(|f| f.severity >= args.severity && (args.rules.is_empty() || args.rules.contains(&f.rule)));
-    match args.output {
-        Form::Json => println!("{}", serde_json::to_string_pretty(&findings).unwrap_or_default()),
-        Form::Csv => print_csv(&findings)?,
-        Form::Markdown => print_markdown(&manifest.snapshot_id, &findings),
-        Form::Table => print_table(&findings),
+    let mut found = audit(&lake, &manifest, config, &own)?;
+    found.only(&args.rules, args.severity);
+    print(args.output, &manifest, &found)?;
+    let failed = args.fail_on.is_some_and(|least| found.findings.iter().any(|f| f.severity >= least));
+    Ok(if failed { Code::Findings } else { Code::Complete })
+}
+
+fn print(form: Form, manifest: &Manifest, found: &Audit) -> Result<(), Failure> {
+    match form {
+        Form::Json => {
+            let object = json!({
+                "snapshot_id": manifest.snapshot_id,
+                "snapshot_at": manifest.snapshot_at,
+                "findings": found.findings,
+                "excepted": found.excepted,
+                "not_evaluated": found.not_evaluated,
+                "exceptions": found.notices,
+                "rules": found.rules,
+            });
+            println!("{}", serde_json::to_string_pretty(&object).unwrap_or_default());
+        }
+        Form::Csv => print_csv(found)?,
+        Form::Markdown => print_markdown(&manifest.snapshot_id, found),
+        Form::Table => print_table(found),
         Form::Sarif => {
-            let log = forms::sarif(&findings, &own, manifest.snapshot_at);
+            let log = forms::sarif(found, manifest.snapshot_at);
             println!("{}", serde_json::to_string_pretty(&log).unwrap_or_default());
         }
         Form::Junit => {
-            let xml = forms::junit(&findings, &own, manifest.snapshot_at);
+            let xml = forms::junit(found, manifest.snapshot_at);
             println!("{}", xml.map_err(|e| Failure::new(Code::Nothing, format!("no JUnit: {e}")))?);
         }
+        Form::Github => print!("{}", forms::github(found)),
     }
-    let failed = args.fail_on.is_some_and(|least| findings.iter().any(|f| f.severity >= least));
-    Ok(if failed { Code::Findings } else { Code::Complete })
+    Ok(())
 }
 
 fn list(own: &[OwnRule]) {
@@ -109,10 +130,13 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn print_table(findings: &[Finding]) {
+fn day(at: Option<chrono::DateTime<chrono::Utc>>) -> String {
+    at.map_or("unknown".into(), |at| at.format("%Y-%m-%d").to_string())
+}
+
+fn print_table(found: &Audit) {
     let mut table = render::table(&["Severity", "Rule", "What", "Owner", "Evidence", "Since"], &[]);
-    for f in findings {
-        let since = f.since.format("%Y-%m-%d").to_string();
+    for f in &found.findings {
         let owner = f.owner.as_deref().unwrap_or("");
         table.add_row([
             f.severity.name(),
@@ -120,21 +144,43 @@ fn print_table(findings: &[Finding]) {
             &one_line(&f.entity),
             owner,
             &one_line(&f.evidence),
-            &since,
+            &day(f.since),
         ]);
     }
     println!("{table}\n");
-    let count = |severity| findings.iter().filter(|f| f.severity == severity).count();
-    println!(
+    for note in &found.not_evaluated {
+        println!("{}: {}", note.rule, one_line(&forms::not_evaluated(note)));
+    }
+    for notice in &found.notices {
+        println!("{}: {}: {}", notice.kind, notice.exception, notice.what);
+    }
+    for (reason, n) in found.excepted_by_reason() {
+        println!("excepted: {n}: {}", one_line(reason));
+    }
+    println!("{}", summary(found));
+}
+
+/// The counts of an audit in one line.
+fn summary(found: &Audit) -> String {
+    let count = |severity| found.findings.iter().filter(|f| f.severity == severity).count();
+    let mut text = format!(
         "{} high, {} medium, {} low, {} info",
         count(Severity::High),
         count(Severity::Medium),
         count(Severity::Low),
         count(Severity::Info)
     );
+    if !found.excepted.is_empty() {
+        text += &format!("; {} excepted", found.excepted.len());
+    }
+    let skipped = found.rules.iter().filter(|rule| rule.why_not.is_some()).count();
+    if skipped > 0 {
+        text += &format!("; {skipped} of {} rules not evaluated", found.rules.len());
+    }
+    text
 }
 
-fn print_csv(findings: &[Finding]) -> Result<(), Failure> {
+fn print_csv(found: &Audit) -> Result<(), Failure> {
     let failed = |e: csv::Error| Failure::new(Code::Nothing, format!("CSV can't be written: {e}"));
     let mut out = csv::Writer::from_writer(std::io::stdout().lock());
     out.write_record([
@@ -149,13 +195,15 @@ fn print_csv(findings: &[Finding]) -> Result<(), Failure> {
         "since",
         "action",
         "url",
+        "status",
+        "reason",
     ])
     .map_err(failed)?;
-    for f in findings {
-        let since = f.since.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    let row = |f: &Finding, status: &str, reason: &str| {
+        let since = f.since.map_or(String::new(), |at| at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true));
         let (owner, url) = (f.owner.as_deref().unwrap_or(""), f.url.as_deref().unwrap_or(""));
-        let row = [
-            &f.id,
+        let text = [
+            f.id.as_str(),
             f.severity.name(),
             &f.rule,
             &f.entity_type,
@@ -166,17 +214,31 @@ fn print_csv(findings: &[Finding]) -> Result<(), Failure> {
             &since,
             &f.action,
             url,
+            status,
+            reason,
         ];
-        out.write_record(row).map_err(failed)?;
+        text.map(str::to_owned)
+    };
+    for f in &found.findings {
+        out.write_record(row(f, "open", "")).map_err(failed)?;
+    }
+    for e in &found.excepted {
+        let reason = format!("{} (until {})", e.reason, e.until);
+        out.write_record(row(&e.finding, "excepted", &reason)).map_err(failed)?;
+    }
+    for note in &found.not_evaluated {
+        let status = if note.entities.is_none() { "not evaluated" } else { "partly evaluated" };
+        let text = ["", "", &note.rule, "rule", &note.rule, &note.rule, "", "", "", "", "", status, &note.why];
+        out.write_record(text).map_err(failed)?;
     }
     out.flush().map_err(|e| failed(e.into()))
 }
 
-fn print_markdown(snapshot: &str, findings: &[Finding]) {
-    println!("# Audit of {snapshot}\n\n{} findings.\n", findings.len());
+fn print_markdown(snapshot: &str, found: &Audit) {
+    let cell = |text: &str| super::diff::escaped(&one_line(text));
+    println!("# Audit of {snapshot}\n\n{}.\n", summary(found));
     println!("| severity | rule | what | owner | evidence | since |\n| --- | --- | --- | --- | --- | --- |");
-    for f in findings {
-        let cell = |text: &str| super::diff::escaped(&one_line(text));
+    for f in &found.findings {
         let what = match &f.url {
             Some(url) => format!("[{}]({url})", cell(&f.entity)),
             None => cell(&f.entity),
@@ -187,7 +249,24 @@ fn print_markdown(snapshot: &str, findings: &[Finding]) {
             f.severity.name(),
             f.rule,
             cell(&f.evidence),
-            f.since.format("%Y-%m-%d")
+            day(f.since)
         );
     }
+    let section = |title: &str, lines: Vec<String>| {
+        if !lines.is_empty() {
+            println!("\n## {title}\n");
+        }
+        for line in lines {
+            println!("- {line}");
+        }
+    };
+    let notes = found.not_evaluated.iter().map(|n| format!("{}: {}", n.rule, cell(&forms::not_evaluated(n))));
+    section("Not evaluated", notes.collect());
+    let excepted = found.excepted.iter().map(|e| {
+        let f = &e.finding;
+        format!("{} {}, {}: {} (until {})", f.severity.name(), f.rule, cell(&f.entity), cell(&e.reason), cell(&e.until))
+    });
+    section("Excepted", excepted.collect());
+    let notices = found.notices.iter().map(|n| format!("{}: {}: {}", n.kind, cell(&n.exception), cell(&n.what)));
+    section("Exceptions to look at", notices.collect());
 }

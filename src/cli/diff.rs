@@ -8,7 +8,7 @@ use serde_json::json;
 use super::exit::{Code, Failure};
 use super::render;
 use super::settings::StoreArgs;
-use crate::diff::{Noise, RowName, TableDiff, diff};
+use crate::diff::{Known, Noise, RowName, TableDiff, Unread, diff};
 use crate::registry;
 use crate::schema::Table;
 use crate::snapshot::{Lake, Manifest};
@@ -76,12 +76,13 @@ pub fn run(args: &Args) -> Result<Code, Failure> {
     let lake = args.store.open(&args.dest)?;
     let (before, after) = two(&lake, args)?;
     let noise = if args.noise { Noise::Kept } else { Noise::Left };
-    let mut diffs = Vec::new();
+    let known = Known::load(&lake, &before, &after)?;
+    let (mut diffs, mut not_compared) = (Vec::new(), Vec::new());
     for table in chosen(&args.tables)? {
-        match diff(&lake, &before, &after, table, noise)? {
+        match diff(&lake, &before, &after, table, noise, &known)? {
             Some(found) if !found.is_empty() => diffs.push(found),
             Some(_) => {}
-            None if args.tables.is_empty() => {}
+            None if args.tables.is_empty() => not_compared.push(table.name),
             None => {
                 return Err(Failure::new(
                     Code::Usage,
@@ -93,11 +94,19 @@ pub fn run(args: &Args) -> Result<Code, Failure> {
     }
     match args.output {
         Form::Json => {
-            let result = json!({"before": before.snapshot_id, "after": after.snapshot_id, "tables": diffs});
+            let result = json!({
+                "before": before.snapshot_id,
+                "after": after.snapshot_id,
+                "tables": diffs,
+                "not_compared": not_compared,
+            });
             println!("{}", serde_json::to_string_pretty(&result).unwrap_or_default());
         }
         Form::Text => print!("{}", text(&before, &after, &diffs)),
         Form::Markdown => print!("{}", markdown(&before, &after, &diffs)),
+    }
+    if !not_compared.is_empty() && args.output != Form::Json {
+        println!("\nnot compared, since one of the snapshots doesn't have it: {}", not_compared.join(", "));
     }
     Ok(Code::Complete)
 }
@@ -180,11 +189,23 @@ fn lines(diff: &TableDiff) -> Vec<(char, String)> {
         format!("{}: {}", called(&change.row), each.collect::<Vec<_>>().join("; "))
     };
     named('~', diff.changed.iter().map(fields).collect());
+    let unread = |rows: &[Unread], what: &str| {
+        rows.iter().map(|unread| format!("{} {what}: {}", called(&unread.row), unread.why)).collect()
+    };
+    named('?', unread(&diff.unreadable, "could not be read this time"));
+    named('?', unread(&diff.readable_again, "could not be read last time"));
     lines
 }
 
 fn counts(diff: &TableDiff) -> String {
-    format!("{} added, {} removed, {} changed", diff.added.len(), diff.removed.len(), diff.changed.len())
+    let mut text =
+        format!("{} added, {} removed, {} changed", diff.added.len(), diff.removed.len(), diff.changed.len());
+    for (rows, what) in [(&diff.unreadable, "not readable any longer"), (&diff.readable_again, "readable again")] {
+        if !rows.is_empty() {
+            let _ = write!(text, ", {} {what}", rows.len());
+        }
+    }
+    text
 }
 
 fn text(before: &Manifest, after: &Manifest, diffs: &[TableDiff]) -> String {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::openlineage::SendError;
-use crate::{audit, client, crawl, export, journal, snapshot};
+use crate::{access, audit, client, crawl, export, journal, snapshot};
 
 /// Exit code of the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,6 +185,18 @@ impl From<SendError> for Failure {
             SendError::Refused { .. } | SendError::Unreachable { .. } => {
                 Failure::new(Code::Destination, text)
             }
+        }
+    }
+}
+
+impl From<access::Failure> for Failure {
+    fn from(error: access::Failure) -> Self {
+        let text = error.to_string();
+        match error {
+            access::Failure::Snapshot(inner) => inner.into(),
+            access::Failure::NoTable(_) => Failure::new(Code::Usage, text)
+                .next("Export it: hexport export DEST, or --tables effective_access, lineage."),
+            access::Failure::Unknown { .. } => Failure::new(Code::Usage, text),
         }
     }
 }

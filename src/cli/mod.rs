@@ -1,5 +1,6 @@
 //! The `hexport` command: clap types, and one thin handler a command.
 
+mod access;
 mod audit;
 mod check;
 mod completions;
@@ -110,8 +111,10 @@ enum Command {
     Plan(plan::Args),
     /// Build a snapshot again from a kept journal, without asking the API
     Rebuild(rebuild::Args),
-    /// Look for what a governance lead would want to know of
+    /// Check a snapshot for governance problems
     Audit(audit::Args),
+    /// Show who can reach a project or table, what a person can reach, and what changed in it
+    Access(access::Args),
     /// Show what was added, removed and changed between two snapshots
     Diff(diff::Args),
     /// List, show, verify and prune snapshots
@@ -202,6 +205,7 @@ impl Command {
             Command::Plan(args) => plan::run(args, settings, ui).await,
             Command::Rebuild(args) => rebuild::run(args, settings, ui).await,
             Command::Audit(args) => audit::run(&args, settings),
+            Command::Access(args) => access::run(&args, settings),
             Command::Diff(args) => diff::run(&args),
             Command::Snapshots(command) => snapshots::run(command),
             Command::Lineage(args) => lineage::run(args),

@@ -11,6 +11,7 @@ mod cells;
 mod column_lineage;
 mod connection_usage;
 mod connections;
+mod effective_access;
 mod frame;
 mod lineage;
 mod run_daily;
@@ -33,6 +34,7 @@ use crate::schema::Table;
 use crate::snapshot::{self, KeyRange, TableReader};
 
 pub use cells::read_cells;
+pub use effective_access::{EFFECTIVE_ACCESS, write_access};
 pub use frame::to_batch;
 
 /// What can go wrong with a derived table.
@@ -82,7 +84,7 @@ pub const FROM_SQL: [&Table; 3] =
 
 /// All derived tables.
 pub fn tables() -> impl Iterator<Item = &'static Table> {
-    FROM_SQL.into_iter().chain(DERIVATIONS.iter().map(|d| d.table))
+    FROM_SQL.into_iter().chain(DERIVATIONS.iter().map(|d| d.table)).chain([&EFFECTIVE_ACCESS])
 }
 
 /// Rows of one table that are computed with at a time.

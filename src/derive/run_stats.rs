@@ -16,6 +16,8 @@ use crate::schema::{Origin, Table, itself};
 
 /// Time before the snapshot over which adherence to schedules is judged.
 const WINDOW: TimeDelta = TimeDelta::days(30);
+/// How late a scheduled run may start.
+const LATE: TimeDelta = TimeDelta::minutes(15);
 
 /// One row a project and trigger, and one a project over all triggers. Durations are of runs that have ended,
 /// in seconds; quantiles are interpolated between the two nearest values.
@@ -48,13 +50,20 @@ pub static RUN_STATS: Table = Table {
         time("last_run_at", "", "Start of the last run"),
         time("last_success_at", "", "Start of the last run that ended well"),
         float("seconds_since_success", "", "Time from that to the snapshot"),
-        int("failure_streak", "", "Runs that ended since, none of them well").required(),
+        int(
+            "failure_streak",
+            "",
+            "Runs since the last success that failed or got no kernel; cancelled runs don't count",
+        )
+        .required(),
         int(
             "expected_runs",
             "",
             "Of SCHEDULED: runs due in the 30 days before the snapshot, by the enabled schedules",
         ),
-        int("seen_runs", "", "Of SCHEDULED: scheduled runs in these days"),
+        int("seen_runs", "", "Of SCHEDULED: of these, those that a scheduled run started for"),
+        int("late_runs", "", "Of SCHEDULED: of these, those whose run started over 15 minutes late"),
+        int("missed_runs", "", "Of SCHEDULED: runs that were due over 15 minutes ago and never started"),
         float("adherence", "", "Of SCHEDULED: seen_runs / expected_runs; null if none was due"),
     ],
     elsewhere: &[],
@@ -72,13 +81,14 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
     let is = |status: &'static str| col("status").eq(lit(status));
     let count = |of: Expr, name: &'static str| of.cast(DataType::Int64).sum().alias(name);
     let ended = || TERMINAL_STATUSES.iter().map(|s| is(s)).reduce(Expr::or).expect("there are some");
-    let start = || col("start_time").to_physical();
     let duration = || col("duration_seconds").filter(ended());
     let quantile =
         |q: f64, name: &'static str| duration().quantile(lit(q), QuantileMethod::Linear).alias(name);
-    let last_success = || start().filter(is("COMPLETED")).max();
-    let failed_since =
-        ended().and(is("COMPLETED").not()).and(start().gt(last_success().fill_null(lit(i64::MIN))));
+    // A run that got no kernel has no start. One of which no time is known counts only where none succeeded.
+    let ordered = || coalesce(&[col("start_time"), col("ordered_at")]).to_physical();
+    let last_success = || ordered().filter(is("COMPLETED")).max().fill_null(lit(i64::MIN));
+    let failed = is("ERRORED").or(is("UNABLE_TO_ALLOCATE_KERNEL"));
+    let failed_since = failed.and(ordered().fill_null(lit(i64::MIN + 1)).gt(last_success()));
     let stats = runs.group_by(KEY.map(col)).agg([
         len().cast(DataType::Int64).alias("runs"),
         count(is("COMPLETED"), "completed"),
@@ -163,24 +173,82 @@ fn schedules(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
     let (from, until): (Vec<i64>, Vec<i64>) = bounds.unzip();
     let names: Vec<&str> = projects.iter().map(|p| p.as_str()).collect();
     let frame =
-        df!("project_id" => names, "expected_runs" => expected, "from" => from, "until" => until)?.lazy();
+        df!("project_id" => names.clone(), "expected_runs" => expected, "from" => from, "until" => until)?.lazy();
     let start = || col("start_time").to_physical();
-    let seen = inputs
+    let starts = inputs
         .scan("runs")?
         .filter(col("run_trigger").eq(lit("SCHEDULED")))
         .join(frame.clone(), [col("project_id")], [col("project_id")], JoinArgs::new(JoinType::Inner))
         .filter(start().gt(col("from")).and(start().lt_eq(col("until"))))
-        .group_by([col("project_id")])
-        .agg([len().cast(DataType::Int64).alias("seen_runs")]);
+        .select([col("project_id"), start().alias("start")])
+        .collect()?;
+    let mut started: HashMap<&str, Vec<i64>> = HashMap::new();
+    let ids = starts.column("project_id")?.str()?;
+    for (project, start) in ids.iter().zip(starts.column("start")?.i64()?.iter()) {
+        if let (Some(project), Some(start)) = (project, start) {
+            started.entry(project).or_default().push(start);
+        }
+    }
+    let met: Vec<Option<Met>> = projects
+        .iter()
+        .map(|project| {
+            let due = due[*project].as_ref()?;
+            let starts = started.get_mut(project.as_str()).map(std::mem::take).unwrap_or_default();
+            Some(Met::of(due, starts, windows[*project].1))
+        })
+        .collect();
+    let column = |of: fn(&Met) -> i64| -> Vec<Option<i64>> { met.iter().map(|met| met.as_ref().map(of)).collect() };
+    let counts = df!(
+        "project_id" => names,
+        "seen_runs" => column(|met| met.seen),
+        "late_runs" => column(|met| met.late),
+        "missed_runs" => column(|met| met.missed),
+    )?;
     frame
-        .join(seen, [col("project_id")], [col("project_id")], JoinArgs::new(JoinType::Left))
+        .join(counts.lazy(), [col("project_id")], [col("project_id")], JoinArgs::new(JoinType::Left))
         .select([
             col("project_id"),
             lit("SCHEDULED").alias("run_trigger"),
             col("expected_runs"),
-            col("seen_runs").fill_null(lit(0i64)),
+            col("seen_runs"),
+            col("late_runs"),
+            col("missed_runs"),
         ])
         .collect()
+}
+
+/// How the times at which runs were due were met.
+#[derive(Debug, Default, PartialEq)]
+struct Met {
+    seen: i64,
+    late: i64,
+    missed: i64,
+}
+
+impl Met {
+    /// Each time is met by a run that starts before the next one: so no more are met than there are.
+    fn of(due: &BTreeSet<DateTime<Utc>>, mut starts: Vec<i64>, until: DateTime<Utc>) -> Self {
+        starts.sort_unstable();
+        // A clock that is a little early makes no run one of the time before.
+        let slack = TimeDelta::seconds(5).num_microseconds().unwrap_or_default();
+        let grace = LATE.num_microseconds().unwrap_or_default();
+        let times: Vec<i64> = due.iter().map(|at| at.timestamp_micros()).collect();
+        let mut met = Self::default();
+        let mut next = 0;
+        for (at, time) in times.iter().enumerate() {
+            let end = times.get(at + 1).map_or(i64::MAX, |time| time - slack);
+            next += starts[next..].partition_point(|start| *start < time - slack);
+            match starts.get(next).filter(|start| **start < end) {
+                Some(start) => {
+                    met.seen += 1;
+                    met.late += i64::from(start - time > grace);
+                    next += 1;
+                }
+                None => met.missed += i64::from(until.timestamp_micros() - time > grace),
+            }
+        }
+        met
+    }
 }
 
 fn schedule(batch: &RecordBatch, row: usize) -> Option<(&str, Schedule<'_>)> {
@@ -231,4 +299,26 @@ fn windows(inputs: &Inputs<'_>) -> Result<HashMap<String, Window>, crate::snapsh
         }
     }
     Ok(windows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_due_time_is_met_once() {
+        let at = |hour: u32, minute: u32| chrono::NaiveDate::from_ymd_opt(2026, 1, 1).unwrap().and_hms_opt(hour, minute, 0).unwrap().and_utc();
+        let due: BTreeSet<_> = [at(1, 0), at(2, 0), at(3, 0), at(4, 0)].into();
+        let of = |starts: &[(u32, u32)], until| {
+            let starts = starts.iter().map(|(hour, minute)| at(*hour, *minute).timestamp_micros()).collect();
+            let met = Met::of(&due, starts, until);
+            (met.seen, met.late, met.missed)
+        };
+        assert_eq!(of(&[(4, 0), (1, 0), (2, 0), (3, 0)], at(5, 0)), (4, 0, 0));
+        // Twice for one time is once; the time after is missed; one comes late.
+        assert_eq!(of(&[(1, 0), (1, 1), (3, 20), (4, 0)], at(5, 0)), (3, 1, 1));
+        // The last is due just now.
+        assert_eq!(of(&[(1, 0), (2, 0), (3, 0)], at(4, 10)), (3, 0, 0));
+        assert_eq!(of(&[], at(5, 0)), (0, 0, 4));
+    }
 }

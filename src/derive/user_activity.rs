@@ -7,7 +7,8 @@ use super::table_usage::recent_runs;
 use crate::schema::columns::{boolean, int, text, time};
 use crate::schema::{Origin, Table, itself};
 
-/// One row a person: users, and people who are no users any more but own or created something.
+/// One row a person: users, and people who have left and still own or created something. Email addresses are
+/// compared without case.
 pub static USER_ACTIVITY: Table = Table {
     name: "user_activity",
     doc: "What each person owns and does; people who left and still own or created something too",
@@ -15,7 +16,7 @@ pub static USER_ACTIVITY: Table = Table {
     key: &["email"],
     columns: &[
         text("email", "", "Email address").required(),
-        text("user_id", "", "User; null for someone who is no user any more"),
+        text("user_id", "", "User; null for someone who has left"),
         text("name", "", "Name"),
         text("role", "", "Role"),
         boolean("is_active_user", "", "Whether the API lists the person as a user").required(),
@@ -43,6 +44,8 @@ pub static USER_ACTIVITY: Table = Table {
 /// Computes the rows.
 pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
     let left = || JoinArgs::new(JoinType::Left);
+    // The same person may be written in different cases in different places.
+    let folded = |column: &'static str| col(column).str().to_lowercase();
     let count = |name: &'static str| len().cast(DataType::Int64).alias(name);
     let projects = inputs.scan("projects")?;
     let live = col("last_published_at")
@@ -53,7 +56,7 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
         .clone()
         .join(recent_runs(inputs)?, [col("project_id")], [col("project_id")], left())
         .filter(col("owner_email").is_not_null())
-        .group_by([col("owner_email").alias("email")])
+        .group_by([folded("owner_email").alias("email")])
         .agg([
             count("projects_owned"),
             live.cast(DataType::Int64).sum().alias("published_owned"),
@@ -62,7 +65,7 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
             col("last_edited_at").max().alias("last_owned_edit_at"),
         ]);
     let by_email = |frame: LazyFrame, column: &'static str, name: &'static str| {
-        frame.filter(col(column).is_not_null()).group_by([col(column).alias("email")]).agg([count(name)])
+        frame.filter(col(column).is_not_null()).group_by([folded(column).alias("email")]).agg([count(name)])
     };
     let created = by_email(projects, "creator_email", "projects_created");
     let collections = by_email(inputs.scan("collections")?, "creator_email", "collections_created");
@@ -72,7 +75,19 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
         .filter(col("user_id").is_not_null())
         .group_by([col("user_id")])
         .agg([count("threads")]);
-    let users = inputs.scan("users")?.select(["email", "user_id", "name", "role", "last_login_at"].map(col));
+    let users = inputs
+        .scan("users")?
+        .filter(col("email").is_not_null())
+        .with_column(folded("email").alias("folded"))
+        .unique(Some(by_name(["folded"], true, false)), UniqueKeepStrategy::First)
+        .select([
+            col("folded").alias("email"),
+            col("email").alias("written"),
+            col("user_id"),
+            col("name"),
+            col("role"),
+            col("last_login_at"),
+        ]);
     let everyone = concat(
         [users.clone(), owned.clone(), created.clone(), collections.clone()]
             .map(|frame| frame.select([col("email")])),
@@ -99,6 +114,9 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
         .join(groups, email(), email(), left())
         .join(threads, [col("user_id")], [col("user_id")], left())
         .with_columns(counts.map(|name| col(name).fill_null(lit(0i64))))
-        .with_column(col("user_id").is_not_null().alias("is_active_user"))
+        .with_columns([
+            col("user_id").is_not_null().alias("is_active_user"),
+            coalesce(&[col("written"), col("email")]).alias("email"),
+        ])
         .collect()
 }

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -25,7 +24,7 @@ use crate::schema::{Context, Drift, GONE, Origin, Row, RowMapper, Table, batch_o
 use crate::snapshot::{
     self, Format, KeyRange, Lake, Manifest, TableEntry, TableReader, TableWriter, WorkspaceEntry,
 };
-use crate::tables::{self, AUDIT_FINDINGS};
+use crate::tables::{self, AUDIT_FINDINGS, AUDIT_RULES};
 
 /// A chunk is written when it has so many rows,
 const CHUNK_ROWS: usize = 16_384;
@@ -431,55 +430,42 @@ pub fn derive(
         }
         built.push(Built { table, entry: writer.finish()?, drift: Drift::new(), took: started.elapsed() });
     }
-    if is_wanted(&AUDIT_FINDINGS) {
-        let started = Instant::now();
-        let mut writer = create(&AUDIT_FINDINGS)?;
-        write_findings(target, base, &inputs, &mut writer)?;
-        let (table, entry) = (&AUDIT_FINDINGS, writer.finish()?);
+    if is_wanted(&derive::EFFECTIVE_ACCESS) {
+        let (started, table) = (Instant::now(), &derive::EFFECTIVE_ACCESS);
+        let entry = derive::write_access(&inputs, create)?;
         built.push(Built { table, entry, drift: Drift::new(), took: started.elapsed() });
+    }
+    if is_wanted(&AUDIT_FINDINGS) || is_wanted(&AUDIT_RULES) {
+        built.extend(audited(target, base, create)?);
     }
     Ok(built)
 }
 
-/// What the audit finds in the tables that are there; a finding that the last snapshot has too is there since
-/// then, or longer.
-fn write_findings(
+/// What the audit finds in the tables that are there, as the tables that hold it.
+fn audited(
     target: &Target<'_>,
     base: Option<(&Lake, &Manifest)>,
-    inputs: &derive::Inputs<'_>,
-    writer: &mut TableWriter,
-) -> Result<(), Error> {
-    let open = |table: &'static Table| match inputs.path(table.name).exists() {
-        true => inputs.read(table).map(Some),
-        false => Ok(None),
-    };
-    // What they were found in is let go of at once: it is the most that is held.
-    let mut findings =
-        audit::find(&audit::Facts::of(target.snapshot_at, target.workspace, &open)?, target.audit);
-    let mut since = HashMap::new();
-    if let Some((lake, manifest)) = base
-        && let Some(reader) = TableReader::open(lake, manifest, &AUDIT_FINDINGS)?
-    {
-        let place = |name| AUDIT_FINDINGS.index_of(name).expect("a column of the table");
-        for batch in reader {
-            let batch = batch?;
-            let ids = batch.column(place("finding_id")).as_string::<i32>().clone();
-            let times = batch.column(place("since")).as_primitive::<TimestampMicrosecondType>().clone();
-            since.extend((0..batch.num_rows()).map(|i| (ids.value(i).to_owned(), times.value(i))));
-        }
+    create: impl Fn(&'static Table) -> Result<TableWriter, snapshot::Error>,
+) -> Result<[Built; 2], Error> {
+    let started = Instant::now();
+    let folder = audit::Folder(target.folder);
+    let mut found = audit::audit_folder(&folder, target.snapshot_at, target.workspace, target.audit)?;
+    if let Some((lake, manifest)) = base {
+        audit::Record::date_new(&mut found, lake, manifest)?;
     }
-    for finding in &mut findings {
-        let earlier = since.get(&finding.id).and_then(|at| DateTime::from_timestamp_micros(*at));
-        finding.since = earlier.unwrap_or(finding.since);
+    let failed = |table: &Table, e: ArrowError| snapshot::Error::Table { table: table.name, why: e.to_string() };
+    let mut findings = create(&AUDIT_FINDINGS)?;
+    for notice in &found.notices {
+        tracing::warn!("{}: {}: {}", notice.kind, notice.exception, notice.what);
     }
-    findings.sort_by(|a, b| a.id.cmp(&b.id));
-    findings.dedup_by(|a, b| a.id == b.id);
-    let failed = |e: ArrowError| snapshot::Error::Table { table: AUDIT_FINDINGS.name, why: e.to_string() };
-    for chunk in findings.chunks(CHUNK_ROWS) {
-        let rows = chunk.iter().map(|finding| finding.row(target.snapshot_at)).collect();
-        writer.write(&batch_of(&AUDIT_FINDINGS, rows).map_err(failed)?)?;
+    let batches = audit::findings_batches(&found, target.snapshot_at);
+    for batch in batches.map_err(|e| failed(&AUDIT_FINDINGS, e))? {
+        findings.write(&batch)?;
     }
-    Ok(())
+    let mut rules = create(&AUDIT_RULES)?;
+    rules.write(&audit::rules_rows(&found, target.snapshot_at).map_err(|e| failed(&AUDIT_RULES, e))?)?;
+    let built = |table, entry| Built { table, entry, drift: Drift::new(), took: started.elapsed() };
+    Ok([built(&AUDIT_FINDINGS, findings.finish()?), built(&AUDIT_RULES, rules.finish()?)])
 }
 
 /// Removes the Parquet files that were written only for tables to be derived from.

@@ -11,7 +11,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::audit::{Config, Facts, Finding, OwnRule, Severity, audit};
+use crate::audit::{Committed, Config, Facts, Finding, OwnRule, Severity, audit};
 use crate::snapshot::rows::{self, Open};
 use crate::snapshot::{Lake, Manifest, TableReader};
 use crate::tables::AUDIT_FINDINGS;
@@ -204,6 +204,7 @@ struct DailyRow {
 #[serde(default)]
 struct SeverityRow {
     severity: String,
+    status: Option<String>,
 }
 
 /// The page about a snapshot.
@@ -243,8 +244,9 @@ pub fn page(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) 
 
 fn collect(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) -> Result<Data, Error> {
     let open = |table| TableReader::open(lake, manifest, table);
-    let facts = Facts::load(lake, manifest)?;
-    let findings = audit(lake, manifest, config, own)?;
+    let tables = Committed { lake, manifest };
+    let facts = Facts::load(&tables, manifest.snapshot_at, &manifest.workspace, config)?;
+    let findings = audit(lake, manifest, config, own)?.findings;
     let stats: Vec<StatsRow> = rows::all(&open, "run_stats")?;
     let last_runs: HashMap<&str, Option<DateTime<Utc>>> = stats
         .iter()
@@ -263,7 +265,7 @@ fn collect(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) -
             (_, _, true) => "published",
             _ => "draft",
         },
-        views: p.app_views_last_30_days,
+        views: p.app_views_last_30_days.unwrap_or(0),
         last_run: last_runs.get(p.project_id.as_str()).copied().flatten(),
     });
     let projects: Vec<Project> = projects.collect();
@@ -337,7 +339,7 @@ fn collect(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) -
 fn access(facts: &Facts) -> BTreeMap<&'static str, usize> {
     let mut access = BTreeMap::new();
     for project in facts.projects.iter().filter(|p| p.is_alive()) {
-        let grants = facts.wide_grants.get(&project.project_id);
+        let grants = facts.grants.get(&project.project_id);
         let is_open_to = |who: &str| grants.is_some_and(|g| g.iter().any(|g| g.principal_type == who));
         let circle = if is_open_to("PUBLIC_WEB") {
             "Everyone on the web"
@@ -404,8 +406,9 @@ fn trend(lake: &Lake, manifest: &Manifest) -> Result<Trend, Error> {
         known.before(&manifest.snapshot_id).iter().chain(known.get(&manifest.snapshot_id)).collect();
     let mut trend = Trend::default();
     for of_then in up_to_now.iter().skip(up_to_now.len().saturating_sub(TREND)) {
-        let open = |table| TableReader::open_columns(lake, of_then, table, &["severity"]);
-        let found: Vec<SeverityRow> = rows::all(&open, AUDIT_FINDINGS.name)?;
+        let open = |table| TableReader::open_columns(lake, of_then, table, &["severity", "status"]);
+        let is_open = |row: &SeverityRow| row.status.as_deref() != Some("excepted");
+        let found: Vec<SeverityRow> = rows::some(&open, AUDIT_FINDINGS.name, is_open)?;
         for severity in [Severity::High, Severity::Medium, Severity::Low, Severity::Info] {
             let count = found.iter().filter(|row| row.severity == severity.name()).count();
             trend.findings.entry(severity.name()).or_default().push(count as u64);

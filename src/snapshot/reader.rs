@@ -94,10 +94,7 @@ impl TableReader {
         table: &'static Table,
         columns: &[&str],
     ) -> Result<Option<Self>, Error> {
-        let schema = table.schema();
-        let wanted: Vec<_> =
-            columns.iter().filter_map(|name| schema.field_with_name(name).ok().cloned()).collect();
-        Self::with_schema(lake, manifest, table, Schema::new(wanted).into())
+        Self::with_schema(lake, manifest, table, some_columns(table, columns))
     }
 
     /// Opens a table's file, wherever it is.
@@ -106,6 +103,14 @@ impl TableReader {
     /// [`Error::Io`], [`Error::Damaged`].
     pub fn open_file(path: &Path, table: &'static Table) -> Result<Self, Error> {
         Self::read(path, table, table.schema(), KeyRange::default())
+    }
+
+    /// Opens some columns of a table's file, wherever it is.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Damaged`].
+    pub fn open_file_columns(path: &Path, table: &'static Table, columns: &[&str]) -> Result<Self, Error> {
+        Self::read(path, table, some_columns(table, columns), KeyRange::default())
     }
 
     /// Opens the rows of a range in a table's file. Only what may hold some of them is read.
@@ -178,6 +183,14 @@ impl TableReader {
             why: format!("the last snapshot's rows can't be read: {error}"),
         }
     }
+}
+
+/// A table's schema, with these columns alone.
+fn some_columns(table: &Table, columns: &[&str]) -> SchemaRef {
+    let schema = table.schema();
+    let wanted: Vec<_> =
+        columns.iter().filter_map(|name| schema.field_with_name(name).ok().cloned()).collect();
+    Schema::new(wanted).into()
 }
 
 impl Iterator for TableReader {

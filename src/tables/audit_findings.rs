@@ -1,26 +1,35 @@
-//! `audit_findings`: what the audit's built-in rules find in the snapshot.
+//! `audit_findings`: what the audit's rules find in the snapshot.
 
 use crate::schema::columns::{text, time};
 use crate::schema::{Origin, Table, itself};
 
+/// Tables that the audit reads.
+pub(super) const FROM: &[&str] = &[
+    "projects",
+    "project_sharing",
+    "project_categories",
+    "project_schedules",
+    "users",
+    "groups",
+    "group_members",
+    "collections",
+    "collection_sharing",
+    "data_connections",
+    "data_connection_sharing",
+    "cells",
+    "queried_tables",
+    "runs",
+    "lineage",
+    "column_lineage",
+    "sql_cells",
+    "run_stats",
+];
+
 /// One row a finding, with the thresholds and exceptions that the export's settings had.
 pub static AUDIT_FINDINGS: Table = Table {
     name: "audit_findings",
-    doc: "What the audit's built-in rules find, by the settings of the export",
-    origin: Origin::Derived(&[
-        "projects",
-        "project_sharing",
-        "project_categories",
-        "project_schedules",
-        "users",
-        "groups",
-        "group_members",
-        "data_connections",
-        "data_connection_sharing",
-        "lineage",
-        "sql_cells",
-        "run_stats",
-    ]),
+    doc: "What the audit's rules find, by the settings of the export; findings that exceptions accept too",
+    origin: Origin::Derived(FROM),
     key: &["finding_id"],
     columns: &[
         text("finding_id", "", "The same for the same rule and entity in every snapshot").required(),
@@ -28,12 +37,20 @@ pub static AUDIT_FINDINGS: Table = Table {
         text("rule", "", "Rule").required(),
         text("entity_type", "", "project, component, user, group, connection, table or workspace").required(),
         text("entity_id", "", "Identifier of what it was found on").required(),
-        text("entity", "", "Its title or name").required(),
-        text("owner_email", "", "Who owns it"),
+        text("entity", "", "Title or name of what it was found on").required(),
+        text("owner_email", "", "Email address of the owner"),
         text("evidence", "", "What was found").required(),
-        time("since", "", "First of the snapshots in a row, up to this one, that have it").required(),
+        time(
+            "since",
+            "",
+            "First of the snapshots in a row, up to this one, that have it; null if no earlier snapshot \
+             evaluated the rule",
+        ),
         text("action", "", "What to do about it").required(),
-        text("url", "", "Its page in Hex"),
+        text("url", "", "Page in Hex"),
+        text("status", "", "open, or excepted: accepted by an exception in the settings").required(),
+        text("exception_reason", "", "Why it is accepted; null if it is open"),
+        text("exception_until", "", "Last day on which it is accepted; null if it is open"),
     ],
     elsewhere: &[],
     explode: itself,

@@ -3,6 +3,7 @@
 //! To add one of the API's, write its file and name it in [`ENTITIES`].
 
 mod audit_findings;
+mod audit_rules;
 mod cells;
 mod collection_sharing;
 mod collections;
@@ -25,6 +26,7 @@ mod users;
 use crate::schema::Table;
 
 pub use audit_findings::AUDIT_FINDINGS;
+pub use audit_rules::AUDIT_RULES;
 pub use cells::CELLS;
 pub use collection_sharing::COLLECTION_SHARING;
 pub use collections::COLLECTIONS;

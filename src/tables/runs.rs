@@ -40,6 +40,12 @@ pub static RUNS: Table = Table {
         int("project_version", "projectVersion", "Version of the project that ran, from 1"),
         time("start_time", "startTime", "Start"),
         time("end_time", "endTime", "End"),
+        time(
+            "ordered_at",
+            "@ordered",
+            "When it happened, as far as the API tells, also of a run that never started: start_time, else end_time, \
+             the first of state_events, or the time in the identifier (UUIDv7)",
+        ),
         float(
             "elapsed_time",
             "elapsedTime",
@@ -81,6 +87,9 @@ const LONGEST: f64 = 366.0 * 86_400.0;
 /// Adds the duration in seconds and whether the API's two ways of telling it agree; in place of one that can't be,
 /// why, which ends up in `extra`.
 fn with_duration(mut item: Value) -> Vec<Value> {
+    if let Some(ordered) = happened_at(&item) {
+        item["@ordered"] = json!(ordered);
+    }
     match duration(&item) {
         Ok((seconds, agrees)) => {
             item["@duration"] = json!(seconds);
@@ -113,9 +122,52 @@ fn duration(run: &Value) -> Result<(Option<f64>, Option<bool>), &'static str> {
     }
 }
 
+/// When a run happened. One that got no kernel has neither start nor end.
+fn happened_at(item: &Value) -> Option<String> {
+    let text = |value: &Value| {
+        let micros = timestamp(value)?;
+        Some(chrono::DateTime::from_timestamp_micros(micros)?.to_rfc3339_opts(chrono::SecondsFormat::Micros, true))
+    };
+    let events = item["stateEvents"].as_array().into_iter().flatten();
+    text(&item["startTime"])
+        .or_else(|| text(&item["endTime"]))
+        .or_else(|| events.filter_map(|event| text(&event["timestamp"])).min())
+        .or_else(|| made_at(item["runId"].as_str()?))
+}
+
+/// The time that a UUID of version 7 was made at: its first 48 bits count milliseconds.
+fn made_at(id: &str) -> Option<String> {
+    let id = uuid::Uuid::parse_str(id).ok().filter(|id| id.get_version_num() == 7)?;
+    let milliseconds = (id.as_u128() >> 80) as i64;
+    let at = chrono::DateTime::from_timestamp_millis(milliseconds)?;
+    Some(at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_happened_when_the_first_thing_that_tells_says() {
+        let id = "01930a8b-6c00-7abc-8def-0123456789ab";
+        let at = |day: u32| format!("2026-01-0{day}T00:00:00.000000Z");
+        for (item, when) in [
+            (json!({"startTime": "2026-01-02T00:00:00Z", "endTime": "2026-01-03T00:00:00Z"}), Some(at(2))),
+            (json!({"endTime": "2026-01-03T00:00:00Z", "runId": id}), Some(at(3))),
+            (
+                json!({"startTime": null, "stateEvents": [
+                    {"timestamp": "2026-01-05T00:00:00Z"}, {"timestamp": "2026-01-04T00:00:00Z"}
+                ]}),
+                Some(at(4)),
+            ),
+            (json!({"startTime": null, "runId": id}), Some("2024-11-08T06:43:44.512000Z".to_owned())),
+            (json!({"startTime": "soon", "runId": "4f2b1c9e-3d1a-4e5f-9a7b-0123456789ab"}), None),
+            (json!({}), None),
+        ] {
+            let row = with_duration(item).remove(0);
+            assert_eq!(row["@ordered"].as_str(), when.as_deref(), "{row}");
+        }
+    }
 
     #[test]
     fn a_duration_that_cannot_be_is_null_and_says_why() {

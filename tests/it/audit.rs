@@ -10,7 +10,13 @@ use crate::support::*;
 
 const NOW: [&str; 2] = ["--fixed-time", "2026-11-02T06:00:00Z"];
 
+/// The findings.
 fn audit(lake: &Path, more: &[&str], code: i32) -> Value {
+    whole_audit(lake, more, code)["findings"].take()
+}
+
+/// All that an audit says.
+fn whole_audit(lake: &Path, more: &[&str], code: i32) -> Value {
     let mut args = vec!["audit", lake.to_str().unwrap(), "--output", "json"];
     args.extend(more);
     serde_json::from_slice(&run(&mut hexport(&args), code).stdout).unwrap_or(Value::Null)
@@ -35,7 +41,7 @@ fn truth(world: &World) -> BTreeMap<String, BTreeSet<String>> {
     let component = |r: &ProjectRecord| r.project.kind == "COMPONENT";
     let scheduled = |r: &ProjectRecord| r.project.schedules.iter().any(|s| s.enabled);
     let users: BTreeSet<&str> = world.users.iter().map(|u| u.email.as_str()).collect();
-    let gone = |email: &str| !users.contains(email);
+    let gone = |email: &str| !email.is_empty() && !users.contains(email);
     let projects = |keep: &dyn Fn(&ProjectRecord) -> bool| -> BTreeSet<String> {
         world.projects.iter().filter(|r| keep(r)).map(|r| r.project.id.clone()).collect()
     };
@@ -44,12 +50,30 @@ fn truth(world: &World) -> BTreeMap<String, BTreeSet<String>> {
     };
     let words = ["hr", "payroll", "salaries", "salary", "finance", "private", "pii"];
     let sensitive = |t: &hexport::sim::TableRef| {
-        let name = format!("{}.{}", t.schema, t.table).to_lowercase();
+        let name = t.qualified().to_lowercase();
         name.split(['.', '_']).any(|part| words.contains(&part))
     };
     let title = |r: &ProjectRecord| r.project.title.trim().to_lowercase();
     let titles: Vec<String> = world.projects.iter().filter(|r| alive(r)).map(title).collect();
-    let used: BTreeSet<usize> = world.projects.iter().flat_map(tables).map(|t| t.connection).collect();
+    let cells = || world.projects.iter().flat_map(|r| world.cells(r));
+    let used: BTreeSet<String> = world
+        .projects
+        .iter()
+        .flat_map(tables)
+        .map(|t| world.connections[t.connection].id.clone())
+        .chain(cells().filter_map(|(cell, _)| cell.data_connection_id))
+        .collect();
+    // Everyone, through a collection: no group of the generator holds nearly all people.
+    let open_collection = |i: &usize| {
+        let sharing = &world.collections[*i].sharing;
+        sharing.workspace.as_ref().is_some_and(|w| w.members.as_deref().is_some_and(|access| access != "NONE"))
+    };
+    let last_run = |r: &ProjectRecord| {
+        world.runs(r).iter().filter(|run| run.status != "PENDING").map(|run| run.triggered).max()
+    };
+    let notifies = |r: &ProjectRecord| {
+        r.index % 9 == 4 && world.runs(r).iter().any(|run| run.trigger == "SCHEDULED")
+    };
     let connections = |keep: &dyn Fn(usize) -> bool| -> BTreeSet<String> {
         (0..world.connections.len()).filter(|i| keep(*i)).map(|i| world.connections[i].id.clone()).collect()
     };
@@ -57,7 +81,8 @@ fn truth(world: &World) -> BTreeMap<String, BTreeSet<String>> {
     let open = |access: &Option<String>| access.as_deref().is_some_and(|a| a != "NONE");
     let streak = |r: &ProjectRecord| {
         let ended = world.runs(r).iter().filter(|run| run.trigger == "SCHEDULED" && run.elapsed_ms.is_some());
-        ended.take_while(|run| run.status != "COMPLETED").count()
+        let since = ended.take_while(|run| run.status != "COMPLETED");
+        since.filter(|run| run.status != "KILLED").count()
     };
     let mut rules = BTreeMap::from([
         ("owner-left", projects(&|r| alive(r) && !component(r) && gone(&r.project.owner.email))),
@@ -70,7 +95,9 @@ fn truth(world: &World) -> BTreeMap<String, BTreeSet<String>> {
             "sensitive-shared-widely",
             projects(&|r| {
                 let sharing = r.project.sharing.as_ref().unwrap();
-                let wide = sharing.workspace.access != "NONE" || sharing.public_web.access != "NONE";
+                let wide = sharing.workspace.access != "NONE"
+                    || sharing.public_web.access != "NONE"
+                    || r.collections.iter().any(open_collection);
                 alive(r) && wide && tables(r).iter().any(sensitive)
             }),
         ),
@@ -82,18 +109,30 @@ fn truth(world: &World) -> BTreeMap<String, BTreeSet<String>> {
                     && world.connections[i].allow_writeback_cells == Some(true)
             }),
         ),
-        ("connection-unused", connections(&|i| !used.contains(&i))),
+        ("connection-unused", connections(&|i| !used.contains(&world.connections[i].id))),
         ("schedule-failing", projects(&|r| alive(r) && scheduled(r) && streak(r) >= 3)),
         (
             "schedule-unviewed",
-            projects(&|r| alive(r) && scheduled(r) && r.project.analytics.app_views.last_thirty_days == 0),
+            projects(&|r| {
+                alive(r)
+                    && scheduled(r)
+                    && r.project.analytics.app_views.last_thirty_days == 0
+                    && !notifies(r)
+            }),
         ),
         ("schedule-on-archived", projects(&|r| !alive(r) && scheduled(r))),
         (
             "project-unused",
             projects(&|r| {
-                let seen = at(&r.project.analytics.last_viewed_at).or(at(&r.project.last_published_at));
-                alive(r) && published(r) && !component(r) && seen.unwrap() < ago(90)
+                let uses = [
+                    at(&r.project.analytics.last_viewed_at),
+                    at(&r.project.last_published_at),
+                    at(&Some(r.project.last_edited_at.clone())),
+                    last_run(r),
+                ];
+                let last = uses.into_iter().flatten().max().unwrap();
+                let unseen = r.project.analytics.app_views.last_thirty_days == 0;
+                alive(r) && published(r) && !component(r) && unseen && last < ago(90)
             }),
         ),
         (
@@ -119,17 +158,18 @@ fn truth(world: &World) -> BTreeMap<String, BTreeSet<String>> {
             world
                 .users
                 .iter()
-                .filter(|u| at(&u.last_login_date).is_none_or(|login| login < ago(90)))
+                .filter(|u| at(&u.last_login_date).is_some_and(|login| login < ago(90)))
                 .map(|u| u.id.clone())
                 .collect(),
         ),
     ]);
-    // Connections reach different databases, but for those that hold the same two-level names.
-    let mut through: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
+    // Connections of one kind reach one server.
+    let mut through: BTreeMap<(String, &str), BTreeSet<usize>> = BTreeMap::new();
     for table in world.projects.iter().flat_map(tables) {
-        through.entry(table.qualified()).or_default().insert(table.connection);
+        let kind = world.connections[table.connection].kind.as_str();
+        through.entry((table.qualified(), kind)).or_default().insert(table.connection);
     }
-    let several = through.into_iter().filter(|(_, c)| c.len() > 1).map(|(table, _)| table).collect();
+    let several = through.into_iter().filter(|(_, c)| c.len() > 1).map(|((table, _), _)| table).collect();
     rules.insert("table-through-several-connections", several);
     rules.into_iter().filter(|(_, ids)| !ids.is_empty()).map(|(rule, ids)| (rule.to_owned(), ids)).collect()
 }
@@ -270,6 +310,7 @@ fn severities_thresholds_and_exceptions_are_set_in_the_settings_file() {
         ("[audit.severities]\nno-such-rule = \"low\"\n", "no-such-rule"),
         ("[audit]\nmost_wanted = 1\n", "most_wanted"),
         ("[[audit.exceptions]]\nrule = \"owner-left\"\nreason = \"x\"\nuntil = \"soon\"\n", "soon"),
+        ("[[audit.exceptions]]\nreason = \"x\"\nuntil = \"2026-12-31\"\n", "everything"),
     ] {
         std::fs::write(&settings, text).unwrap();
         let args = ["audit", lake.to_str().unwrap(), "--config", settings.to_str().unwrap()];
@@ -293,8 +334,9 @@ fn ci_fails_on_what_is_severe_enough_and_the_forms_agree() {
         stdout(&run(&mut hexport(&["audit", dir.path().to_str().unwrap(), "--output", form]), 0))
     };
     let csv = form("csv");
+    let open = |row: &csv::StringRecord| &row[11] == "open";
     assert_eq!(
-        csv::Reader::from_reader(csv.as_bytes()).records().map(Result::unwrap).count(),
+        csv::Reader::from_reader(csv.as_bytes()).records().map(Result::unwrap).filter(open).count(),
         all.as_array().unwrap().len()
     );
     let markdown = form("markdown");
@@ -334,6 +376,29 @@ fn other_tools_take_the_findings() {
         validator.iter_errors(&log).map(|e| format!("{}: {e}", e.instance_path())).collect();
     assert!(faults.is_empty(), "{faults:?}");
     let results = log["runs"][0]["results"].as_array().unwrap();
+    for result in results {
+        // What GitHub's code scanning documents beyond the schema.
+        let place = &result["locations"][0]["physicalLocation"];
+        let uri = place["artifactLocation"]["uri"].as_str().unwrap();
+        assert!(!uri.contains(':') && !uri.starts_with('/') && !uri.contains(".."), "{uri}");
+        assert!(place["region"]["startLine"].as_u64().unwrap() >= 1);
+        let hash = result["partialFingerprints"]["primaryLocationLineHash"].as_str().unwrap();
+        assert!(hash.ends_with(":1") && hash.len() > 10, "{hash}");
+        assert!(!result["message"]["text"].as_str().unwrap().is_empty());
+    }
+    assert!(results.len() <= 25_000);
+    for rule in log["runs"][0]["tool"]["driver"]["rules"].as_array().unwrap() {
+        assert!(!rule["help"]["text"].as_str().unwrap().is_empty() && rule["help"]["markdown"].is_string());
+        assert!(rule["shortDescription"]["text"].as_str().unwrap().len() <= 1024);
+        assert!(rule["name"].as_str().unwrap().len() <= 255);
+        assert!(rule["properties"]["tags"].as_array().unwrap().len() <= 20);
+        let grade: f64 = rule["properties"]["security-severity"].as_str().unwrap().parse().unwrap();
+        assert!((0.0..=10.0).contains(&grade));
+    }
+    let github = form("github");
+    let errors = github.lines().filter(|line| line.starts_with("::error title=")).count();
+    assert_eq!(errors, results.iter().filter(|r| r["level"] == "error").count());
+    assert!(github.lines().all(|line| line.starts_with("::")), "{github}");
     let known: BTreeSet<&str> =
         results.iter().map(|r| r["partialFingerprints"]["hexport/v1"].as_str().unwrap()).collect();
     assert_eq!(known, ids);
@@ -375,7 +440,8 @@ fn the_lake_holds_the_findings_as_a_table() {
         .collect();
     let rows = ask(
         &lake,
-        "SELECT finding_id, rule, severity, entity_id, strftime(since, '%Y-%m-%dT%H:%M:%SZ') FROM audit_findings",
+        "SELECT finding_id, rule, severity, entity_id, strftime(since, '%Y-%m-%dT%H:%M:%SZ') FROM audit_findings \
+         WHERE status = 'open'",
     );
     let rows: BTreeSet<Vec<String>> =
         rows.into_iter().map(|row| row.iter().map(|v| v.as_str().unwrap().into()).collect()).collect();
@@ -389,9 +455,6 @@ fn rules_of_ones_own_are_sql_files() {
     let (lake, rules) = (dir.path().join("lake"), dir.path().join("rules"));
     std::fs::create_dir(&rules).unwrap();
     let sim = Sim::of_projects(30);
-    for night in ["2026-11-02T06:00:00Z", "2026-11-03T06:00:00Z"] {
-        sim.export(&lake, &["--fixed-time", night], 0);
-    }
     let write = |name: &str, text: &str| std::fs::write(rules.join(name), text).unwrap();
     write(
         "components.sql",
@@ -405,6 +468,21 @@ fn rules_of_ones_own_are_sql_files() {
         "SELECT 'x' AS entity_type, 'x' AS entity_id, 'x' AS entity, 'x' AS evidence WHERE false",
     );
     write("notes.txt", "no rule");
+    let settings = dir.path().join("hexport.toml");
+    std::fs::write(&settings, format!("[audit]\nrules = \"{}\"\n", rules.display())).unwrap();
+    // At export, too: without DuckDB they are not evaluated on the first night.
+    for (night, path) in [("02", "/nonexistent".into()), ("03", path_with_venv()), ("04", path_with_venv())] {
+        let at = format!("2026-11-{night}T06:00:00Z");
+        let args = ["export", lake.to_str().unwrap(), "--fixed-time", &at, "--config", settings.to_str().unwrap()];
+        run(sim.hexport(&args).env("PATH", path), 0);
+    }
+    let evaluated = ask(
+        &lake,
+        "SELECT evaluated, why FROM audit_rules_history WHERE rule = 'components' ORDER BY snapshot_at",
+    );
+    assert_eq!(evaluated[0][0], false, "{evaluated:?}");
+    assert!(evaluated[0][1].as_str().unwrap().contains("duckdb"), "{evaluated:?}");
+    assert_eq!((&evaluated[1][0], &evaluated[2][0]), (&true.into(), &true.into()));
     let run_with = |more: &[&str], code: i32| {
         let mut args = vec!["audit", lake.to_str().unwrap(), "--own-rules", rules.to_str().unwrap()];
         args.extend(more);
@@ -421,14 +499,20 @@ fn rules_of_ones_own_are_sql_files() {
         .collect();
     drop(world);
     assert!(!components.is_empty());
-    assert_eq!(by_rule(&found)["components"], components);
-    for finding in found.as_array().unwrap() {
+    assert_eq!(by_rule(&found["findings"])["components"], components);
+    for finding in found["findings"].as_array().unwrap() {
         assert_eq!(finding["severity"], "high");
         assert_eq!(finding["action"], "Look at them");
-        assert_eq!(finding["since"], "2026-11-02T06:00:00Z", "it looks back too");
+        assert_eq!(finding["since"], "2026-11-03T06:00:00Z", "since the first night that it could run");
         assert!(finding["url"].as_str().unwrap().ends_with(finding["entity_id"].as_str().unwrap()));
     }
     run_with(&["--rules", "components", "--fail-on", "high"], 7);
+    // A rule that no export has run: since when it finds something, nobody knows.
+    std::fs::rename(rules.join("components.sql"), rules.join("renamed.sql")).unwrap();
+    let renamed: Value =
+        serde_json::from_slice(&run_with(&["--output", "json", "--rules", "renamed"], 0).stdout).unwrap();
+    assert!(renamed["findings"][0]["since"].is_null(), "{renamed}");
+    std::fs::rename(rules.join("renamed.sql"), rules.join("components.sql")).unwrap();
     let log: Value = serde_json::from_slice(&run_with(&["--output", "sarif"], 0).stdout).unwrap();
     assert!(log["runs"][0]["tool"]["driver"]["rules"].to_string().contains("components"));
     let listed = stdout(&run(&mut hexport(&["audit", "--own-rules", rules.to_str().unwrap()]), 0));
@@ -446,4 +530,129 @@ fn rules_of_ones_own_are_sql_files() {
     let mut without = hexport(&["audit", lake.to_str().unwrap(), "--own-rules", rules.to_str().unwrap()]);
     let out = stderr(&run(without.env("PATH", "/nonexistent"), 2));
     assert!(out.contains("Install DuckDB"), "{out}");
+}
+
+/// A server before the simulator that refuses some paths.
+pub async fn refusing(upstream: String, refuse: fn(&str) -> bool) -> String {
+    use axum::body::Body;
+    use axum::extract::Request;
+    let http = http();
+    let handler = move |request: Request| {
+        let (http, upstream) = (http.clone(), upstream.clone());
+        async move {
+            let target = request.uri().path_and_query().unwrap().to_string();
+            if refuse(&target) {
+                let body = r#"{"message": "not yours", "code": "FORBIDDEN"}"#;
+                return axum::http::Response::builder().status(403).body(Body::from(body)).unwrap();
+            }
+            let answer = http.get(format!("{upstream}{target}")).bearer_auth(SECRET).send().await.unwrap();
+            let status = answer.status().as_u16();
+            let body = answer.bytes().await.unwrap();
+            axum::http::Response::builder().status(status).body(Body::from(body)).unwrap()
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(handler)).await.unwrap() });
+    url
+}
+
+#[test]
+fn what_was_not_read_is_no_evidence() {
+    let sim = Sim::of_projects(40);
+    // What is refused, and the rules that can't be evaluated then.
+    type Refusal = (fn(&str) -> bool, &'static [&'static str]);
+    let cases: [Refusal; 4] = [
+        (
+            |t| t.starts_with("/api/v1/users?") && !t.contains("groupId"),
+            &["owner-left", "creator-left", "component-owner-left", "too-many-admins", "user-inactive"],
+        ),
+        (|t| t.contains("groupId"), &["group-empty"]),
+        (|t| t.contains("/runs"), &["schedule-failing", "schedule-unviewed", "project-unused"]),
+        (|t| t.starts_with("/api/v1/cells") || t.contains("queriedTables"), &["connection-unused", "sensitive-shared-widely"]),
+    ];
+    for (refuse, rules) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let proxy = sim.block_on(refusing(sim.server.url(), refuse));
+        let dest = dir.path().to_str().unwrap();
+        run(sim.hexport(&["export", dest, NOW[0], NOW[1]]).env("HEX_API_URL", proxy), 0);
+        let found = whole_audit(dir.path(), &[], 0);
+        let not_evaluated: BTreeSet<&str> = found["not_evaluated"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|n| n["entities"].is_null())
+            .map(|n| n["rule"].as_str().unwrap())
+            .collect();
+        for rule in rules {
+            assert!(not_evaluated.contains(rule), "{rule}: {not_evaluated:?}");
+            assert!(by_rule(&found["findings"]).get(*rule).is_none(), "{rule}");
+        }
+        let form = |form: &str| stdout(&run(&mut hexport(&["audit", dest, "--output", form]), 0));
+        for (name, said) in [
+            ("table", format!("{}: not evaluated: ", rules[0])),
+            ("markdown", format!("- {}: not evaluated: ", rules[0])),
+            ("csv", format!(",{},", rules[0])),
+            ("github", format!("::warning title={}::not evaluated", rules[0])),
+            ("junit", "<skipped".into()),
+            ("sarif", "toolExecutionNotifications".into()),
+        ] {
+            assert!(form(name).contains(&said), "{name}: {}", form(name));
+        }
+        let log: Value = serde_json::from_str(&form("sarif")).unwrap();
+        let notes = log["runs"][0]["invocations"][0]["toolExecutionNotifications"].as_array().unwrap();
+        assert!(notes.iter().any(|n| n["associatedRule"]["id"] == rules[0] && n["level"] == "warning"));
+        let rows = ask(dir.path(), "SELECT rule FROM audit_rules WHERE NOT evaluated");
+        let rows: BTreeSet<&str> = rows.iter().map(|row| row[0].as_str().unwrap()).collect();
+        assert_eq!(rows, not_evaluated);
+    }
+}
+
+#[test]
+fn exceptions_leave_a_trace_in_every_output() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = dir.path().join("lake");
+    let settings = dir.path().join("hexport.toml");
+    let exception = |what: &str, until: &str| {
+        format!("[[audit.exceptions]]\n{what}\nreason = \"known; moves soon\"\nuntil = \"{until}\"\n")
+    };
+    std::fs::write(
+        &settings,
+        [
+            exception("rule = \"missing-status\"", "2026-12-31"),
+            exception("owner = \"gone.*@acme.example\"", "2026-12-31"),
+            exception("rule = \"missing-category\"", "2026-01-01"),
+            exception("entity = \"no-such-thing\"", "2026-12-31"),
+        ]
+        .concat(),
+    )
+    .unwrap();
+    let config = ["--config", settings.to_str().unwrap()];
+    let sim = Sim::of_projects(60);
+    let args = [&["export", lake.to_str().unwrap()], &NOW[..], &config[..]].concat();
+    let out = run(&mut sim.hexport(&args), 0);
+    let said = format!("{}{}", stdout(&out), stderr(&out));
+    assert!(said.contains("missing-category") && said.contains("no-such-thing"), "{said}");
+    let found = whole_audit(&lake, &config, 0);
+    let excepted = found["excepted"].as_array().unwrap();
+    assert!(excepted.iter().any(|e| e["rule"] == "missing-status"));
+    assert!(excepted.iter().any(|e| e["rule"] == "owner-left" && e["severity"] == "high"));
+    assert!(excepted.iter().all(|e| e["reason"] == "known; moves soon" && e["until"] == "2026-12-31"));
+    let kinds: BTreeSet<&str> =
+        found["exceptions"].as_array().unwrap().iter().map(|n| n["kind"].as_str().unwrap()).collect();
+    assert!(kinds.contains("expired") && kinds.contains("unmatched"), "{kinds:?}");
+    let all = excepted.len() + found["findings"].as_array().unwrap().len();
+    let without = audit(&lake, &[], 0);
+    assert_eq!(without.as_array().unwrap().len(), all, "nothing is lost");
+    let form = |form: &str| {
+        stdout(&run(&mut hexport(&["audit", lake.to_str().unwrap(), "--output", form, config[0], config[1]]), 0))
+    };
+    for name in ["table", "csv", "markdown", "junit", "sarif", "github"] {
+        assert!(form(name).contains("known; moves soon"), "{name}");
+    }
+    let log: Value = serde_json::from_str(&form("sarif")).unwrap();
+    let suppressed = log["runs"][0]["results"].as_array().unwrap().iter().filter(|r| r["suppressions"].is_array());
+    assert_eq!(suppressed.count(), excepted.len());
+    let rows = ask(&lake, "SELECT count(*) FROM audit_findings WHERE status = 'excepted' AND exception_reason IS NOT NULL");
+    assert_eq!(rows[0][0], excepted.len());
 }

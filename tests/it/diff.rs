@@ -72,3 +72,59 @@ fn a_diff_names_what_was_changed_and_nothing_else() {
     );
     assert!(stderr(&run(&mut hexport(&["diff", lake, "--tables", "robots"]), 2)).contains("robots"));
 }
+
+#[test]
+fn a_schedule_is_known_by_what_it_says_and_not_by_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = dir.path().to_str().unwrap();
+    let sim = Sim::of_projects(60);
+    let id = {
+        let mut world = sim.server.world_mut();
+        let at = world.projects.iter().position(|r| !r.project.schedules.is_empty()).unwrap();
+        let project = &mut world.projects[at].project;
+        let mut second = project.schedules[0].clone();
+        second.cadence = "CUSTOM".into();
+        second.custom = Some(hexport::client::projects::Custom { timezone: "+00:00".into(), cron: "7 3 * * *".into() });
+        (second.hourly, second.daily, second.weekly, second.monthly) = (None, None, None, None);
+        project.schedules.push(second);
+        project.id.clone()
+    };
+    sim.export(dir.path(), &["--fixed-time", "2026-11-02T06:00:00Z"], 0);
+    {
+        let mut world = sim.server.world_mut();
+        let at = world.find_project(&id).unwrap();
+        // The first goes, so the second moves up; and it is switched off.
+        let schedules = &mut world.projects[at].project.schedules;
+        schedules.remove(0);
+        let last = schedules.last_mut().unwrap();
+        last.enabled = !last.enabled;
+    }
+    sim.export(dir.path(), &["--fixed-time", "2026-11-03T06:00:00Z"], 0);
+    let out = run(&mut hexport(&["diff", lake, "--tables", "project_schedules", "--output", "json"]), 0);
+    let found: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let table = &found["tables"][0];
+    assert_eq!(table["removed"].as_array().unwrap().len(), 1, "{table}");
+    assert_eq!(table["added"].as_array().unwrap().len(), 0, "{table}");
+    assert_eq!(table["changed"][0]["key"]["cron"], "7 3 * * *", "{table}");
+    assert_eq!(table["changed"][0]["fields"][0]["field"], "enabled");
+}
+
+#[test]
+fn what_can_not_be_read_any_longer_is_not_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = dir.path().to_str().unwrap();
+    let sim = Sim::of_projects(20);
+    sim.export(dir.path(), &["--fixed-time", "2026-11-02T06:00:00Z"], 0);
+    // The plan no longer has queried tables.
+    let proxy = sim.block_on(crate::audit::refusing(sim.server.url(), |target| target.contains("queriedTables")));
+    let args = ["export", lake, "--full", "--fixed-time", "2026-11-03T06:00:00Z"];
+    run(sim.hexport(&args).env("HEX_API_URL", proxy), 0);
+    let out = run(&mut hexport(&["diff", lake, "--tables", "queried_tables,lineage", "--output", "json"]), 0);
+    let found: Value = serde_json::from_slice(&out.stdout).unwrap();
+    for table in found["tables"].as_array().unwrap() {
+        assert_eq!(table["removed"].as_array().unwrap().len(), 0, "{table}");
+        for row in table["unreadable"].as_array().unwrap() {
+            assert!(row["why"].as_str().unwrap().contains("queried_tables"), "{row}");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What changed in who can open what, between two snapshots: what an auditor signs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::{Access, Config, Directory, Expand, Failure, Walk, Ways, expanded, not_known, rank};
+use crate::snapshot::{Lake, Manifest};
+
+/// Kind of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Had no access, has it now.
+    Gained,
+    /// Has a higher level than before.
+    Raised,
+    /// Has a lower level than before.
+    Lowered,
+    /// Had access, has none now.
+    Lost,
+}
+
+impl Kind {
+    /// The kind as outputs name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Gained => "gained",
+            Kind::Raised => "raised",
+            Kind::Lowered => "lowered",
+            Kind::Lost => "lost",
+        }
+    }
+}
+
+/// A change of what a principal can do with a project.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Change {
+    /// Kind.
+    pub kind: Kind,
+    /// Level before; null if there was none.
+    pub before: Option<String>,
+    /// What the principal can do now; of a loss, what it could do before.
+    #[serde(flatten)]
+    pub access: Access,
+}
+
+/// All changes between two snapshots.
+#[derive(Debug, Clone, Serialize)]
+pub struct Review {
+    /// Snapshot before.
+    pub before: String,
+    /// Snapshot after.
+    pub after: String,
+    /// What is assumed.
+    pub assumptions: Vec<String>,
+    /// What one of the snapshots doesn't know: changes that may be no changes, or may be missing.
+    pub not_known: Vec<String>,
+    /// Changes, by principal.
+    pub changes: Vec<Change>,
+}
+
+/// Compares who can open what in two snapshots. Both are read side by side, project by project.
+///
+/// # Errors
+/// If one can't be read, or lacks the table.
+pub fn review(
+    lake: &Lake,
+    before: &Manifest,
+    after: &Manifest,
+    expand: Expand,
+    config: &Config,
+) -> Result<Review, Failure> {
+    let (then, now) = (Directory::load(lake, before, config)?, Directory::load(lake, after, config)?);
+    let (mut old, mut new) = (Walk::open(lake, before)?, Walk::open(lake, after)?);
+    let (mut left, mut right) = (old.next(config)?, new.next(config)?);
+    let mut changes = Vec::new();
+    loop {
+        let project = match (&left, &right) {
+            (None, None) => break,
+            (Some((a, _)), Some((b, _))) => a.min(b).clone(),
+            (Some((a, _)), None) => a.clone(),
+            (None, Some((b, _))) => b.clone(),
+        };
+        let mut was = Ways::new();
+        if left.as_ref().is_some_and(|(of, _)| *of == project) {
+            was = left.take().map(|(_, ways)| ways).unwrap_or_default();
+            left = old.next(config)?;
+        }
+        let mut is = Ways::new();
+        if right.as_ref().is_some_and(|(of, _)| *of == project) {
+            is = right.take().map(|(_, ways)| ways).unwrap_or_default();
+            right = new.next(config)?;
+        }
+        if expand == Expand::Yes {
+            expanded(&mut was, &then, config);
+            expanded(&mut is, &now, config);
+        }
+        compare(&project, was, is, (&then, &now), &mut changes);
+    }
+    changes.sort_by(|a: &Change, b| {
+        let key = |c: &Change| (c.access.principal_type.clone(), c.access.principal.to_lowercase(), c.kind, c.access.project_id.clone());
+        key(a).cmp(&key(b))
+    });
+    let mut unknown: BTreeSet<String> = BTreeSet::new();
+    for manifest in [before, after] {
+        unknown.extend(not_known(lake, manifest)?.into_iter().map(|why| format!("{}: {why}", manifest.snapshot_id)));
+    }
+    Ok(Review {
+        before: before.snapshot_id.clone(),
+        after: after.snapshot_id.clone(),
+        assumptions: config.assumptions(&now.domains),
+        not_known: unknown.into_iter().collect(),
+        changes,
+    })
+}
+
+fn compare(project: &str, was: Ways, is: Ways, (then, now): (&Directory, &Directory), changes: &mut Vec<Change>) {
+    // The same person may be written in another case.
+    let folded = |ways: Ways| -> BTreeMap<(String, String), _> {
+        ways.into_iter().map(|((kind, name), paths)| ((kind, name.to_lowercase()), (name, paths))).collect()
+    };
+    let (mut was, is) = (folded(was), folded(is));
+    for ((kind, key), (name, paths)) in is {
+        let after = now.access(kind.clone(), name, project, paths);
+        let before = was.remove(&(kind.clone(), key)).map(|(name, paths)| then.access(kind, name, project, paths));
+        let level = before.map(|before| before.access);
+        let kind = match level.as_deref().map(rank) {
+            None => Kind::Gained,
+            Some(before) if before < rank(&after.access) => Kind::Raised,
+            Some(before) if before > rank(&after.access) => Kind::Lowered,
+            Some(_) => continue,
+        };
+        changes.push(Change { kind, before: level, access: after });
+    }
+    for ((kind, _), (name, paths)) in was {
+        let before = then.access(kind, name, project, paths);
+        changes.push(Change { kind: Kind::Lost, before: Some(before.access.clone()), access: before });
+    }
+}

@@ -1,0 +1,273 @@
+//! How much a snapshot knows: which tables were read to their end, and what they lack.
+//!
+//! A rule declares its [`Need`]s. Where one isn't met the rule isn't evaluated, since what wasn't read is no
+//! evidence that it isn't there.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::source::Tables;
+use crate::registry;
+use crate::schema::{Origin, Table};
+use crate::snapshot::{Error, rows};
+use crate::tables::CRAWL_COVERAGE;
+
+/// Something that a rule can't do without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// The snapshot has the table.
+    Present(&'static str),
+    /// The list that the table comes from was read to its end. Of a table that is read entity by entity,
+    /// the rule doesn't judge the entities that were not read.
+    Each(&'static str),
+    /// All of the table was read, of every entity: the rule rests on what is not in it.
+    Whole(&'static str),
+    /// One of the tables was read, at least in part: the rule rests on what is in them, and may find less than
+    /// there is.
+    Any(&'static [&'static str]),
+}
+
+impl Need {
+    /// The tables that it names.
+    pub fn tables(&self) -> &[&'static str] {
+        match self {
+            Need::Present(table) | Need::Each(table) | Need::Whole(table) => std::slice::from_ref(table),
+            Need::Any(tables) => tables,
+        }
+    }
+}
+
+/// A rule, or some entities of it, that could not be judged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotEvaluated {
+    /// The rule.
+    pub rule: String,
+    /// Why it could not be.
+    pub why: String,
+    /// Entities that were left out; `None` if the rule was not evaluated at all.
+    pub entities: Option<u64>,
+}
+
+/// How a table was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Standing {
+    Whole,
+    /// Not of these entities.
+    Lacks(HashSet<String>, String),
+    Unusable(String),
+}
+
+/// What is known of each table of a snapshot.
+#[derive(Debug, Clone, Default)]
+pub struct Evidence {
+    tables: BTreeMap<&'static str, Standing>,
+}
+
+/// What the needs of a rule leave to be judged.
+#[derive(Debug, Default)]
+pub struct Left {
+    /// Entities whose evidence is missing: the rule says nothing about them.
+    pub out: HashSet<String>,
+    /// What to say about that, with the number of entities.
+    pub notes: Vec<(String, u64)>,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    operation: String,
+    entity_id: Option<String>,
+    state: String,
+    reason: Option<String>,
+}
+
+/// What came of an operation, over all entities that it was asked about.
+#[derive(Default)]
+struct Asked {
+    list: Option<(String, Option<String>)>,
+    lacking: HashSet<String>,
+    read: u64,
+    reason: Option<String>,
+}
+
+impl Evidence {
+    /// Reads it from the table `crawl_coverage`.
+    ///
+    /// # Errors
+    /// If that can't be read.
+    pub fn load(tables: &dyn Tables) -> Result<Self, Error> {
+        let columns = ["operation", "entity_id", "state", "reason"];
+        let covers = tables.has(&CRAWL_COVERAGE);
+        let open = |table| tables.open(table, &columns);
+        // Lists of the workspace, and lists of each project or group, by operation.
+        let (mut lists, mut each): (BTreeMap<String, Asked>, BTreeMap<String, Asked>) = Default::default();
+        for batch in open(&CRAWL_COVERAGE)?.into_iter().flatten() {
+            for row in rows::of_batch::<Row>(&CRAWL_COVERAGE, &batch?)? {
+                let is_whole = matches!(row.state.as_str(), "fetched" | "reused" | "skipped");
+                let lists = lists.entry(row.operation.clone()).or_default();
+                let each = each.entry(row.operation).or_default();
+                match row.entity_id {
+                    None => lists.list = Some((row.state, row.reason)),
+                    // What wasn't asked, since the answer is known to be empty, shows nothing about the others.
+                    Some(_) if is_whole => each.read += u64::from(row.state != "skipped"),
+                    // Its list no longer names it, which isn't believed yet: its row is still there.
+                    Some(_) if row.state == "missing" => {}
+                    Some(entity) => {
+                        each.lacking.insert(entity);
+                        each.reason = each.reason.take().or(row.reason).or(Some(row.state));
+                    }
+                }
+            }
+        }
+        let standing = |table: &'static Table| {
+            if !tables.has(table) {
+                return Standing::Unusable(format!("the snapshot has no table {}", table.name));
+            }
+            let Some(operation) = table.operation() else { return Standing::Whole };
+            if !covers {
+                return Standing::Unusable("the snapshot doesn't say what was read".into());
+            }
+            match is_by_entity(table) {
+                false => of_list(table, lists.get(operation.id)),
+                true => of_entities(table, each.get(operation.id)),
+            }
+        };
+        Ok(Self { tables: registry::all().map(|table| (table.name, standing(table))).collect() })
+    }
+
+    /// What is left to judge by these needs; why nothing is, if one of them isn't met.
+    ///
+    /// # Errors
+    /// The reason that the rule can't be evaluated.
+    pub fn check(&self, needs: &[Need]) -> Result<Left, String> {
+        let mut left = Left::default();
+        for need in needs {
+            match need {
+                Need::Present(table) => match self.standing(table) {
+                    Standing::Unusable(why) => return Err(why.clone()),
+                    Standing::Whole | Standing::Lacks(..) => {}
+                },
+                Need::Each(table) => match self.standing(table) {
+                    Standing::Unusable(why) => return Err(why.clone()),
+                    Standing::Lacks(entities, why) => {
+                        left.notes.push((why.clone(), entities.len() as u64));
+                        left.out.extend(entities.iter().cloned());
+                    }
+                    Standing::Whole => {}
+                },
+                Need::Whole(table) => match self.standing(table) {
+                    Standing::Unusable(why) | Standing::Lacks(_, why) => return Err(why.clone()),
+                    Standing::Whole => {}
+                },
+                Need::Any(tables) => {
+                    let mut unusable = Vec::new();
+                    for table in *tables {
+                        match self.standing(table) {
+                            Standing::Whole => {}
+                            Standing::Lacks(entities, why) => {
+                                left.notes.push((why.clone(), entities.len() as u64));
+                            }
+                            Standing::Unusable(why) => unusable.push(why.clone()),
+                        }
+                    }
+                    if unusable.len() == tables.len() {
+                        return Err(unusable.join("; "));
+                    }
+                    left.notes.extend(unusable.into_iter().map(|why| (why, 0)));
+                }
+            }
+        }
+        Ok(left)
+    }
+
+    fn standing(&self, table: &str) -> &Standing {
+        static UNKNOWN: std::sync::LazyLock<Standing> =
+            std::sync::LazyLock::new(|| Standing::Unusable("nothing is known of the table".into()));
+        self.tables.get(table).unwrap_or(&UNKNOWN)
+    }
+
+    /// Why the rows of an entity in a table can't be relied on, if they can't: it, or what it is derived from,
+    /// was not read.
+    pub fn gap_of(&self, table: &'static Table, entity: &str) -> Option<&str> {
+        let gap = |table: &str| match self.standing(table) {
+            Standing::Unusable(why) => Some(why.as_str()),
+            Standing::Lacks(entities, why) => entities.contains(entity).then_some(why.as_str()),
+            Standing::Whole => None,
+        };
+        gap(table.name).or_else(|| bases(table).into_iter().find_map(gap))
+    }
+
+    /// Why a table can't be relied on, if it can't: what to tell people who read the rest.
+    pub fn gap(&self, table: &str) -> Option<&str> {
+        match self.standing(table) {
+            Standing::Whole => None,
+            Standing::Lacks(_, why) | Standing::Unusable(why) => Some(why),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Evidence {
+    /// Everything was read, for tests.
+    pub fn whole() -> Self {
+        Self { tables: registry::all().map(|table| (table.name, Standing::Whole)).collect() }
+    }
+
+    /// A table could not be read, for tests.
+    pub fn without(mut self, table: &'static str) -> Self {
+        self.tables.insert(table, Standing::Unusable(format!("{table} could not be read")));
+        self
+    }
+
+    /// A table could not be read of one entity, for tests.
+    pub fn lacking(mut self, table: &'static str, entity: &str) -> Self {
+        self.tables.insert(table, Standing::Lacks([entity.to_owned()].into(), format!("{table} of one")));
+        self
+    }
+}
+
+/// The tables of the API that a table's rows come from.
+fn bases(table: &'static Table) -> Vec<&'static str> {
+    match (table.name, table.origin) {
+        // Of its other origins come only what it says about the project and the connection.
+        ("lineage", _) => vec!["queried_tables", "cells"],
+        (_, Origin::Derived(from)) => {
+            from.iter().filter_map(|name| registry::by_name(name)).flat_map(bases).collect()
+        }
+        (name, Origin::Api(_)) => vec![name],
+        (_, Origin::Crawl) => Vec::new(),
+    }
+}
+
+fn is_by_entity(table: &Table) -> bool {
+    table.columns.iter().any(|column| column.from == "@entity")
+}
+
+fn of_list(table: &Table, asked: Option<&Asked>) -> Standing {
+    let Some((state, reason)) = asked.and_then(|asked| asked.list.as_ref()) else {
+        return Standing::Unusable(format!("{} was not asked for", table.name));
+    };
+    if !matches!(state.as_str(), "fetched" | "reused" | "skipped") {
+        return Standing::Unusable(with_reason(format!("{} was not read ({state})", table.name), reason));
+    }
+    Standing::Whole
+}
+
+fn of_entities(table: &Table, asked: Option<&Asked>) -> Standing {
+    // Nothing was asked for: there is no project or group, or the list of them says so itself.
+    let Some(asked) = asked.filter(|asked| !asked.lacking.is_empty()) else { return Standing::Whole };
+    let what = if table.key[0] == "group_id" { "groups" } else { "projects" };
+    if asked.read == 0 {
+        let why = format!("{} could not be read of any of the {what}", table.name);
+        return Standing::Unusable(with_reason(why, &asked.reason));
+    }
+    let why = format!("{} was not read of {} {what}", table.name, asked.lacking.len());
+    Standing::Lacks(asked.lacking.clone(), with_reason(why, &asked.reason))
+}
+
+fn with_reason(what: String, reason: &Option<String>) -> String {
+    match reason {
+        Some(reason) => format!("{what}: {reason}"),
+        None => what,
+    }
+}

@@ -1,0 +1,87 @@
+//! Where the audit reads tables from: a committed snapshot, or the files of one that is being written.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use crate::registry;
+use crate::schema::Table;
+use crate::snapshot::{Error, Lake, Manifest, TableReader};
+
+/// Tables of one snapshot.
+pub trait Tables {
+    /// Opens some columns of a table, all of them if none is named; `None` if the table isn't there as Parquet.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    fn open(&self, table: &'static Table, columns: &[&str]) -> Result<Option<TableReader>, Error>;
+
+    /// Whether the table is there as Parquet.
+    fn has(&self, table: &'static Table) -> bool;
+
+    /// DuckDB views over the tables, and the folder to run DuckDB in.
+    ///
+    /// # Errors
+    /// If the tables can't be fetched.
+    fn views(&self) -> Result<(String, PathBuf), Error>;
+}
+
+/// A committed snapshot.
+#[derive(Debug, Clone, Copy)]
+pub struct Committed<'a> {
+    /// The lake.
+    pub lake: &'a Lake,
+    /// The snapshot.
+    pub manifest: &'a Manifest,
+}
+
+impl Tables for Committed<'_> {
+    fn open(&self, table: &'static Table, columns: &[&str]) -> Result<Option<TableReader>, Error> {
+        match columns {
+            [] => TableReader::open(self.lake, self.manifest, table),
+            some => TableReader::open_columns(self.lake, self.manifest, table, some),
+        }
+    }
+
+    fn has(&self, table: &'static Table) -> bool {
+        let entry = self.manifest.tables.get(table.name);
+        entry.is_some_and(|entry| entry.files.iter().any(|file| file.format == "parquet"))
+    }
+
+    fn views(&self) -> Result<(String, PathBuf), Error> {
+        // Not the lake's views.sql, which is of the last snapshot.
+        Ok((self.lake.views(self.manifest)?, self.lake.root().to_owned()))
+    }
+}
+
+/// Parquet files in a folder, each named after its table.
+#[derive(Debug, Clone, Copy)]
+pub struct Folder<'a>(pub &'a Path);
+
+impl Folder<'_> {
+    fn path(&self, table: &Table) -> PathBuf {
+        self.0.join(format!("{}.parquet", table.name))
+    }
+}
+
+impl Tables for Folder<'_> {
+    fn open(&self, table: &'static Table, columns: &[&str]) -> Result<Option<TableReader>, Error> {
+        match (self.has(table), columns) {
+            (false, _) => Ok(None),
+            (true, []) => TableReader::open_file(&self.path(table), table).map(Some),
+            (true, some) => TableReader::open_file_columns(&self.path(table), table, some).map(Some),
+        }
+    }
+
+    fn has(&self, table: &'static Table) -> bool {
+        self.path(table).exists()
+    }
+
+    fn views(&self) -> Result<(String, PathBuf), Error> {
+        let mut views = String::new();
+        for table in registry::all().filter(|table| self.has(table)) {
+            let path = self.path(table).display().to_string().replace('\'', "''");
+            let _ = writeln!(views, "CREATE VIEW {} AS SELECT * FROM read_parquet('{path}');", table.name);
+        }
+        Ok((views, self.0.to_owned()))
+    }
+}
