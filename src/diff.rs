@@ -218,7 +218,12 @@ fn by_content(table: &'static Table, old: TableReader, new: TableReader) -> Resu
 }
 
 /// Compares tables row by row, side by side in the order of their keys.
-fn by_key(table: &'static Table, old: TableReader, new: TableReader, noise: Noise) -> Result<TableDiff, Error> {
+fn by_key(
+    table: &'static Table,
+    old: TableReader,
+    new: TableReader,
+    noise: Noise,
+) -> Result<TableDiff, Error> {
     let failed = |e: ArrowError| Error::Table { table: table.name, why: e.to_string() };
     let key = table.key_indices();
     let schema = table.schema();

@@ -56,7 +56,11 @@ impl Config {
     pub fn mistakes(&self) -> Vec<String> {
         let levels = self.roles.values().chain([&self.owner]);
         let unknown = levels.filter(|level| !LEVELS.contains(&level.as_str()));
-        unknown.map(|level| format!("[access]: '{level}' is no level of access: there are {}", LEVELS.join(", "))).collect()
+        unknown
+            .map(|level| {
+                format!("[access]: '{level}' is no level of access: there are {}", LEVELS.join(", "))
+            })
+            .collect()
     }
 
     /// What is assumed, in sentences.
@@ -64,7 +68,8 @@ impl Config {
         let roles = match self.roles.is_empty() {
             true => "no role has access to a project without a grant".to_owned(),
             false => {
-                let each: Vec<String> = self.roles.iter().map(|(role, access)| format!("{role} has {access}")).collect();
+                let each: Vec<String> =
+                    self.roles.iter().map(|(role, access)| format!("{role} has {access}")).collect();
                 format!("without a grant, {}, on every project", each.join(", "))
             }
         };
@@ -229,8 +234,10 @@ impl Directory {
     fn load(lake: &Lake, manifest: &Manifest, config: &Config) -> Result<Self, Error> {
         let open = |table| TableReader::open(lake, manifest, table);
         let users: Vec<User> = rows::all(&open, "users")?;
-        let users: BTreeMap<String, User> = users.into_iter().map(|user| (user.email.to_lowercase(), user)).collect();
-        let titles = rows::all::<Project>(&open, "projects")?.into_iter().map(|p| (p.project_id, p.title)).collect();
+        let users: BTreeMap<String, User> =
+            users.into_iter().map(|user| (user.email.to_lowercase(), user)).collect();
+        let titles =
+            rows::all::<Project>(&open, "projects")?.into_iter().map(|p| (p.project_id, p.title)).collect();
         let mut domains: Vec<String> = config.domains.iter().map(|domain| domain.to_lowercase()).collect();
         if domains.is_empty() {
             let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
@@ -277,7 +284,12 @@ impl Row<'_> {
             "owner" => config.owner.clone(),
             _ => owned("access").unwrap_or_else(|| "UNKNOWN".into()),
         };
-        (access != "NONE").then(|| Path { path, via_collection: owned("via_collection"), via_group: owned("via_group"), access })
+        (access != "NONE").then(|| Path {
+            path,
+            via_collection: owned("via_collection"),
+            via_group: owned("via_group"),
+            access,
+        })
     }
 }
 
@@ -301,7 +313,8 @@ impl Walk {
     fn next(&mut self, config: &Config) -> Result<Option<(String, Ways)>, Error> {
         let mut found: Option<(String, Ways)> = None;
         loop {
-            let Some((batch, row)) = self.batch.as_mut().filter(|(batch, row)| *row < batch.num_rows()) else {
+            let Some((batch, row)) = self.batch.as_mut().filter(|(batch, row)| *row < batch.num_rows())
+            else {
                 let Some(next) = self.reader.next() else { return Ok(found) };
                 self.batch = Some((next?, 0));
                 continue;
@@ -391,7 +404,12 @@ fn expanded(ways: &mut Ways, directory: &Directory, config: &Config) {
             paths.extend(workspace.iter().cloned());
         }
         if let Some(access) = config.roles.get(&user.role).filter(|access| *access != "NONE") {
-            paths.insert(Path { path: "role".into(), via_collection: None, via_group: None, access: access.clone() });
+            paths.insert(Path {
+                path: "role".into(),
+                via_collection: None,
+                via_group: None,
+                access: access.clone(),
+            });
         }
         if !paths.is_empty() {
             ways.entry(("person".into(), user.email.clone())).or_default().extend(paths);
@@ -400,7 +418,13 @@ fn expanded(ways: &mut Ways, directory: &Directory, config: &Config) {
 }
 
 impl Directory {
-    fn access(&self, principal_type: String, principal: String, project: &str, paths: BTreeSet<Path>) -> Access {
+    fn access(
+        &self,
+        principal_type: String,
+        principal: String,
+        project: &str,
+        paths: BTreeSet<Path>,
+    ) -> Access {
         let mut paths: Vec<Path> = paths.into_iter().collect();
         paths.sort_by_key(|path| std::cmp::Reverse(rank(&path.access)));
         let user = self.users.get(&principal.to_lowercase());
@@ -507,7 +531,8 @@ fn reads(
         let connection = edge.connection_name.clone().or(edge.data_connection_id.clone()).unwrap_or_default();
         let key = (edge.project_id, edge.data_connection_id, edge.table_key);
         let sensitive_columns = columns.remove(&key).unwrap_or_default();
-        let reach = Reach { connection, sensitive: audit.is_sensitive(&key.2), table: key.2, sensitive_columns };
+        let reach =
+            Reach { connection, sensitive: audit.is_sensitive(&key.2), table: key.2, sensitive_columns };
         reads.entry(key.0).or_default().push(reach);
     }
     reads.values_mut().for_each(|tables| tables.sort());
@@ -529,6 +554,7 @@ fn not_known(lake: &Lake, manifest: &Manifest) -> Result<Vec<String>, Error> {
         "cells",
     ];
     debug_assert!(tables.iter().all(|name| registry::by_name(name).is_some()));
-    let gaps: BTreeSet<String> = tables.iter().filter_map(|table| evidence.gap(table)).map(str::to_owned).collect();
+    let gaps: BTreeSet<String> =
+        tables.iter().filter_map(|table| evidence.gap(table)).map(str::to_owned).collect();
     Ok(gaps.into_iter().collect())
 }

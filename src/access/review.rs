@@ -99,12 +99,21 @@ pub fn review(
         compare(&project, was, is, (&then, &now), &mut changes);
     }
     changes.sort_by(|a: &Change, b| {
-        let key = |c: &Change| (c.access.principal_type.clone(), c.access.principal.to_lowercase(), c.kind, c.access.project_id.clone());
+        let key = |c: &Change| {
+            (
+                c.access.principal_type.clone(),
+                c.access.principal.to_lowercase(),
+                c.kind,
+                c.access.project_id.clone(),
+            )
+        };
         key(a).cmp(&key(b))
     });
     let mut unknown: BTreeSet<String> = BTreeSet::new();
     for manifest in [before, after] {
-        unknown.extend(not_known(lake, manifest)?.into_iter().map(|why| format!("{}: {why}", manifest.snapshot_id)));
+        unknown.extend(
+            not_known(lake, manifest)?.into_iter().map(|why| format!("{}: {why}", manifest.snapshot_id)),
+        );
     }
     Ok(Review {
         before: before.snapshot_id.clone(),
@@ -115,7 +124,13 @@ pub fn review(
     })
 }
 
-fn compare(project: &str, was: Ways, is: Ways, (then, now): (&Directory, &Directory), changes: &mut Vec<Change>) {
+fn compare(
+    project: &str,
+    was: Ways,
+    is: Ways,
+    (then, now): (&Directory, &Directory),
+    changes: &mut Vec<Change>,
+) {
     // The same person may be written in another case.
     let folded = |ways: Ways| -> BTreeMap<(String, String), _> {
         ways.into_iter().map(|((kind, name), paths)| ((kind, name.to_lowercase()), (name, paths))).collect()
@@ -123,7 +138,8 @@ fn compare(project: &str, was: Ways, is: Ways, (then, now): (&Directory, &Direct
     let (mut was, is) = (folded(was), folded(is));
     for ((kind, key), (name, paths)) in is {
         let after = now.access(kind.clone(), name, project, paths);
-        let before = was.remove(&(kind.clone(), key)).map(|(name, paths)| then.access(kind, name, project, paths));
+        let before =
+            was.remove(&(kind.clone(), key)).map(|(name, paths)| then.access(kind, name, project, paths));
         let level = before.map(|before| before.access);
         let kind = match level.as_deref().map(rank) {
             None => Kind::Gained,

@@ -76,7 +76,8 @@ impl Exception {
 
     /// The exception in one line, as people know it from the settings.
     pub fn describe(&self) -> String {
-        let named = self.selectors().into_iter().filter_map(|(name, value)| Some(format!("{name} = \"{}\"", value?)));
+        let named =
+            self.selectors().into_iter().filter_map(|(name, value)| Some(format!("{name} = \"{}\"", value?)));
         format!("[[audit.exceptions]] {}", named.collect::<Vec<_>>().join(", "))
     }
 
@@ -98,7 +99,8 @@ impl Exception {
         if self.rule.as_ref().is_some_and(|named| named != rule) {
             return Fit::No;
         }
-        let entity = self.entity.as_ref().map_or(Fit::Yes, |e| Fit::of(*e == hit.entity_id, *e == hit.entity));
+        let entity =
+            self.entity.as_ref().map_or(Fit::Yes, |e| Fit::of(*e == hit.entity_id, *e == hit.entity));
         let pattern = self.pattern.as_ref().map_or(Fit::Yes, |pattern| {
             Fit::of(glob::matches(pattern, &hit.entity_id), glob::matches(pattern, &hit.entity))
         });
@@ -120,7 +122,8 @@ fn through(named: &str, hit: &Hit, facts: &Facts) -> Fit {
     if ids.is_empty() {
         return Fit::No;
     }
-    let name = |id: &str| facts.connections.iter().find(|c| c.data_connection_id == id).map(|c| c.name.as_str());
+    let name =
+        |id: &str| facts.connections.iter().find(|c| c.data_connection_id == id).map(|c| c.name.as_str());
     let fits = ids.into_iter().map(|id| Fit::of(id == named, name(id) == Some(named)));
     fits.fold(Fit::Yes, Fit::and)
 }
@@ -168,7 +171,12 @@ impl Ledger {
     }
 
     /// What to tell people about the exceptions that don't do what they look like.
-    pub fn notices(&self, config: &Config, now: DateTime<Utc>, not_evaluated: &[NotEvaluated]) -> Vec<Notice> {
+    pub fn notices(
+        &self,
+        config: &Config,
+        now: DateTime<Utc>,
+        not_evaluated: &[NotEvaluated],
+    ) -> Vec<Notice> {
         let known = |rule: &String| super::RULES.iter().any(|r| r.id == rule);
         let mut notices = Vec::new();
         for (at, exception) in config.exceptions.iter().enumerate() {
@@ -252,7 +260,11 @@ mod tests {
             (exception(|e| e.pattern = text("Title of p*")), &["project-unused"], Some("by name")),
             (exception(|e| e.entity = text("Title of p1")), &[], Some("by name")),
             (exception(|e| e.connection = text("W")), &[], Some("by name")),
-            (exception(|e| (e.entity, e.rule) = (text("p1"), text("project-unused"))), &[], Some("unmatched")),
+            (
+                exception(|e| (e.entity, e.rule) = (text("p1"), text("project-unused"))),
+                &[],
+                Some("unmatched"),
+            ),
             (exception(|e| (e.entity, e.until) = (text("p1"), "2026-11-01".into())), &[], Some("expired")),
         ];
         for (exception, accepted, notice) in cases {

@@ -102,10 +102,15 @@ impl Connection {
         match kind.as_str() {
             // Names begin with the project, which is the same wherever it is reached from.
             "bigquery" => Some(kind),
-            "snowflake" => self.account_name.as_ref().or(self.host.as_ref()).map(|at| format!("{kind} {}", host(at))),
+            "snowflake" => {
+                self.account_name.as_ref().or(self.host.as_ref()).map(|at| format!("{kind} {}", host(at)))
+            }
             "databricks" => {
                 let url = self.jdbc_url.as_ref().map(|url| host(url));
-                let place = url.as_deref().and_then(|url| url.split("//").nth(1)).and_then(|rest| rest.split(['/', ';']).next());
+                let place = url
+                    .as_deref()
+                    .and_then(|url| url.split("//").nth(1))
+                    .and_then(|rest| rest.split(['/', ';']).next());
                 place.map(str::to_owned).or(self.host.as_ref().map(host)).map(|at| format!("{kind} {at}"))
             }
             _ => self.host.as_ref().map(|at| format!("{kind} {}{port}", host(at))),
@@ -397,7 +402,9 @@ impl Facts {
             .collect();
         let groups: HashMap<&str, &str> =
             self.groups.iter().map(|group| (group.group_id.as_str(), group.name.as_str())).collect();
-        for grant in rows::some(&open, "collection_sharing", |grant: &CollectionGrant| grant.access != "NONE")? {
+        for grant in
+            rows::some(&open, "collection_sharing", |grant: &CollectionGrant| grant.access != "NONE")?
+        {
             let Some(name) = names.get(&grant.collection_id) else { continue };
             match (grant.principal_type.as_str(), grant.principal_id.as_deref()) {
                 ("WORKSPACE", _) => drop(self.open_collections.insert(name.clone())),

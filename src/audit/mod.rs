@@ -291,8 +291,12 @@ impl<'a> Work<'a> {
 
     fn built_in(&mut self) {
         for rule in RULES {
-            let shape =
-                Shape { id: rule.id, severity: rule.severity, looks_for: rule.looks_for, action: rule.action };
+            let shape = Shape {
+                id: rule.id,
+                severity: rule.severity,
+                looks_for: rule.looks_for,
+                action: rule.action,
+            };
             if self.config.severities.get(rule.id) == Some(&None) {
                 continue;
             }

@@ -141,7 +141,9 @@ fn run_review(args: &ReviewArgs, settings: &Settings) -> Result<Code, Failure> {
     let review = access::review(&lake, &before, &after, expand(args.expand), &settings.file.access)?;
     match args.output {
         Form::Json => println!("{}", serde_json::to_string_pretty(&review).unwrap_or_default()),
-        Form::Csv => csv(review.changes.iter().map(|c| (Some(c.kind.name()), c.before.as_deref(), &c.access)))?,
+        Form::Csv => {
+            csv(review.changes.iter().map(|c| (Some(c.kind.name()), c.before.as_deref(), &c.access)))?
+        }
         Form::Tree => print!("{}", review_tree(&review)),
         Form::Markdown => print!("{}", review_markdown(&review)),
     }
@@ -161,7 +163,9 @@ fn who(access: &Access) -> String {
         "workspace" => "everyone in the workspace".into(),
         "public" => "everyone on the web".into(),
         "group" => format!("the group {}, whose members aren't known", one_line(&access.principal)),
-        "collection" => format!("the collection {}, whose members aren't all known", one_line(&access.principal)),
+        "collection" => {
+            format!("the collection {}, whose members aren't all known", one_line(&access.principal))
+        }
         kind => kind.to_owned(),
     }
 }
@@ -214,7 +218,10 @@ fn reads(tables: &[Reach]) -> Vec<String> {
 
 fn notes(assumptions: &[String], not_known: &[String]) -> String {
     let mut out = String::new();
-    for (title, lines) in [("Assumed, since the API doesn't tell ([access] in hexport.toml)", assumptions), ("Not known", not_known)] {
+    for (title, lines) in [
+        ("Assumed, since the API doesn't tell ([access] in hexport.toml)", assumptions),
+        ("Not known", not_known),
+    ] {
         if !lines.is_empty() {
             out += &format!("\n{title}:\n");
         }
@@ -230,12 +237,21 @@ fn tree(question: &Question, answer: &Answer) -> String {
     let no_reads = Vec::new();
     let tables = |id: &str| reads(answer.reads.get(id).unwrap_or(&no_reads));
     if let Question::Person(email) = question {
-        let role = answer.access.iter().find_map(|a| a.role.clone()).map_or(String::new(), |role| format!(" ({role})"));
+        let role = answer
+            .access
+            .iter()
+            .find_map(|a| a.role.clone())
+            .map_or(String::new(), |role| format!(" ({role})"));
         out += &format!("{email}{role}: {} projects\n", answer.access.len());
         let lines: Vec<(String, Vec<String>)> = answer
             .access
             .iter()
-            .map(|a| (format!("{} [{}]: {}", one_line(&a.project), a.project_id, ways(&a.paths)), tables(&a.project_id)))
+            .map(|a| {
+                (
+                    format!("{} [{}]: {}", one_line(&a.project), a.project_id, ways(&a.paths)),
+                    tables(&a.project_id),
+                )
+            })
             .collect();
         branches(&mut out, "", &lines);
     } else {
@@ -255,7 +271,10 @@ fn tree(question: &Question, answer: &Answer) -> String {
 }
 
 fn markdown(answer: &Answer) -> String {
-    let mut out = format!("# Access in {}\n\n| who | project | access | how |\n| --- | --- | --- | --- |\n", answer.snapshot_id);
+    let mut out = format!(
+        "# Access in {}\n\n| who | project | access | how |\n| --- | --- | --- | --- |\n",
+        answer.snapshot_id
+    );
     for a in &answer.access {
         out += &format!(
             "| {} | {} | {} | {} |\n",
@@ -290,7 +309,12 @@ fn review_tree(review: &Review) -> String {
 }
 
 fn review_markdown(review: &Review) -> String {
-    let mut out = format!("# Access review: {} → {}\n\n{} changes.\n", review.before, review.after, review.changes.len());
+    let mut out = format!(
+        "# Access review: {} → {}\n\n{} changes.\n",
+        review.before,
+        review.after,
+        review.changes.len()
+    );
     for (who, lines) in review_lines(review) {
         out += &format!("\n## {}\n\n", escaped(&who));
         for line in lines {

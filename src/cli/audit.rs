@@ -228,7 +228,8 @@ fn print_csv(found: &Audit) -> Result<(), Failure> {
     }
     for note in &found.not_evaluated {
         let status = if note.entities.is_none() { "not evaluated" } else { "partly evaluated" };
-        let text = ["", "", &note.rule, "rule", &note.rule, &note.rule, "", "", "", "", "", status, &note.why];
+        let text =
+            ["", "", &note.rule, "rule", &note.rule, &note.rule, "", "", "", "", "", status, &note.why];
         out.write_record(text).map_err(failed)?;
     }
     out.flush().map_err(|e| failed(e.into()))
@@ -264,9 +265,17 @@ fn print_markdown(snapshot: &str, found: &Audit) {
     section("Not evaluated", notes.collect());
     let excepted = found.excepted.iter().map(|e| {
         let f = &e.finding;
-        format!("{} {}, {}: {} (until {})", f.severity.name(), f.rule, cell(&f.entity), cell(&e.reason), cell(&e.until))
+        format!(
+            "{} {}, {}: {} (until {})",
+            f.severity.name(),
+            f.rule,
+            cell(&f.entity),
+            cell(&e.reason),
+            cell(&e.until)
+        )
     });
     section("Excepted", excepted.collect());
-    let notices = found.notices.iter().map(|n| format!("{}: {}: {}", n.kind, cell(&n.exception), cell(&n.what)));
+    let notices =
+        found.notices.iter().map(|n| format!("{}: {}: {}", n.kind, cell(&n.exception), cell(&n.what)));
     section("Exceptions to look at", notices.collect());
 }

@@ -200,7 +200,9 @@ fn lines(diff: &TableDiff) -> Vec<(char, String)> {
 fn counts(diff: &TableDiff) -> String {
     let mut text =
         format!("{} added, {} removed, {} changed", diff.added.len(), diff.removed.len(), diff.changed.len());
-    for (rows, what) in [(&diff.unreadable, "not readable any longer"), (&diff.readable_again, "readable again")] {
+    for (rows, what) in
+        [(&diff.unreadable, "not readable any longer"), (&diff.readable_again, "readable again")]
+    {
         if !rows.is_empty() {
             let _ = write!(text, ", {} {what}", rows.len());
         }

@@ -102,7 +102,11 @@ pub fn write_access(
             let Some(project) = text(&batch, "project_id", i) else { continue };
             rows.project = project.to_owned();
             if let Some(owner) = text(&batch, "owner_email", i).filter(|email| !email.is_empty()) {
-                directory.person(owner, &Path { path: "owner", access: Some("FULL_ACCESS"), ..Path::default() }, &mut rows);
+                directory.person(
+                    owner,
+                    &Path { path: "owner", access: Some("FULL_ACCESS"), ..Path::default() },
+                    &mut rows,
+                );
             }
             for grant in grants.of(project)? {
                 directory.grant(&grant, &mut rows);
@@ -138,7 +142,8 @@ impl Grants {
     fn of(&mut self, project: &str) -> Result<Vec<Grant>, snapshot::Error> {
         let mut found = Vec::new();
         loop {
-            let Some((batch, row)) = self.batch.as_mut().filter(|(batch, row)| *row < batch.num_rows()) else {
+            let Some((batch, row)) = self.batch.as_mut().filter(|(batch, row)| *row < batch.num_rows())
+            else {
                 let Some(next) = self.reader.next() else { return Ok(found) };
                 self.batch = Some((next?, 0));
                 continue;
@@ -176,7 +181,9 @@ impl Directory {
         directory.knows_users = unread.users;
         let mut emails: HashMap<String, Arc<str>> = HashMap::new();
         for_each(inputs, "users", &mut |batch, i| {
-            let (Some(id), Some(email)) = (text(batch, "user_id", i), text(batch, "email", i)) else { return };
+            let (Some(id), Some(email)) = (text(batch, "user_id", i), text(batch, "email", i)) else {
+                return;
+            };
             let email: Arc<str> = email.into();
             emails.insert(id.to_owned(), email.clone());
             directory.people.insert(email.to_lowercase(), Person { email, user_id: id.into() });
@@ -188,19 +195,25 @@ impl Directory {
             directory.groups.entry(name.to_owned()).or_default().unknown |= unread.groups.contains(id);
         })?;
         for_each(inputs, "group_members", &mut |batch, i| {
-            let (Some(id), Some(user)) = (text(batch, "group_id", i), text(batch, "user_id", i)) else { return };
+            let (Some(id), Some(user)) = (text(batch, "group_id", i), text(batch, "user_id", i)) else {
+                return;
+            };
             let Some(name) = names.get(id) else { return };
             let email = emails.get(user).cloned().or_else(|| text(batch, "email", i).map(Into::into));
             directory.groups.entry(name.to_string()).or_default().people.extend(email);
         })?;
         let mut collections: HashMap<String, Arc<str>> = HashMap::new();
         for_each(inputs, "collections", &mut |batch, i| {
-            let (Some(id), Some(name)) = (text(batch, "collection_id", i), text(batch, "name", i)) else { return };
+            let (Some(id), Some(name)) = (text(batch, "collection_id", i), text(batch, "name", i)) else {
+                return;
+            };
             collections.insert(id.to_owned(), name.into());
             directory.collections.entry(name.to_owned()).or_default();
         })?;
         for_each(inputs, "collection_sharing", &mut |batch, i| {
-            let Some(name) = text(batch, "collection_id", i).and_then(|id| collections.get(id)) else { return };
+            let Some(name) = text(batch, "collection_id", i).and_then(|id| collections.get(id)) else {
+                return;
+            };
             if text(batch, "access", i).is_none_or(|access| access == "NONE") {
                 return;
             }
@@ -378,7 +391,8 @@ impl Rows {
         columns.push(Arc::new(self.active.finish()));
         let at = TimestampMicrosecondArray::from_value(self.at, rows).with_timezone("UTC");
         columns.extend(table.common().iter().map(|_| Arc::new(at.clone()) as ArrayRef));
-        let failed = |e: arrow::error::ArrowError| snapshot::Error::Table { table: table.name, why: e.to_string() };
+        let failed =
+            |e: arrow::error::ArrowError| snapshot::Error::Table { table: table.name, why: e.to_string() };
         let batch = RecordBatch::try_new(table.schema(), columns).map_err(failed)?;
         // Whole projects, so that chunks follow each other in the order of the key.
         let batch = sort_unique(table, &table.schema(), &[batch]).map_err(failed)?;

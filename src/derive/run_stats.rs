@@ -173,7 +173,8 @@ fn schedules(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
     let (from, until): (Vec<i64>, Vec<i64>) = bounds.unzip();
     let names: Vec<&str> = projects.iter().map(|p| p.as_str()).collect();
     let frame =
-        df!("project_id" => names.clone(), "expected_runs" => expected, "from" => from, "until" => until)?.lazy();
+        df!("project_id" => names.clone(), "expected_runs" => expected, "from" => from, "until" => until)?
+            .lazy();
     let start = || col("start_time").to_physical();
     let starts = inputs
         .scan("runs")?
@@ -197,7 +198,8 @@ fn schedules(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
             Some(Met::of(due, starts, windows[*project].1))
         })
         .collect();
-    let column = |of: fn(&Met) -> i64| -> Vec<Option<i64>> { met.iter().map(|met| met.as_ref().map(of)).collect() };
+    let column =
+        |of: fn(&Met) -> i64| -> Vec<Option<i64>> { met.iter().map(|met| met.as_ref().map(of)).collect() };
     let counts = df!(
         "project_id" => names,
         "seen_runs" => column(|met| met.seen),
@@ -307,7 +309,13 @@ mod tests {
 
     #[test]
     fn each_due_time_is_met_once() {
-        let at = |hour: u32, minute: u32| chrono::NaiveDate::from_ymd_opt(2026, 1, 1).unwrap().and_hms_opt(hour, minute, 0).unwrap().and_utc();
+        let at = |hour: u32, minute: u32| {
+            chrono::NaiveDate::from_ymd_opt(2026, 1, 1)
+                .unwrap()
+                .and_hms_opt(hour, minute, 0)
+                .unwrap()
+                .and_utc()
+        };
         let due: BTreeSet<_> = [at(1, 0), at(2, 0), at(3, 0), at(4, 0)].into();
         let of = |starts: &[(u32, u32)], until| {
             let starts = starts.iter().map(|(hour, minute)| at(*hour, *minute).timestamp_micros()).collect();

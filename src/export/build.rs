@@ -453,7 +453,8 @@ fn audited(
     if let Some((lake, manifest)) = base {
         audit::Record::date_new(&mut found, lake, manifest)?;
     }
-    let failed = |table: &Table, e: ArrowError| snapshot::Error::Table { table: table.name, why: e.to_string() };
+    let failed =
+        |table: &Table, e: ArrowError| snapshot::Error::Table { table: table.name, why: e.to_string() };
     let mut findings = create(&AUDIT_FINDINGS)?;
     for notice in &found.notices {
         tracing::warn!("{}: {}: {}", notice.kind, notice.exception, notice.what);

@@ -126,7 +126,10 @@ fn duration(run: &Value) -> Result<(Option<f64>, Option<bool>), &'static str> {
 fn happened_at(item: &Value) -> Option<String> {
     let text = |value: &Value| {
         let micros = timestamp(value)?;
-        Some(chrono::DateTime::from_timestamp_micros(micros)?.to_rfc3339_opts(chrono::SecondsFormat::Micros, true))
+        Some(
+            chrono::DateTime::from_timestamp_micros(micros)?
+                .to_rfc3339_opts(chrono::SecondsFormat::Micros, true),
+        )
     };
     let events = item["stateEvents"].as_array().into_iter().flatten();
     text(&item["startTime"])

@@ -77,10 +77,15 @@ fn effective_access_is_the_truth_of_the_generator() {
         let mut world = sim.server.world_mut();
         let email = world.users[3].email.to_uppercase();
         let sharing = world.projects[5].project.sharing.as_mut().unwrap();
-        sharing.users.push(serde_json::from_value(serde_json::json!({"access": "CAN_EDIT", "user": {"email": email}})).unwrap());
+        sharing.users.push(
+            serde_json::from_value(serde_json::json!({"access": "CAN_EDIT", "user": {"email": email}}))
+                .unwrap(),
+        );
         let other = world.users[4].email.clone();
         let sharing = world.projects[6].project.sharing.as_mut().unwrap();
-        sharing.users.push(serde_json::from_value(serde_json::json!({"access": "NONE", "user": {"email": other}})).unwrap());
+        sharing.users.push(
+            serde_json::from_value(serde_json::json!({"access": "NONE", "user": {"email": other}})).unwrap(),
+        );
     }
     sim.export(dir.path(), &["--fixed-time", "2026-11-02T06:00:00Z"], 0);
     let world = sim.server.world();
@@ -111,7 +116,10 @@ fn effective_access_is_the_truth_of_the_generator() {
         assert_eq!(found.remove(&record.project.id).unwrap_or_default(), expected, "{}", record.project.id);
     }
     assert!(found.is_empty());
-    for row in ask(dir.path(), "SELECT DISTINCT path, via_group IS NULL, via_collection IS NULL FROM effective_access") {
+    for row in ask(
+        dir.path(),
+        "SELECT DISTINCT path, via_group IS NULL, via_collection IS NULL FROM effective_access",
+    ) {
         through.insert(format!("{row:?}"));
     }
     assert!(through.len() >= 7, "every kind of path is there: {through:?}");
@@ -123,7 +131,9 @@ fn effective_access_is_the_truth_of_the_generator() {
             .unwrap()
             .iter()
             .filter(|a| matches!(a["principal_type"].as_str(), Some("person" | "public")))
-            .map(|a| (a["principal"].as_str().unwrap().to_lowercase(), a["access"].as_str().unwrap().to_owned()))
+            .map(|a| {
+                (a["principal"].as_str().unwrap().to_lowercase(), a["access"].as_str().unwrap().to_owned())
+            })
             .collect();
         assert_eq!(said, owned(truth(&world, record)));
         assert!(answer["assumptions"].as_array().unwrap().len() >= 5);
@@ -182,7 +192,11 @@ fn a_review_names_who_gained_and_lost_access() {
     night("2");
     let before: Vec<BTreeMap<String, String>> = {
         let world = sim.server.world();
-        world.projects.iter().map(|r| truth(&world, r).into_iter().map(|(k, v)| (k, v.to_owned())).collect()).collect()
+        world
+            .projects
+            .iter()
+            .map(|r| truth(&world, r).into_iter().map(|(k, v)| (k, v.to_owned())).collect())
+            .collect()
     };
     {
         let mut world = sim.server.world_mut();

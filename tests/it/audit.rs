@@ -66,14 +66,16 @@ fn truth(world: &World) -> BTreeMap<String, BTreeSet<String>> {
     // Everyone, through a collection: no group of the generator holds nearly all people.
     let open_collection = |i: &usize| {
         let sharing = &world.collections[*i].sharing;
-        sharing.workspace.as_ref().is_some_and(|w| w.members.as_deref().is_some_and(|access| access != "NONE"))
+        sharing
+            .workspace
+            .as_ref()
+            .is_some_and(|w| w.members.as_deref().is_some_and(|access| access != "NONE"))
     };
     let last_run = |r: &ProjectRecord| {
         world.runs(r).iter().filter(|run| run.status != "PENDING").map(|run| run.triggered).max()
     };
-    let notifies = |r: &ProjectRecord| {
-        r.index % 9 == 4 && world.runs(r).iter().any(|run| run.trigger == "SCHEDULED")
-    };
+    let notifies =
+        |r: &ProjectRecord| r.index % 9 == 4 && world.runs(r).iter().any(|run| run.trigger == "SCHEDULED");
     let connections = |keep: &dyn Fn(usize) -> bool| -> BTreeSet<String> {
         (0..world.connections.len()).filter(|i| keep(*i)).map(|i| world.connections[i].id.clone()).collect()
     };
@@ -473,7 +475,8 @@ fn rules_of_ones_own_are_sql_files() {
     // At export, too: without DuckDB they are not evaluated on the first night.
     for (night, path) in [("02", "/nonexistent".into()), ("03", path_with_venv()), ("04", path_with_venv())] {
         let at = format!("2026-11-{night}T06:00:00Z");
-        let args = ["export", lake.to_str().unwrap(), "--fixed-time", &at, "--config", settings.to_str().unwrap()];
+        let args =
+            ["export", lake.to_str().unwrap(), "--fixed-time", &at, "--config", settings.to_str().unwrap()];
         run(sim.hexport(&args).env("PATH", path), 0);
     }
     let evaluated = ask(
@@ -569,7 +572,10 @@ fn what_was_not_read_is_no_evidence() {
         ),
         (|t| t.contains("groupId"), &["group-empty"]),
         (|t| t.contains("/runs"), &["schedule-failing", "schedule-unviewed", "project-unused"]),
-        (|t| t.starts_with("/api/v1/cells") || t.contains("queriedTables"), &["connection-unused", "sensitive-shared-widely"]),
+        (
+            |t| t.starts_with("/api/v1/cells") || t.contains("queriedTables"),
+            &["connection-unused", "sensitive-shared-widely"],
+        ),
     ];
     for (refuse, rules) in cases {
         let dir = tempfile::tempdir().unwrap();
@@ -645,14 +651,21 @@ fn exceptions_leave_a_trace_in_every_output() {
     let without = audit(&lake, &[], 0);
     assert_eq!(without.as_array().unwrap().len(), all, "nothing is lost");
     let form = |form: &str| {
-        stdout(&run(&mut hexport(&["audit", lake.to_str().unwrap(), "--output", form, config[0], config[1]]), 0))
+        stdout(&run(
+            &mut hexport(&["audit", lake.to_str().unwrap(), "--output", form, config[0], config[1]]),
+            0,
+        ))
     };
     for name in ["table", "csv", "markdown", "junit", "sarif", "github"] {
         assert!(form(name).contains("known; moves soon"), "{name}");
     }
     let log: Value = serde_json::from_str(&form("sarif")).unwrap();
-    let suppressed = log["runs"][0]["results"].as_array().unwrap().iter().filter(|r| r["suppressions"].is_array());
+    let suppressed =
+        log["runs"][0]["results"].as_array().unwrap().iter().filter(|r| r["suppressions"].is_array());
     assert_eq!(suppressed.count(), excepted.len());
-    let rows = ask(&lake, "SELECT count(*) FROM audit_findings WHERE status = 'excepted' AND exception_reason IS NOT NULL");
+    let rows = ask(
+        &lake,
+        "SELECT count(*) FROM audit_findings WHERE status = 'excepted' AND exception_reason IS NOT NULL",
+    );
     assert_eq!(rows[0][0], excepted.len());
 }

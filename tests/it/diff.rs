@@ -84,7 +84,8 @@ fn a_schedule_is_known_by_what_it_says_and_not_by_its_place() {
         let project = &mut world.projects[at].project;
         let mut second = project.schedules[0].clone();
         second.cadence = "CUSTOM".into();
-        second.custom = Some(hexport::client::projects::Custom { timezone: "+00:00".into(), cron: "7 3 * * *".into() });
+        second.custom =
+            Some(hexport::client::projects::Custom { timezone: "+00:00".into(), cron: "7 3 * * *".into() });
         (second.hourly, second.daily, second.weekly, second.monthly) = (None, None, None, None);
         project.schedules.push(second);
         project.id.clone()
@@ -116,7 +117,8 @@ fn what_can_not_be_read_any_longer_is_not_removed() {
     let sim = Sim::of_projects(20);
     sim.export(dir.path(), &["--fixed-time", "2026-11-02T06:00:00Z"], 0);
     // The plan no longer has queried tables.
-    let proxy = sim.block_on(crate::audit::refusing(sim.server.url(), |target| target.contains("queriedTables")));
+    let proxy =
+        sim.block_on(crate::audit::refusing(sim.server.url(), |target| target.contains("queriedTables")));
     let args = ["export", lake, "--full", "--fixed-time", "2026-11-03T06:00:00Z"];
     run(sim.hexport(&args).env("HEX_API_URL", proxy), 0);
     let out = run(&mut hexport(&["diff", lake, "--tables", "queried_tables,lineage", "--output", "json"]), 0);

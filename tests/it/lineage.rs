@@ -382,9 +382,8 @@ fn the_query_library_answers_as_the_generator_knows() {
         let month = epoch - chrono::TimeDelta::days(30);
         world.runs(r).iter().filter(|run| run.trigger == "SCHEDULED" && run.triggered > month).count()
     };
-    let notifies = |r: &ProjectRecord| {
-        r.index % 9 == 4 && world.runs(r).iter().any(|run| run.trigger == "SCHEDULED")
-    };
+    let notifies =
+        |r: &ProjectRecord| r.index % 9 == 4 && world.runs(r).iter().any(|run| run.trigger == "SCHEDULED");
     let burning =
         ids(&|r| r.project.analytics.app_views.last_thirty_days == 0 && recent(r) > 0 && !notifies(r));
     assert!(!burning.is_empty());

@@ -24,7 +24,10 @@ pub fn github(audit: &Audit) -> String {
         out += &format!("::{command} title={}::{}\n", property(&note.rule), data(&not_evaluated(note)));
     }
     for notice in &audit.notices {
-        out += &format!("::warning title=exception::{}\n", data(&format!("{}: {}", notice.exception, notice.what)));
+        out += &format!(
+            "::warning title=exception::{}\n",
+            data(&format!("{}: {}", notice.exception, notice.what))
+        );
     }
     if !audit.excepted.is_empty() {
         let reasons: Vec<String> =
@@ -59,9 +62,15 @@ mod tests {
         facts.projects[1].owner_email = None;
         let text = github(&find(&facts, &Config::default()));
         let lines: Vec<&str> = text.lines().collect();
-        assert!(lines.iter().all(|l| l.starts_with("::error title=") || l.starts_with("::warning title=")), "{text}");
-        assert!(lines[0].starts_with(
-            "::error title=owner-left%3A 50%25%2C a%3A b%0A%3A%3Aerror%3A%3Ano%0D::owner left@x has left"
-        ), "{text}");
+        assert!(
+            lines.iter().all(|l| l.starts_with("::error title=") || l.starts_with("::warning title=")),
+            "{text}"
+        );
+        assert!(
+            lines[0].starts_with(
+                "::error title=owner-left%3A 50%25%2C a%3A b%0A%3A%3Aerror%3A%3Ano%0D::owner left@x has left"
+            ),
+            "{text}"
+        );
     }
 }

@@ -66,7 +66,8 @@ fn several_connections(facts: &Facts, _: &Config) -> Found {
             unplaced.entry(&edge.table_key).or_default().insert(id);
         }
     }
-    let name = |id: &Arc<str>| known.get(&**id).map_or_else(|| id.to_string(), |(name, _)| (*name).to_owned());
+    let name =
+        |id: &Arc<str>| known.get(&**id).map_or_else(|| id.to_string(), |(name, _)| (*name).to_owned());
     let hits = through
         .iter()
         .filter(|(_, connections)| connections.len() > 1)
@@ -90,7 +91,11 @@ fn several_connections(facts: &Facts, _: &Config) -> Found {
     let is_elsewhere = |table: &str| through.keys().any(|(other, _)| *other == table);
     let doubtful = unplaced.iter().filter(|(table, ids)| ids.len() > 1 || is_elsewhere(table)).count() as u64;
     let unknown = (doubtful > 0).then(|| {
-        (doubtful, "these tables are read through connections whose settings don't tell which warehouse they reach".into())
+        (
+            doubtful,
+            "these tables are read through connections whose settings don't tell which warehouse they reach"
+                .into(),
+        )
     });
     Found { hits: one_per_table(hits), unknown }
 }

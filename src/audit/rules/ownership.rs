@@ -1,6 +1,6 @@
 //! Who owns and created what.
 
-use super::{live, Rule};
+use super::{Rule, live};
 use crate::audit::{Config, Facts, Found, Need, Severity};
 
 const NEEDS: &[Need] = &[Need::Each("projects"), Need::Whole("users")];
@@ -15,9 +15,8 @@ pub static OWNER_LEFT: Rule = Rule {
 };
 
 fn owner_left(facts: &Facts, _: &Config) -> Found {
-    let is_published = |id: &str| {
-        facts.projects.iter().any(|p| p.project_id == id && p.last_published_at.is_some())
-    };
+    let is_published =
+        |id: &str| facts.projects.iter().any(|p| p.project_id == id && p.last_published_at.is_some());
     let mut hits = live(facts, |p| {
         let owner = p.owner_email.as_ref().filter(|email| facts.is_gone(email) && p.kind != "COMPONENT")?;
         Some(format!("owner {owner} has left the workspace"))
@@ -74,7 +73,8 @@ pub static MISSING_OWNER: Rule = Rule {
 };
 
 fn missing_owner(facts: &Facts, _: &Config) -> Found {
-    live(facts, |p| p.owner_email.as_deref().unwrap_or("").is_empty().then(|| "it has no owner".into())).into()
+    live(facts, |p| p.owner_email.as_deref().unwrap_or("").is_empty().then(|| "it has no owner".into()))
+        .into()
 }
 
 #[cfg(test)]

@@ -80,7 +80,10 @@ fn user_inactive(facts: &Facts, config: &Config) -> Found {
         .collect();
     // It may be an invitation of yesterday.
     let unknown = people().filter(|u| u.last_login_at.is_none()).count() as u64;
-    Found { hits, unknown: (unknown > 0).then(|| (unknown, "the API tells no last login of these users".into())) }
+    Found {
+        hits,
+        unknown: (unknown > 0).then(|| (unknown, "the API tells no last login of these users".into())),
+    }
 }
 
 #[cfg(test)]

@@ -20,7 +20,8 @@ pub static SCHEDULE_FAILING: Rule = Rule {
 fn schedule_failing(facts: &Facts, config: &Config) -> Found {
     live(facts, |p| {
         let stats = facts.scheduled_stats.get(&p.project_id)?;
-        let failing = facts.scheduled.contains(&p.project_id) && stats.failure_streak >= config.failing_runs.max(1);
+        let failing =
+            facts.scheduled.contains(&p.project_id) && stats.failure_streak >= config.failing_runs.max(1);
         failing.then(|| match stats.failure_streak {
             1 => "its last scheduled run failed".to_owned(),
             n => format!("its last {n} scheduled runs all failed"),
@@ -49,7 +50,10 @@ fn schedule_unviewed(facts: &Facts, _: &Config) -> Found {
         .iter()
         .filter(|p| p.is_alive() && is_candidate(&p.project_id) && p.app_views_last_30_days.is_none())
         .count() as u64;
-    Found { hits, unknown: (unknown > 0).then(|| (unknown, "the API doesn't tell the views of these apps".into())) }
+    Found {
+        hits,
+        unknown: (unknown > 0).then(|| (unknown, "the API doesn't tell the views of these apps".into())),
+    }
 }
 
 pub static SCHEDULE_ON_ARCHIVED: Rule = Rule {

@@ -53,9 +53,11 @@ fn sensitive_shared(facts: &Facts, config: &Config) -> Found {
         }
         let names: BTreeSet<&str> = sensitive.iter().map(|(name, _)| name.as_str()).collect();
         let names: Vec<&str> = names.into_iter().collect();
-        let mut hit = of_project(project, format!("{} may open it, and it reads {}", circle.words(), names.join(", ")));
+        let mut hit =
+            of_project(project, format!("{} may open it, and it reads {}", circle.words(), names.join(", ")));
         hit.severity = (*circle == Circle::Web).then_some(Severity::High);
-        let through: BTreeSet<Arc<str>> = sensitive.into_iter().filter_map(|(_, connection)| connection).collect();
+        let through: BTreeSet<Arc<str>> =
+            sensitive.into_iter().filter_map(|(_, connection)| connection).collect();
         hit.connections = through.into_iter().collect();
         hits.push(hit);
     }

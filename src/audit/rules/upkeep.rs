@@ -45,7 +45,10 @@ fn project_unused(facts: &Facts, config: &Config) -> Found {
     });
     let unknown = facts.projects.iter().filter(|p| p.is_alive() && !tells_views(p) && last_use(p).is_some());
     let unknown = unknown.count() as u64;
-    Found { hits, unknown: (unknown > 0).then(|| (unknown, "the API doesn't tell the views of these apps".into())) }
+    Found {
+        hits,
+        unknown: (unknown > 0).then(|| (unknown, "the API doesn't tell the views of these apps".into())),
+    }
 }
 
 pub static DRAFT_STALE: Rule = Rule {
@@ -82,7 +85,8 @@ pub static MISSING_DESCRIPTION: Rule = Rule {
 };
 
 fn missing_description(facts: &Facts, _: &Config) -> Found {
-    published_without(facts, "description", |p| p.description.as_deref().unwrap_or("").trim().is_empty()).into()
+    published_without(facts, "description", |p| p.description.as_deref().unwrap_or("").trim().is_empty())
+        .into()
 }
 
 pub static MISSING_STATUS: Rule = Rule {
@@ -144,7 +148,8 @@ pub(super) mod tests {
     /// Nothing has happened to a project since.
     fn untouched(facts: &mut Facts, days: i64) {
         let project = &mut facts.projects[0];
-        (project.last_viewed_at, project.last_published_at, project.last_edited_at) = (ago(days), ago(days), ago(days));
+        (project.last_viewed_at, project.last_published_at, project.last_edited_at) =
+            (ago(days), ago(days), ago(days));
         project.app_views_last_30_days = Some(0);
     }
 
