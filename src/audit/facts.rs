@@ -106,7 +106,7 @@ impl Connection {
                 self.account_name.as_ref().or(self.host.as_ref()).map(|at| format!("{kind} {}", host(at)))
             }
             "databricks" => {
-                let url = self.jdbc_url.as_ref().map(|url| host(url));
+                let url = self.jdbc_url.as_ref().map(host);
                 let place = url
                     .as_deref()
                     .and_then(|url| url.split("//").nth(1))

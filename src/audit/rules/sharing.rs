@@ -25,6 +25,9 @@ pub static SENSITIVE_SHARED_WIDELY: Rule = Rule {
     find: sensitive_shared,
 };
 
+/// Name of a table or column, and the connection that it is read through.
+type Read = (String, Option<Arc<str>>);
+
 /// A table's whole name, as far as it is known.
 fn whole_name(edge: &Edge) -> String {
     let parts = [edge.database_name.as_deref(), edge.schema_name.as_deref(), Some(&*edge.table_name)];
@@ -34,7 +37,7 @@ fn whole_name(edge: &Edge) -> String {
 fn sensitive_shared(facts: &Facts, config: &Config) -> Found {
     let edges = facts.edges();
     let everybody = facts.groups_of_everybody(config.everybody);
-    let mut columns: BTreeMap<&str, Vec<(String, Option<Arc<str>>)>> = BTreeMap::new();
+    let mut columns: BTreeMap<&str, Vec<Read>> = BTreeMap::new();
     for column in &facts.sensitive_columns {
         let name = format!("{}.{}", column.table_key, column.column_name);
         columns.entry(&column.project_id).or_default().push((name, column.data_connection_id.clone()));
@@ -45,7 +48,7 @@ fn sensitive_shared(facts: &Facts, config: &Config) -> Found {
         let Some(circle) = circles.first() else { continue };
         let read = edges.get(project.project_id.as_str()).into_iter().flatten();
         let tables = read.filter(|e| config.is_sensitive(&whole_name(e)));
-        let mut sensitive: Vec<(String, Option<Arc<str>>)> =
+        let mut sensitive: Vec<Read> =
             tables.map(|e| (e.table_key.to_string(), e.data_connection_id.clone())).collect();
         sensitive.extend(columns.remove(project.project_id.as_str()).unwrap_or_default());
         if sensitive.is_empty() {
