@@ -82,6 +82,8 @@ pub(crate) struct Call<'a> {
     pub(super) args: BTreeMap<&'static str, String>,
     pub(super) query: Vec<(String, String)>,
     pub(super) body: &'a [u8],
+    /// Type of the body.
+    pub(super) content_type: &'a str,
     /// Root of the server as the client names it.
     pub(super) base: String,
     pub(super) trace: String,

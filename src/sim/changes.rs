@@ -1,13 +1,13 @@
 //! Changes of a workspace while it is looked at.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::rng::{self, chance, pick};
 use crate::client::projects::QueriedTable;
 
-use super::world::{RunSpec, World, iso};
+use super::world::{ApiRun, RunSpec, World, iso};
 
 /// A change of the workspace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,17 +187,26 @@ impl World {
     fn add_run(&mut self, at: usize, now: DateTime<Utc>) {
         let config = self.config.clone();
         let record = &mut self.projects[at];
-        let index = record.index;
+        let (index, version) = (record.index, record.version);
         let runs = World::runs_mut(&config, record);
         let number = runs.len() as u32;
         let serial = index.wrapping_mul(1 << 24) + u64::from(number);
+        let elapsed_ms = 1_000 + number;
+        let api = ApiRun {
+            id: rng::uuid7(config.seed, "changed-run", serial, now),
+            started: Some(now),
+            ended: Some(now + TimeDelta::milliseconds(i64::from(elapsed_ms))),
+            trace: format!("{serial:032x}"),
+            version,
+            ..ApiRun::default()
+        };
         let spec = RunSpec {
             number,
             triggered: now,
-            elapsed_ms: Some(1_000 + number),
+            elapsed_ms: Some(elapsed_ms),
             status: "COMPLETED",
             trigger: "API",
-            id: Some(rng::uuid7(config.seed, "changed-run", serial, now)),
+            api: Some(Box::new(api)),
         };
         runs.insert(0, spec);
     }

@@ -26,7 +26,7 @@ pub(crate) use limits::Counter;
 pub use limits::{LimitKind, RateLimit};
 pub use server::{RequestRecord, SimConfig, SimServer, SimToken};
 pub use sql::{CellTruth, TableRef};
-pub use world::{Plan, ProjectRecord, RunSpec, World, WorldConfig};
+pub use world::{ApiRun, Authored, Plan, ProjectRecord, RunSpec, SemanticProject, World, WorldConfig};
 
 /// Runs an example of the documentation: with a client of a simulated workspace, and the workspace as it was
 /// when it began.

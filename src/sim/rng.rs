@@ -26,12 +26,11 @@ pub fn uuid7(seed: u64, kind: &str, index: u64, at: DateTime<Utc>) -> String {
     uuid::Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid().to_string()
 }
 
-/// An index below `n`, small ones far more often than large ones (Zipf-like, by inversion of `x^-1`).
+/// An index below `n` (0 if `n` is 0), small ones far more often than large ones (Zipf-like, by inversion of `x^-1`).
 pub fn skewed(rng: &mut ChaCha8Rng, n: usize) -> usize {
-    debug_assert!(n > 0);
     let u: f64 = rng.random();
     let x = ((n as f64 + 1.0).ln() * u).exp() - 1.0;
-    (x as usize).min(n - 1)
+    (x as usize).min(n.saturating_sub(1))
 }
 
 /// True with probability `p`.

@@ -379,6 +379,11 @@ impl Sim {
             args: args.unwrap_or_default(),
             query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
             body,
+            content_type: parts
+                .headers
+                .get(header::CONTENT_TYPE)
+                .and_then(|kind| kind.to_str().ok())
+                .unwrap_or(""),
             base: format!("http://{host}"),
             trace: trace.clone(),
             fate,
@@ -398,6 +403,7 @@ impl Sim {
             if !call.token.may(route.operation) {
                 return Err(Failure::new(403, format!("This token has no access to {}", route.operation)));
             }
+            self.settle();
             (route.handler)(self, &call)
         });
         let (status, content) = match answer {
@@ -410,6 +416,16 @@ impl Sim {
             text
         });
         (status, headers, text)
+    }
+
+    /// Brings the runs started over the API to this moment.
+    fn settle(&self) {
+        if lock(&self.live).runs.is_empty() {
+            return;
+        }
+        let now = self.now();
+        let mut world = self.world_mut();
+        lock(&self.live).settle(&mut world, now);
     }
 
     /// The refusal that stands for a request, if one does; it counts as used.

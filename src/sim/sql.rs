@@ -30,7 +30,7 @@ impl TableRef {
     }
 }
 
-/// What a SQL cell reads.
+/// What a cell reads, imports and holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CellTruth {
     /// Tables.
@@ -39,6 +39,10 @@ pub struct CellTruth {
     pub columns: Vec<(TableRef, String)>,
     /// Dataframes of earlier cells.
     pub dataframes: Vec<String>,
+    /// The component that the cell imports: identifier and version.
+    pub component: Option<(String, i64)>,
+    /// How many of the next cells the cell holds.
+    pub holds: usize,
 }
 
 /// A table of a warehouse.

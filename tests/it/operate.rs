@@ -198,13 +198,12 @@ fn projects_are_created_shared_and_fetched_as_files() {
 
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("project.yaml");
-    run(
-        &mut sim.hexport(&["projects", "export", id, "--version", "latest", "-o", file.to_str().unwrap()]),
-        0,
-    );
+    run(&mut sim.hexport(&["projects", "export", id, "--version", "draft", "-o", file.to_str().unwrap()]), 0);
     assert!(std::fs::read_to_string(&file).unwrap().contains("Brand new"));
     assert!(stdout(&run(&mut sim.hexport(&["projects", "export", id]), 0)).contains("Brand new"));
     refusal(&sim, &["projects", "export", id, "--version", "newest"], 2);
+    let said = refusal(&sim, &["projects", "export", id, "--version", "latest"], 2);
+    assert!(said.contains("Version latest not found"), "{said}");
 }
 
 #[test]

@@ -245,3 +245,137 @@ fn faults_by_name_are_flags_of_simulate() {
     let refusal: Refusal = "ListUsers=403".parse().unwrap();
     assert_eq!(refusal, Refusal::of("ListUsers", Refused::Status(403)));
 }
+
+/// A run, as the answer to its start gives it.
+fn started(sim: &Sim, project: &str, body: Value) -> Value {
+    let seen = ask(sim, "POST", &format!("/projects/{project}/runs"), Some(body));
+    assert_eq!(seen.status, 201, "{}", seen.text);
+    seen.json()
+}
+
+fn published(sim: &Sim) -> String {
+    let world = sim.server.world();
+    let record = world.projects.iter().find(|r| r.project.last_published_at.is_some()).unwrap();
+    record.project.id.clone()
+}
+
+#[test]
+fn a_run_has_no_start_before_it_is_seen_to_run_and_ends_when_it_says() {
+    let sim = Sim::of_projects(20);
+    let id = published(&sim);
+    let start = sim.server.now();
+    let at = |seconds: i64| sim.server.set_now(start + chrono::TimeDelta::seconds(seconds));
+    let state = |run: &str| get(&sim, &format!("/projects/{id}/runs/{run}")).json();
+    let user = sim.server.world().users[1].clone();
+    let sent = json!({"updatePublishedResults": "true", "useCachedSqlResults": "false", "notifications": [
+        {"type": "FAILURE", "includeSuccessScreenshot": "false", "userIds": [user.id], "slackChannelIds": ["C7"]}]});
+    let run = started(&sim, &id, sent);
+    assert_eq!(run["notifications"][1]["recipient"]["name"], "#c7");
+    let run = run["runId"].as_str().unwrap();
+    assert_eq!(run.as_bytes()[14], b'7', "new identifiers are of version 7: {run}");
+    let pending = state(run);
+    assert_eq!((pending["status"].as_str(), &pending["startTime"]), (Some("PENDING"), &Value::Null));
+    at(3);
+    let running = state(run);
+    assert_eq!((running["status"].as_str(), &running["endTime"]), (Some("RUNNING"), &Value::Null));
+    let began: chrono::DateTime<chrono::Utc> = running["startTime"].as_str().unwrap().parse().unwrap();
+    assert!(began > start && began <= sim.server.now());
+    at(60);
+    let done = state(run);
+    assert_eq!(done["status"], "COMPLETED");
+    assert_eq!(done["startTime"], running["startTime"]);
+    let time = |field: &str| done[field].as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().unwrap();
+    assert_eq!(
+        done["elapsedTime"].as_f64().unwrap() as i64,
+        (time("endTime") - time("startTime")).num_milliseconds()
+    );
+    assert_eq!(done["notifications"][0]["recipient"]["id"], user.id.as_str());
+    let project = get(&sim, &format!("/projects/{id}")).json();
+    assert_eq!(project["analytics"]["publishedResultsUpdatedAt"], done["endTime"], "it updated the results");
+
+    // Killed before it got a kernel: it never started.
+    let run = started(&sim, &id, json!({}))["runId"].as_str().unwrap().to_owned();
+    let cancelled = ask(&sim, "DELETE", &format!("/project/{id}/run/{run}"), None);
+    assert_eq!((cancelled.status, cancelled.kind, cancelled.text.as_str()), (204, None, ""));
+    let killed = state(&run);
+    assert_eq!((killed["status"].as_str(), &killed["startTime"]), (Some("KILLED"), &Value::Null));
+    assert_eq!(ask(&sim, "DELETE", &format!("/project/{id}/run/{run}"), None).status, 422);
+
+    let dry = started(&sim, &id, json!({"dryRun": "true"}))["runId"].clone();
+    let real = started(&sim, &id, json!({"dryRun": "false"}))["runId"].clone();
+    assert_ne!(dry, real);
+    assert_eq!(get(&sim, &format!("/projects/{id}/runs/{}", dry.as_str().unwrap())).status, 404);
+    let start = |body: Value| ask(&sim, "POST", &format!("/projects/{id}/runs"), Some(body)).status;
+    let inputs = json!({"lower": 1});
+    assert_eq!(start(json!({"inputParams": inputs, "updatePublishedResults": true})), 422);
+    assert_eq!(start(json!({"inputParams": inputs, "updatePublishedResults": false})), 201);
+    assert_eq!(start(json!({"inputParams": inputs})), 201);
+}
+
+#[test]
+fn an_export_names_components_and_nests_what_a_section_holds() {
+    let sim = Sim::of_projects(120);
+    let world = sim.server.world();
+    let (mut imports, mut sections) = (0, 0);
+    for record in &world.projects {
+        let body = json!({"projectId": record.project.id, "version": "draft"});
+        let file = ask(&sim, "POST", "/projects/export", Some(body)).json();
+        let file: Value = serde_yaml_ng::from_str(file["content"].as_str().unwrap()).unwrap();
+        for part in ["/meta/sourceVersionId", "/appLayout", "/sharedAssets", "/projectAssets"] {
+            assert!(file.pointer(part).is_some(), "{part}");
+        }
+        let mut flat = Vec::new();
+        let mut open: Vec<&Value> = file["cells"].as_array().unwrap().iter().rev().collect();
+        while let Some(cell) = open.pop() {
+            flat.push(cell["cellId"].as_str().unwrap().to_owned());
+            let inner = cell["config"]["cells"].as_array();
+            sections += usize::from(inner.is_some_and(|inner| !inner.is_empty()));
+            open.extend(inner.into_iter().flatten().rev());
+            if cell["cellType"] == "COMPONENT_IMPORT" {
+                let id = cell["config"]["component"]["id"].as_str().unwrap();
+                assert_eq!(world.projects[world.find_project(id).unwrap()].project.kind, "COMPONENT");
+                assert!(cell["config"]["component"]["version"].as_i64() >= Some(1));
+                imports += 1;
+            }
+        }
+        let cells: Vec<String> = world.cells(record).into_iter().map(|(cell, _)| cell.static_id).collect();
+        assert_eq!(flat, cells, "every cell once, in its order");
+        let version = |version: Value| {
+            let body = json!({"projectId": record.project.id, "version": version});
+            ask(&sim, "POST", "/projects/export", Some(body)).status
+        };
+        let status = if record.project.last_published_at.is_some() { 200 } else { 400 };
+        assert_eq!((version(json!("latest")), version(json!(1))), (status, status));
+        assert_eq!((version(json!(99_999)), version(json!("banana"))), (400, 400));
+    }
+    assert!(imports > 3 && sections > 3, "{imports} imports, {sections} sections");
+}
+
+#[test]
+fn cursors_are_base64_and_the_first_page_has_a_before() {
+    use base64::Engine;
+    let sim = Sim::of_projects(20);
+    let page = get(&sim, "/projects?limit=2").json();
+    for end in ["after", "before"] {
+        let cursor = page["pagination"][end].as_str().unwrap();
+        let text = base64::engine::general_purpose::STANDARD.decode(cursor).unwrap();
+        assert!(text.starts_with(b"v2:["), "{end}");
+    }
+}
+
+#[test]
+fn cells_written_over_the_api_are_listed() {
+    let sim = Sim::of_projects(20);
+    let id = published(&sim);
+    let body = json!({"projectId": id, "cellType": "CODE", "contents": {"codeCell": {"source": "1"}}});
+    let made = ask(&sim, "POST", "/cells", Some(body)).json();
+    let listed = || get(&sim, &format!("/cells?projectId={id}&limit=100")).json()["values"].clone();
+    assert!(listed().as_array().unwrap().contains(&made));
+    let static_id = made["staticId"].as_str().unwrap();
+    let edit = json!({"contents": {"codeCell": {"source": "2"}}});
+    let edited = ask(&sim, "PATCH", &format!("/cells/{static_id}"), Some(edit)).json();
+    assert!(edited["id"] != made["id"] && edited["staticId"] == made["staticId"]);
+    assert!(listed().as_array().unwrap().contains(&edited));
+    assert_eq!(ask(&sim, "DELETE", &format!("/cells/{static_id}"), None).status, 200);
+    assert!(listed().as_array().unwrap().iter().all(|cell| cell["staticId"] != static_id));
+}

@@ -60,6 +60,9 @@ impl Sim {
         if let Some(name) = body["name"].as_str().filter(|n| !n.is_empty()) {
             collection.name = name.to_owned();
         }
+        if let Some(description) = body["description"].as_str() {
+            collection.description = Some(description.to_owned());
+        }
         if let Some(upsert) = body.pointer("/sharing/upsert") {
             let new: CollectionSharing = serde_json::from_value(upsert.clone())
                 .map_err(|e| Failure::new(400, "sharing is malformed").details(e.to_string()))?;

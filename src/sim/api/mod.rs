@@ -3,10 +3,12 @@
 mod cells;
 mod collections;
 mod connections;
+mod embedding;
 mod groups;
 mod guides;
 mod projects;
 mod runs;
+mod semantic;
 mod sharing;
 mod threads;
 mod users;
@@ -18,6 +20,7 @@ use axum::http::Method;
 use super::call::{Answer, Call, Style};
 use super::server::Sim;
 use crate::client::Operation;
+use crate::client::limits::LimitGroup;
 
 type Handler = fn(&Sim, &Call<'_>) -> Answer;
 
@@ -30,6 +33,10 @@ pub struct Route {
     pub method: &'static str,
     /// Path below `/api/v1`, with `{name}` placeholders.
     pub path: &'static str,
+    /// Older paths of the same operation.
+    pub aliases: &'static [&'static str],
+    /// Operations that are counted together with it.
+    pub group: &'static LimitGroup,
     pub(super) style: Style,
     /// Status for parameters that don't fit: 422 where the description has it, else 400.
     pub(super) invalid: u16,
@@ -38,7 +45,23 @@ pub struct Route {
 
 impl Route {
     const fn of(op: &Operation, style: Style, handler: Handler) -> Self {
-        Self { operation: op.id, method: op.method.as_str(), path: op.path, style, invalid: 400, handler }
+        Self::own(op.id, op.method.as_str(), op.path, op.group, style, handler)
+    }
+
+    /// A route of an operation that the client leaves out.
+    const fn own(
+        operation: &'static str,
+        method: &'static str,
+        path: &'static str,
+        group: &'static LimitGroup,
+        style: Style,
+        handler: Handler,
+    ) -> Self {
+        Self { operation, method, path, aliases: &[], group, style, invalid: 400, handler }
+    }
+
+    const fn also(self, aliases: &'static [&'static str]) -> Self {
+        Self { aliases, ..self }
     }
 
     const fn invalid(self, status: u16) -> Self {
@@ -47,7 +70,11 @@ impl Route {
 
     /// The values of the path's placeholders, if `segments` are such a path.
     fn fits(&self, segments: &[String]) -> Option<BTreeMap<&'static str, String>> {
-        let mut parts = self.path.split('/').skip(1);
+        std::iter::once(&self.path).chain(self.aliases).find_map(|path| Self::values(path, segments))
+    }
+
+    fn values(path: &'static str, segments: &[String]) -> Option<BTreeMap<&'static str, String>> {
+        let mut parts = path.split('/').skip(1);
         let mut args = BTreeMap::new();
         for segment in segments {
             let part = parts.next()?;
@@ -65,7 +92,7 @@ impl Route {
 
 /// Every route of the simulated API.
 pub fn routes() -> impl Iterator<Item = &'static Route> {
-    let resources: [&'static [Route]; 10] = [
+    let resources: [&'static [Route]; 12] = [
         projects::ROUTES,
         sharing::ROUTES,
         runs::ROUTES,
@@ -76,6 +103,8 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
         connections::ROUTES,
         threads::ROUTES,
         guides::ROUTES,
+        semantic::ROUTES,
+        embedding::ROUTES,
     ];
     resources.into_iter().flatten()
 }

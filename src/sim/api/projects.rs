@@ -1,15 +1,20 @@
 //! Projects and components.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::Route;
+use crate::client::cells::Cell;
 use crate::client::operation as op;
 use crate::client::projects::Status;
 use crate::sim::ProjectRecord;
 use crate::sim::call::Style::{Newer, Older};
 use crate::sim::call::{Answer, Call, Failure, uuid};
 use crate::sim::page::cut;
+use crate::sim::rng;
 use crate::sim::server::Sim;
+use crate::sim::sql::CellTruth;
 use crate::sim::world::Plan;
 
 pub(super) const ROUTES: &[Route] = &[
@@ -114,7 +119,11 @@ impl Sim {
         let id = call.arg("projectId");
         uuid(call, id, "projectId")?;
         if self.world().config.plan != Plan::Enterprise {
-            return Err(Failure::new(403, "Queried tables are available on the Enterprise plan only"));
+            // In the form of the newer operations, as DataHub's recorded answer has it.
+            let message = "This feature requires a plan of at least ENTERPRISE tier.";
+            let mut refused = Failure::new(403, message);
+            refused.body = Some(json!({ "message": message }));
+            return Err(refused);
         }
         let world = self.world();
         let at = call.project(&world, id)?;
@@ -130,7 +139,7 @@ impl Sim {
         Ok((200, Some(envelope)))
     }
 
-    /// The project as a file. JSON is YAML, and it is what YAML writers and readers agree on.
+    /// The project as a file.
     fn export_project(&self, call: &Call<'_>) -> Answer {
         let body = call.json()?;
         let id = body
@@ -140,27 +149,78 @@ impl Sim {
         let world = self.world();
         let at = call.project(&world, id).map_err(|_| Failure::new(400, "Project not found"))?;
         let record = &world.projects[at];
-        let cells: Vec<Value> = world
-            .cells(record)
-            .into_iter()
-            .map(|(cell, _)| {
-                let mut config = json!({});
-                if let Some(sql) = cell.contents.sql_cell {
-                    config = json!({"source": sql.source, "dataConnectionId": cell.data_connection_id, "resultVariableName": sql.output_dataframe});
-                } else if let Some(source) = cell.contents.code_cell.or(cell.contents.markdown_cell) {
-                    config = json!({"source": source.source});
-                }
-                json!({"cellType": cell.cell_type, "cellId": cell.static_id, "cellLabel": cell.label, "config": config})
-            })
-            .collect();
+        let published = record.project.last_published_at.is_some();
+        let no_such =
+            |version: &dyn std::fmt::Display| Failure::new(400, format!("Version {version} not found"));
+        let (cells, version) = match body.get("version") {
+            None => (world.cells(record), "draft".to_owned()),
+            Some(Value::String(version)) if version == "draft" => (world.cells(record), version.clone()),
+            Some(Value::String(version)) if version == "latest" => {
+                let version = published.then_some(record.version).ok_or_else(|| no_such(&"latest"))?;
+                (world.published_cells(record), version.to_string())
+            }
+            Some(Value::Number(number)) => {
+                let known = number.as_i64().filter(|n| published && (1..=record.version).contains(n));
+                (world.published_cells(record), known.ok_or_else(|| no_such(number))?.to_string())
+            }
+            Some(_) => {
+                return Err(Failure::new(400, "Invalid input").details("version: draft, latest or a number"));
+            }
+        };
+        let project = &record.project;
         let file = json!({
             "schemaVersion": 3,
-            "meta": {"projectId": record.project.id, "title": record.project.title, "description": record.project.description},
-            "cells": cells,
+            "hexType": project.kind,
+            "meta": {
+                "sourceVersionId": rng::uuid(world.config.seed, &format!("version {version}"), record.index),
+                "projectId": project.id,
+                "title": project.title,
+                "description": project.description,
+                "timezone": null,
+            },
+            "projectAssets": {"dataConnections": connections_of(&cells), "envVars": [], "secrets": []},
+            "sharedAssets": {"secrets": [], "vcsPackages": [], "dataConnections": [], "externalFileIntegrations": []},
+            "cells": nested(&mut cells.into_iter()),
+            "appLayout": {"visibleMetadataFields": ["NAME", "DESCRIPTION"], "fullWidth": true, "tabs": []},
         });
-        let content = serde_json::to_string_pretty(&file).unwrap_or_default();
-        Ok((200, Some(json!({"filename": format!("{}.yaml", record.project.id), "content": content}))))
+        let content = serde_yaml_ng::to_string(&file)
+            .map_err(|e| Failure::new(500, "The file can't be written").details(e.to_string()))?;
+        Ok((200, Some(json!({"filename": format!("{}.yaml", project.id), "content": content}))))
     }
+}
+
+fn connections_of(cells: &[(Cell, CellTruth)]) -> Vec<Value> {
+    let used: BTreeSet<&str> =
+        cells.iter().filter_map(|(cell, _)| cell.data_connection_id.as_deref()).collect();
+    used.into_iter().map(|id| json!({"dataConnectionId": id})).collect()
+}
+
+/// Cells as the file has them: those that a COLLAPSIBLE holds stand in it.
+fn nested(cells: &mut dyn Iterator<Item = (Cell, CellTruth)>) -> Vec<Value> {
+    let mut out = Vec::new();
+    while let Some((cell, truth)) = cells.next() {
+        let mut config = json!({});
+        if let Some(sql) = cell.contents.sql_cell {
+            config = json!({
+                "source": sql.source,
+                "dataConnectionId": cell.data_connection_id,
+                "resultVariableName": sql.output_dataframe,
+            });
+        } else if let Some(source) = cell.contents.code_cell.or(cell.contents.markdown_cell) {
+            config = json!({"source": source.source});
+        } else if let Some((id, version)) = truth.component {
+            config = json!({"component": {"id": id, "version": version}});
+        } else if truth.holds > 0 {
+            config = json!({"cells": nested(&mut (&mut *cells).take(truth.holds))});
+        }
+        out.push(json!({
+            "cellType": cell.cell_type,
+            "cellId": cell.static_id,
+            "cellLabel": cell.label,
+            "config": config,
+        }));
+    }
+    out
 }
 
 pub(in crate::sim) fn shown(record: &ProjectRecord, sharing: bool) -> Value {

@@ -7,21 +7,25 @@ use url::form_urlencoded;
 
 use super::Route;
 use crate::client::operation as op;
-use crate::client::runs::{RunRequest, StartedRun};
+use crate::client::runs::{Notification, NotificationRecipient, Recipient, RunRequest, StartedRun};
 use crate::sim::call::Style::Older;
-use crate::sim::call::{Answer, Call, Failure, uuid};
+use crate::sim::call::{Answer, Call, Failure, ok, uuid};
 use crate::sim::changes::Change;
 use crate::sim::faults::PageFault;
 use crate::sim::live::{LiveRun, admit_run};
 use crate::sim::rng;
 use crate::sim::server::{Sim, lock};
-use crate::sim::world::{ProjectRecord, RunSpec, World};
+use crate::sim::world::{ApiRun, RunSpec, World};
 
 pub(super) const ROUTES: &[Route] = &[
-    Route::of(&op::GET_PROJECT_RUNS, Older, Sim::list_runs).invalid(422),
-    Route::of(&op::RUN_PROJECT, Older, Sim::start_run).invalid(422),
-    Route::of(&op::GET_RUN_STATUS, Older, Sim::get_run).invalid(422),
-    Route::of(&op::CANCEL_RUN, Older, Sim::cancel_run).invalid(422),
+    Route::of(&op::GET_PROJECT_RUNS, Older, Sim::list_runs).invalid(422).also(&["/project/{projectId}/runs"]),
+    Route::of(&op::RUN_PROJECT, Older, Sim::start_run).invalid(422).also(&["/project/{projectId}/run"]),
+    Route::of(&op::GET_RUN_STATUS, Older, Sim::get_run)
+        .invalid(422)
+        .also(&["/project/{projectId}/run/{runId}"]),
+    Route::of(&op::CANCEL_RUN, Older, Sim::cancel_run)
+        .invalid(422)
+        .also(&["/project/{projectId}/run/{runId}"]),
 ];
 
 impl Sim {
@@ -45,17 +49,12 @@ impl Sim {
         let world = self.world();
         let at = call.project(&world, id)?;
         let record = &world.projects[at];
-        let live = self.live_runs(&record.project.id);
         let wanted = |run: &RunSpec| {
-            let status_now = live
-                .iter()
-                .find(|(id, _)| run.id.as_ref() == Some(id))
-                .map_or(run.status, |(_, state)| state.0);
-            status.is_none_or(|s| s == status_now) && trigger.is_none_or(|t| t == run.trigger)
+            status.is_none_or(|s| s == run.status) && trigger.is_none_or(|t| t == run.trigger)
         };
         let mut matching = world.runs(record).iter().filter(|run| wanted(run)).skip(offset);
         let runs: Vec<Value> =
-            matching.by_ref().take(limit).map(|spec| self.run_json(&world, record, spec)).collect();
+            matching.by_ref().take(limit).map(|spec| json!(world.run(record, spec))).collect();
         let more = matching.next().is_some();
         let url = |offset: usize| {
             let mut query = form_urlencoded::Serializer::new(String::new());
@@ -80,30 +79,6 @@ impl Sim {
         ))
     }
 
-    /// State of the runs of a project that were started over the API: id, status and elapsed time.
-    fn live_runs(&self, project: &str) -> Vec<(String, (&'static str, Option<TimeDelta>))> {
-        let now = self.now();
-        lock(&self.live)
-            .runs
-            .iter()
-            .filter(|r| r.project == project)
-            .map(|r| (r.run.clone(), r.state(now)))
-            .collect()
-    }
-
-    fn run_json(&self, world: &World, record: &ProjectRecord, spec: &RunSpec) -> Value {
-        let mut spec = spec.clone();
-        if let Some(id) = &spec.id {
-            let now = self.now();
-            if let Some(live) = lock(&self.live).runs.iter().find(|r| r.run == *id) {
-                let (status, elapsed) = live.state(now);
-                spec.status = status;
-                spec.elapsed_ms = elapsed.map(|e| e.num_milliseconds().clamp(0, i64::from(u32::MAX)) as u32);
-            }
-        }
-        json!(world.run(record, &spec))
-    }
-
     fn get_run(&self, call: &Call<'_>) -> Answer {
         let id = call.arg("projectId");
         let run = call.arg("runId");
@@ -114,14 +89,15 @@ impl Sim {
         let record = &world.projects[at];
         let spec = world.runs(record).iter().find(|spec| world.run_id(record, spec) == run);
         let spec = spec.ok_or_else(|| Failure::new(404, "Run not found"))?;
-        Ok((200, Some(self.run_json(&world, record, spec))))
+        ok(&world.run(record, spec))
     }
 
     fn start_run(&self, call: &Call<'_>) -> Answer {
         let id = call.arg("projectId");
         uuid(call, id, "projectId")?;
-        let body = call.json()?;
-        let run: RunRequest = serde_json::from_value(Value::Object(body))
+        let mut body = Value::Object(call.json()?);
+        booleans_of_texts(&mut body);
+        let run: RunRequest = serde_json::from_value(body)
             .map_err(|e| Failure::new(400, "The body is not a run request").details(e.to_string()))?;
         let now = self.now();
         let mut world = self.world_mut();
@@ -137,45 +113,44 @@ impl Sim {
             return Err(Failure::new(400, "viewId and inputParams exclude each other"));
         }
         if !params.is_empty() && run.update_published_results == Some(true) {
-            return Err(Failure::new(400, "updatePublishedResults can't go with inputParams"));
+            return Err(Failure::new(422, "updatePublishedResults can't be true with inputParams"));
         }
         check_inputs(&record.inputs, &params, &call.trace)?;
         let dry = run.dry_run == Some(true);
-        let seed = world.config.seed;
-        let number = world.runs(record).len() as u32;
-        let serial = {
-            let mut live = lock(&self.live);
-            if !dry {
-                admit_run(&mut live, self.config.kernels, now)?;
-            }
-            live.runs.len() as u64
-        };
-        let run_id = rng::uuid(seed, "live-run", record.index.wrapping_mul(1 << 20) + serial);
-        let project_id = record.project.id.clone();
+        if !dry {
+            admit_run(&mut lock(&self.live), self.config.kernels, now)?;
+        }
+        let notifications = recipients(&world, run.notifications.as_deref().unwrap_or_default());
+        let (project_id, version) = (record.project.id.clone(), record.version);
+        let run_id = world.new_id("live-run", now);
         let started = StartedRun {
             run_url: world.run_url(&project_id, &run_id),
             run_status_url: format!("{}/api/v1/projects/{project_id}/runs/{run_id}", call.base),
             trace_id: call.trace.clone(),
-            project_version: record.version,
-            notifications: None,
+            project_version: version,
+            notifications: (!notifications.is_empty()).then(|| notifications.clone()),
             project_id,
             run_id,
         };
         if !dry {
-            let r = &mut rng::of(seed, "live-run-fate", serial);
+            let config = world.config.clone();
+            let runs = World::runs_mut(&config, &mut world.projects[at]);
+            let number = runs.len() as u32;
+            let r = &mut rng::of(config.seed, "live-run-fate", u64::from(number));
             lock(&self.live).runs.push(LiveRun {
                 project: started.project_id.clone(),
                 run: started.run_id.clone(),
-                started: now,
+                triggered: now,
                 elapsed: TimeDelta::milliseconds(r.random_range(2_000..9_000)),
                 fails: params.get("lower").is_some_and(|v| v.as_f64() == Some(-1.0)),
+                updates_results: run.update_published_results == Some(true),
                 killed: None,
             });
-            let config = world.config.clone();
-            let id = Some(started.run_id.clone());
-            let spec =
-                RunSpec { number, triggered: now, elapsed_ms: None, status: "PENDING", trigger: "API", id };
-            World::runs_mut(&config, &mut world.projects[at]).insert(0, spec);
+            let trace = call.trace.clone();
+            let id = started.run_id.clone();
+            let api = Some(Box::new(ApiRun { id, trace, version, notifications, ..ApiRun::default() }));
+            let (status, trigger) = ("PENDING", "API");
+            runs.insert(0, RunSpec { number, triggered: now, elapsed_ms: None, status, trigger, api });
         }
         Ok((201, Some(json!(started))))
     }
@@ -185,22 +160,78 @@ impl Sim {
         let run = call.arg("runId");
         uuid(call, id, "projectId")?;
         uuid(call, run, "runId")?;
-        let world = self.world();
+        let now = self.now();
+        let mut world = self.world_mut();
         let at = call.project(&world, id)?;
         let record = &world.projects[at];
-        let known = world.runs(record).iter().any(|spec| world.run_id(record, spec) == run);
-        let now = self.now();
+        if !world.runs(record).iter().any(|spec| world.run_id(record, spec) == run) {
+            return Err(Failure::new(404, "Run not found"));
+        }
         let mut live = lock(&self.live);
-        match live.runs.iter_mut().find(|r| r.run == run) {
-            Some(live) if matches!(live.state(now).0, "PENDING" | "RUNNING") => {
-                live.killed = Some(now);
-                Ok((204, None))
+        let Some(running) = live.runs.iter_mut().find(|r| r.run == run) else {
+            return Err(Failure::new(422, "The run has already finished"));
+        };
+        running.killed = Some(now);
+        live.settle(&mut world, now);
+        Ok((204, None))
+    }
+}
+
+/// Booleans written as texts, as in the examples of Hex's own documentation.
+fn booleans_of_texts(body: &mut Value) {
+    const FLAGS: [&str; 5] = [
+        "dryRun",
+        "updateCache",
+        "updatePublishedResults",
+        "useCachedSqlResults",
+        "includeSuccessScreenshot",
+    ];
+    let mut amend = |object: &mut Value| {
+        for flag in FLAGS {
+            match object.get(flag).and_then(Value::as_str) {
+                Some("true") => object[flag] = json!(true),
+                Some("false") => object[flag] = json!(false),
+                _ => {}
             }
-            Some(_) => Err(Failure::new(422, "The run has already finished")),
-            None if known => Err(Failure::new(422, "The run has already finished")),
-            None => Err(Failure::new(404, "Run not found")),
+        }
+    };
+    amend(body);
+    body["notifications"].as_array_mut().into_iter().flatten().for_each(&mut amend);
+    if body["notifications"].is_null()
+        && let Some(object) = body.as_object_mut()
+    {
+        object.remove("notifications");
+    }
+}
+
+/// Who is notified of a run's outcome, with the names that Hex knows them by.
+fn recipients(world: &World, sent: &[Notification]) -> Vec<NotificationRecipient> {
+    let mut all = Vec::new();
+    for notification in sent {
+        let mut add = |kind: &str, id: &str, name: String, is_private: Option<bool>| {
+            all.push(NotificationRecipient {
+                kind: notification.kind.clone(),
+                subject: notification.subject.clone(),
+                body: notification.body.clone(),
+                recipient_type: kind.to_owned(),
+                include_success_screenshot: notification.include_success_screenshot,
+                screenshot_format: notification.screenshot_format.clone().map(|format| vec![format]),
+                recipient: Recipient { id: id.to_owned(), name, is_private },
+            });
+        };
+        for id in notification.user_ids.iter().flatten() {
+            let user = world.users.iter().find(|user| user.id == *id);
+            add("USER", id, user.and_then(|user| user.name.clone()).unwrap_or_default(), None);
+        }
+        for id in notification.group_ids.iter().flatten() {
+            let group = world.groups.iter().find(|group| group.id == *id);
+            add("GROUP", id, group.map(|group| group.name.clone()).unwrap_or_default(), None);
+        }
+        for id in notification.slack_channel_ids.iter().flatten() {
+            add("SLACK_CHANNEL", id, format!("#{}", id.to_lowercase()), Some(false));
         }
     }
+    all
 }
 
 fn check_inputs(

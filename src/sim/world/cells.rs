@@ -1,6 +1,6 @@
 //! Cells of a project's draft, and the tables that its published runs have queried.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use rand::RngExt;
 
@@ -11,13 +11,56 @@ use crate::client::projects::QueriedTable;
 use crate::sim::rng::{self, chance, pick, skewed};
 use crate::sim::sql::{self, CellTruth};
 
+/// What was made of a draft's cells over the API.
+#[derive(Debug, Default)]
+pub struct Authored {
+    /// Cells made, each with the identifier of the cell that it comes after; at the end, if none.
+    pub added: Vec<(Option<String>, Cell)>,
+    /// Cells changed, by their durable identifier.
+    pub changed: HashMap<String, Cell>,
+    /// Durable identifiers of deleted cells.
+    pub removed: HashSet<String>,
+}
+
+impl Authored {
+    fn apply(&self, mut cells: Vec<(Cell, CellTruth)>) -> Vec<(Cell, CellTruth)> {
+        for (after, cell) in &self.added {
+            let named =
+                |other: &Cell| after.as_ref().is_some_and(|id| other.id == *id || other.static_id == *id);
+            let at = cells.iter().position(|(other, _)| named(other)).map_or(cells.len(), |at| at + 1);
+            cells.insert(at, (cell.clone(), CellTruth::default()));
+        }
+        for (cell, truth) in &mut cells {
+            if let Some(changed) = self.changed.get(&cell.static_id) {
+                // What the new source reads isn't known.
+                (*cell, *truth) = (changed.clone(), CellTruth::default());
+            }
+        }
+        cells.retain(|(cell, _)| !self.removed.contains(&cell.static_id));
+        cells
+    }
+}
+
 const CELL_TYPES: [&str; 9] =
     ["INPUT", "DISPLAY_TABLE", "CHART", "TEXT", "METRIC", "PIVOT", "FILTER", "MAP", "COMPONENT_IMPORT"];
 
 impl World {
-    /// Cells of a project's draft, and the truth about what its SQL reads.
+    /// Cells of a project's draft, and the truth about what they read.
     pub fn cells(&self, record: &ProjectRecord) -> Vec<(Cell, CellTruth)> {
-        self.cells_at(record, record.edits)
+        record.authored.apply(self.cells_at(record, record.edits))
+    }
+
+    /// Cells of a project's published version.
+    pub fn published_cells(&self, record: &ProjectRecord) -> Vec<(Cell, CellTruth)> {
+        self.cells_at(record, record.published_edits)
+    }
+
+    /// The cell with this identifier, of a version or durable, and the place of its project.
+    pub fn find_cell(&self, id: &str) -> Option<(usize, Cell)> {
+        self.projects.iter().enumerate().find_map(|(at, record)| {
+            let mut cells = self.cells(record).into_iter().map(|(cell, _)| cell);
+            Some((at, cells.find(|cell| cell.id == id || cell.static_id == id)?))
+        })
     }
 
     pub(super) fn cells_at(&self, record: &ProjectRecord, edits: u32) -> Vec<(Cell, CellTruth)> {
@@ -26,8 +69,8 @@ impl World {
         let spread = -(1.0 - r.random::<f64>()).ln();
         let count = (1.0 + spread * (config.cells_per_project - 1.0)).round().clamp(0.0, 5000.0) as usize;
         let count = if record.index % 23 == 11 { 0 } else { count };
-        let main = skewed(r, self.connections.len());
-        let second = skewed(r, self.connections.len());
+        let main = skewed(r, self.catalogs.len());
+        let second = skewed(r, self.catalogs.len());
         let prefer = r.random_range(0..60);
         let mut frames: Vec<(String, Vec<String>)> = Vec::new();
         let mut cells = Vec::with_capacity(count);
@@ -70,7 +113,18 @@ impl World {
                     cell.contents.markdown_cell =
                         Some(Source { source: format!("## Part {at}\n\nSee `df_{at}`.") });
                 }
-                _ => cell.cell_type = pick(r, &CELL_TYPES).to_owned(),
+                _ => {
+                    cell.cell_type = pick(r, &CELL_TYPES).to_owned();
+                    // Drawn apart, so that what follows does not depend on it.
+                    let r = &mut rng::of(config.seed, "cell-detail", key);
+                    if cell.cell_type == "COMPONENT_IMPORT" && !self.components.is_empty() {
+                        truth.component =
+                            Some(self.components[r.random_range(0..self.components.len())].clone());
+                    } else if cell.cell_type == "TEXT" && chance(r, 0.6) {
+                        cell.cell_type = "COLLAPSIBLE".into();
+                        truth.holds = r.random_range(1..4);
+                    }
+                }
             }
             cells.push((cell, truth));
         }

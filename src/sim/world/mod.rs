@@ -5,6 +5,7 @@ mod connections;
 mod people;
 mod projects;
 mod runs;
+mod semantic;
 mod threads;
 
 use std::collections::HashMap;
@@ -26,8 +27,10 @@ use super::sql::Catalog;
 use connections::connections;
 use people::{collections, groups, users};
 
+pub use cells::Authored;
 pub use projects::ProjectRecord;
-pub use runs::RunSpec;
+pub use runs::{ApiRun, RunSpec};
+pub use semantic::SemanticProject;
 
 /// A workspace's plan; queried tables need `Enterprise`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -97,10 +100,16 @@ pub struct World {
     pub threads: Vec<Thread>,
     /// Thread topics.
     pub topics: Vec<Topic>,
+    /// Prompts and answers of threads that were prompted over the API, by thread.
+    pub messages: HashMap<String, Vec<String>>,
     /// Draft guides.
     pub guides: Vec<DraftGuide>,
+    /// Semantic projects.
+    pub semantic_projects: Vec<SemanticProject>,
     /// Status labels of the workspace.
     pub statuses: Vec<&'static str>,
+    /// Components that cells import: identifier and version.
+    components: Vec<(String, i64)>,
     /// Things made after the generation.
     made: u64,
     /// Places of projects by identifier; made anew when projects come or go.
@@ -173,13 +182,19 @@ impl World {
             projects: Vec::with_capacity(config.projects),
             threads: Vec::new(),
             topics: Vec::new(),
+            messages: HashMap::new(),
             guides: Vec::new(),
+            semantic_projects: semantic::projects(seed),
+            components: Vec::new(),
             statuses: STATUSES.to_vec(),
             made: 0,
             places: OnceLock::new(),
             config,
         };
         world.projects = (0..world.config.projects).map(|i| world.make_project(i as u64, &gone)).collect();
+        let components = world.projects.iter().filter(|record| record.project.kind == "COMPONENT");
+        world.components =
+            components.map(|record| (record.project.id.clone(), record.version.max(1))).collect();
         world.projects.sort_by(|a, b| {
             (&b.project.created_at, &b.project.id).cmp(&(&a.project.created_at, &a.project.id))
         });

@@ -43,7 +43,9 @@ impl World {
         if !gone.is_empty() && chance(r, left) {
             return gone[r.random_range(0..gone.len())].clone();
         }
-        self.users[skewed(r, self.users.len())].email.clone()
+        // Everyone may have left.
+        let user = self.users.get(skewed(r, self.users.len()));
+        user.map_or_else(|| "nobody@acme.example".to_owned(), |user| user.email.clone())
     }
 
     /// A group's members, sorted by name as the API does.

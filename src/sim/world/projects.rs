@@ -7,6 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+use super::cells::Authored;
 use super::runs::RunSpec;
 use super::{STATUSES, THEMES, World, iso};
 use crate::client::projects::{
@@ -55,6 +56,8 @@ pub struct ProjectRecord {
     pub published_edits: u32,
     /// Indexes of its collections.
     pub collections: Vec<usize>,
+    /// What was made of its cells over the API.
+    pub authored: Authored,
     /// Tables that its runs have queried and that no cell names, as Python and dynamic SQL do.
     pub run_tables: Vec<QueriedTable>,
     /// Inputs of its app: name and type (`string`, `number`).
@@ -104,6 +107,7 @@ impl World {
         for _ in 0..[0, 0, 1, 1, 2][r.random_range(0..5)] {
             in_collections.insert(skewed(r, self.collections.len()));
         }
+        in_collections.retain(|collection| *collection < self.collections.len());
         let sharing = self.sharing(r, &owner, &in_collections);
         let project = Project {
             id: rng::uuid(config.seed, "project", index),
@@ -156,6 +160,7 @@ impl World {
             edits: 0,
             published_edits: 0,
             collections: in_collections.into_iter().collect(),
+            authored: Authored::default(),
             run_tables: Vec::new(),
             inputs,
             runs: OnceLock::new(),
@@ -196,12 +201,13 @@ impl World {
         let mut users =
             vec![UserGrant { access: "FULL_ACCESS".into(), user: Person { email: owner.into() } }];
         for _ in 0..skewed(r, 5) {
-            let email = self.users[skewed(r, self.users.len())].email.clone();
+            let email = self.user_email(r, &[], 0.0);
             if users.iter().all(|grant| grant.user.email != email) {
                 users.push(UserGrant { access: pick(r, &levels).into(), user: Person { email } });
             }
         }
-        let chosen: BTreeSet<usize> = (0..skewed(r, 4)).map(|_| skewed(r, self.groups.len())).collect();
+        let chosen = (0..skewed(r, 4)).map(|_| skewed(r, self.groups.len()));
+        let chosen: BTreeSet<usize> = chosen.filter(|group| *group < self.groups.len()).collect();
         let group = |i: usize, access: &str| GroupGrant {
             access: access.into(),
             group: Named { name: self.groups[i].name.clone() },
@@ -228,6 +234,11 @@ impl World {
             self.projects.iter().enumerate().map(|(at, record)| (record.project.id.clone(), at)).collect()
         });
         places.get(&id.to_ascii_lowercase()).copied()
+    }
+
+    /// A project's draft was edited.
+    pub(in crate::sim) fn touch(&mut self, at: usize, now: DateTime<Utc>) {
+        self.projects[at].project.last_edited_at = iso(now);
     }
 
     /// Deletes a project for good.

@@ -24,8 +24,25 @@ pub struct RunSpec {
     pub status: &'static str,
     /// Trigger.
     pub trigger: &'static str,
-    /// Identifier, where it isn't the generator's own (a run started over the API).
-    pub id: Option<String>,
+    /// Set where the run was not generated but started over the API.
+    pub api: Option<Box<ApiRun>>,
+}
+
+/// What is known of a run that was started over the API.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ApiRun {
+    /// Identifier.
+    pub id: String,
+    /// Start; none until it gets a kernel.
+    pub started: Option<DateTime<Utc>>,
+    /// End.
+    pub ended: Option<DateTime<Utc>>,
+    /// Hex's trace id.
+    pub trace: String,
+    /// Version of the project that runs.
+    pub version: i64,
+    /// Who is notified of the outcome.
+    pub notifications: Vec<NotificationRecipient>,
 }
 
 impl World {
@@ -45,8 +62,8 @@ impl World {
 
     /// Identifier of a run.
     pub fn run_id(&self, record: &ProjectRecord, spec: &RunSpec) -> String {
-        match &spec.id {
-            Some(id) => id.clone(),
+        match &spec.api {
+            Some(api) => api.id.clone(),
             None => rng::uuid(
                 self.config.seed,
                 "run",
@@ -66,10 +83,13 @@ impl World {
         let id = self.run_id(record, spec);
         let key = record.index.wrapping_mul(1 << 24) + u64::from(spec.number);
         let r = &mut rng::of(self.config.seed, "run-detail", key);
-        let started = (spec.status != "PENDING")
-            .then(|| spec.triggered + TimeDelta::milliseconds(r.random_range(50..900)));
-        let ended = started.zip(spec.elapsed_ms).map(|(at, ms)| at + TimeDelta::milliseconds(i64::from(ms)));
+        let waits = spec.triggered + TimeDelta::milliseconds(r.random_range(50..900));
+        let ended = spec.elapsed_ms.map(|ms| waits + TimeDelta::milliseconds(i64::from(ms)));
+        // A run that never got a kernel has no start.
+        let started = (!matches!(spec.status, "PENDING" | "UNABLE_TO_ALLOCATE_KERNEL")).then_some(waits);
+        let (started, ended) = spec.api.as_ref().map_or((started, ended), |api| (api.started, api.ended));
         let trace_id = format!("{:032x}", r.random::<u128>());
+        let trace_id = spec.api.as_ref().map_or(trace_id, |api| api.trace.clone());
         let state_events = chance(r, 0.2).then(|| {
             let event = |value: &str, at: DateTime<Utc>| StateEvent {
                 kind: "STATUS".into(),
@@ -94,9 +114,10 @@ impl World {
                 ..NotificationRecipient::default()
             }]
         });
+        let sent = spec.api.as_ref().map(|api| api.notifications.clone()).filter(|sent| !sent.is_empty());
         Run {
             project_id: record.project.id.clone(),
-            project_version: record.version.max(1),
+            project_version: spec.api.as_ref().map_or(record.version, |api| api.version).max(1),
             run_url: self.run_url(&record.project.id, &id),
             run_id: id,
             status: spec.status.into(),
@@ -106,7 +127,7 @@ impl World {
             elapsed_time: spec.elapsed_ms.map(f64::from),
             flag_config_override: None,
             trace_id,
-            notifications,
+            notifications: sent.or(notifications),
             state_events,
         }
     }
@@ -225,7 +246,7 @@ fn make_runs(config: &WorldConfig, record: &ProjectRecord) -> Vec<RunSpec> {
                 elapsed_ms,
                 status: intern(status),
                 trigger,
-                id: None,
+                api: None,
             }
         })
         .collect()
