@@ -109,7 +109,7 @@ fn a_plan_without_queried_tables_is_learnt_once_and_told() {
     );
     let reason =
         ask_one(dir.path(), "SELECT any_value(reason) FROM crawl_coverage WHERE state = 'forbidden'");
-    assert!(reason.as_str().unwrap().contains("Enterprise"), "{reason}");
+    assert!(reason.as_str().unwrap().contains("ENTERPRISE"), "{reason}");
     sim.export(dir.path(), &["--strict"], 4);
 }
 
