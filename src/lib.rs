@@ -16,6 +16,7 @@ pub mod diff;
 pub mod export;
 pub mod journal;
 pub mod lineage;
+pub mod notify;
 pub mod openlineage;
 pub mod registry;
 pub mod report;

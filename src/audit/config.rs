@@ -25,6 +25,12 @@ pub struct Config {
     pub service_accounts: Vec<String>,
     /// Scheduled runs in a row that fail before a schedule counts as failing.
     pub failing_runs: i64,
+    /// Scheduled runs of a project that are missed or late in 30 days before its schedule counts as missed.
+    pub missed_runs: i64,
+    /// Runs that get no kernel in 7 days before a workspace counts as starved.
+    pub starved_runs: i64,
+    /// Days after which the results of an app that people view are stale.
+    pub stale_app_days: i64,
     /// Admins that a workspace may have.
     pub most_admins: usize,
     /// Share of the people of a workspace that makes a group one of everybody.
@@ -48,6 +54,9 @@ impl Default for Config {
             inactive_days: 90,
             service_accounts: Vec::new(),
             failing_runs: 3,
+            missed_runs: 3,
+            starved_runs: 5,
+            stale_app_days: 90,
             most_admins: 5,
             everybody: 0.9,
             rules: None,

@@ -32,6 +32,7 @@ pub struct Project {
     pub archived_at: Option<DateTime<Utc>>,
     pub trashed_at: Option<DateTime<Utc>>,
     pub last_viewed_at: Option<DateTime<Utc>>,
+    pub published_results_updated_at: Option<DateTime<Utc>>,
     pub app_views_last_30_days: Option<i64>,
     pub app_views_all_time: Option<i64>,
 }
@@ -232,6 +233,26 @@ pub struct Stats {
     pub run_trigger: String,
     pub failure_streak: i64,
     pub last_run_at: Option<DateTime<Utc>>,
+    pub seen_runs: Option<i64>,
+    pub late_runs: Option<i64>,
+    pub missed_runs: Option<i64>,
+}
+
+/// A row of `run_health`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Health {
+    pub project_id: String,
+    pub recent_median_seconds: Option<f64>,
+    pub baseline_median_seconds: Option<f64>,
+    pub is_slower: Option<bool>,
+    pub recent_failure_rate: Option<f64>,
+    pub baseline_failure_rate: Option<f64>,
+    pub is_failing_more: Option<bool>,
+    pub recent_no_kernel: i64,
+    pub failing_since: Option<DateTime<Utc>>,
+    pub preceded_by: Option<String>,
+    pub preceded_at: Option<DateTime<Utc>>,
 }
 
 /// A row of `sql_cells`.
@@ -320,6 +341,8 @@ pub struct Facts {
     pub connections_in_cells: HashSet<String>,
     /// How scheduled runs go, by project.
     pub scheduled_stats: HashMap<String, Stats>,
+    /// How runs have changed, by project.
+    pub health: HashMap<String, Health>,
     /// Start of the last run, by project.
     pub last_runs: HashMap<String, DateTime<Utc>>,
     /// Projects with a run that notified somebody.
@@ -477,6 +500,8 @@ impl Facts {
                 _ => {}
             }
         }
+        let health = rows::all::<Health>(&open, "run_health")?;
+        self.health = health.into_iter().map(|health| (health.project_id.clone(), health)).collect();
         for batch in tables.open(&RUNS, &["project_id", "notifications"])?.into_iter().flatten() {
             let batch = batch?;
             let Some(notifications) = batch.column_by_name("notifications") else { continue };

@@ -189,6 +189,20 @@ impl From<SendError> for Failure {
     }
 }
 
+/// An error and its causes, in one line.
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let said = inner.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = inner.source();
+    }
+    text
+}
+
 impl From<access::Failure> for Failure {
     fn from(error: access::Failure) -> Self {
         let text = error.to_string();

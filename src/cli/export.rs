@@ -14,9 +14,10 @@ use super::settings::{ApiArgs, Settings, StoreArgs};
 use super::{Output, Ui, render};
 use crate::crawl::{Budget, Source, Stop};
 use crate::export::{self, JournalFate, Options, Outcome, Reuse, Unfinished, choose};
+use crate::notify::Mode;
 use crate::registry;
 use crate::schema::Table;
-use crate::snapshot::{DeltaMode, Format};
+use crate::snapshot::{DeltaMode, Format, Lake};
 use crate::units::parse_duration;
 
 /// Which tables, in which formats.
@@ -158,13 +159,39 @@ pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failu
         Ok(outcome) => exit_code(outcome, args.strict),
         Err(_) => Code::Nothing,
     };
+    let untold = match &result {
+        Ok(outcome) => tell(outcome, &lake, settings).await,
+        Err(_) => None,
+    };
     if let Some(path) = &args.metrics_file {
-        let text = super::metrics::text(result.as_ref().ok(), sent, code == Code::Complete);
+        let mut text = super::metrics::text(result.as_ref().ok(), sent, code == Code::Complete);
+        text.extend(untold.map(super::metrics::untold));
         super::metrics::write(path, &text)?;
     }
     let outcome = result?;
     show(&outcome, sent, args.output, code);
     Ok(code)
+}
+
+/// Tells people what the audit found, if the settings name somebody. Gives the number of receivers that could not
+/// be told: a warning, whatever becomes of the export.
+async fn tell(outcome: &Outcome, lake: &Lake, settings: &Settings) -> Option<usize> {
+    let config = &settings.file.notify;
+    if config.to.is_empty() {
+        return None;
+    }
+    match super::notify::tell(lake, &outcome.manifest, settings, config, Mode::Send).await {
+        Ok(failures) => {
+            for failure in &failures {
+                eprintln!("warning: not told: {}", super::exit::causes(failure));
+            }
+            Some(failures.len())
+        }
+        Err(failure) => {
+            eprintln!("warning: not told: {failure}");
+            Some(1)
+        }
+    }
 }
 
 /// Exit code of a committed snapshot.

@@ -6,6 +6,14 @@ use std::path::Path;
 use super::exit::{Code, Failure};
 use crate::export::Outcome;
 
+/// Receivers of notifications that could not be told.
+pub fn untold(receivers: usize) -> String {
+    format!(
+        "# HELP hexport_notifications_failed Receivers that could not be told of findings\n\
+         # TYPE hexport_notifications_failed gauge\nhexport_notifications_failed {receivers}\n"
+    )
+}
+
 /// The figures of an export; of one that committed nothing, those that there are.
 pub fn text(outcome: Option<&Outcome>, sent: u64, complete: bool) -> String {
     let mut out = String::new();

@@ -13,6 +13,7 @@ mod export;
 mod lakes;
 mod lineage;
 mod metrics;
+mod notify;
 mod openlineage;
 mod ops;
 mod plan;
@@ -115,6 +116,8 @@ enum Command {
     Audit(audit::Args),
     /// Show who can reach a project or table, what a person can reach, and what changed in it
     Access(access::Args),
+    /// Tell people by Slack, Teams, a webhook or email what the audit found since it last told them
+    Notify(notify::Args),
     /// Show what was added, removed and changed between two snapshots
     Diff(diff::Args),
     /// List, show, verify and prune snapshots
@@ -206,6 +209,7 @@ impl Command {
             Command::Rebuild(args) => rebuild::run(args, settings, ui).await,
             Command::Audit(args) => audit::run(&args, settings),
             Command::Access(args) => access::run(&args, settings),
+            Command::Notify(args) => notify::run(args, settings).await,
             Command::Diff(args) => diff::run(&args),
             Command::Snapshots(command) => snapshots::run(command),
             Command::Lineage(args) => lineage::run(args),

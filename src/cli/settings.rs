@@ -33,6 +33,9 @@ pub struct File {
     /// Thresholds, severities and exceptions of the audit.
     #[serde(default)]
     pub audit: crate::audit::Config,
+    /// Who is told of findings.
+    #[serde(default)]
+    pub notify: crate::notify::Config,
     /// Assumptions about access that the API doesn't tell.
     #[serde(default)]
     pub access: crate::access::Config,
@@ -66,7 +69,7 @@ impl Settings {
         let file = toml::from_str(&text).map_err(|e| {
             let line = e.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
             bad(format!("line {line}: {}", e.message()))
-                .next("It may hold url, token_file, rate, burst, concurrency, request_timeout, log_format, [audit] and [access]; never the token itself.")
+                .next("It may hold url, token_file, rate, burst, concurrency, request_timeout, log_format, [audit], [access] and [notify]; never the token itself.")
         })?;
         Ok(Self { file })
     }

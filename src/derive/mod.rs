@@ -15,6 +15,7 @@ mod effective_access;
 mod frame;
 mod lineage;
 mod run_daily;
+mod run_health;
 mod run_stats;
 pub mod schedule;
 mod sql_cells;
@@ -68,6 +69,7 @@ pub struct Derivation {
 pub const DERIVATIONS: &[Derivation] = &[
     Derivation { table: &run_stats::RUN_STATS, by_project: true, derive: run_stats::derive },
     Derivation { table: &run_daily::RUN_DAILY, by_project: true, derive: run_daily::derive },
+    Derivation { table: &run_health::RUN_HEALTH, by_project: false, derive: run_health::derive },
     Derivation { table: &lineage::LINEAGE, by_project: true, derive: lineage::derive },
     Derivation { table: &table_usage::TABLE_USAGE, by_project: false, derive: table_usage::derive },
     Derivation {

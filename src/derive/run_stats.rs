@@ -63,7 +63,7 @@ pub static RUN_STATS: Table = Table {
         ),
         int("seen_runs", "", "Of SCHEDULED: of these, those that a scheduled run started for"),
         int("late_runs", "", "Of SCHEDULED: of these, those whose run started over 15 minutes late"),
-        int("missed_runs", "", "Of SCHEDULED: runs that were due over 15 minutes ago and never started"),
+        int("missed_runs", "", "Of SCHEDULED: runs due since the first that is known, over 15 minutes ago, that never started"),
         float("adherence", "", "Of SCHEDULED: seen_runs / expected_runs; null if none was due"),
     ],
     elsewhere: &[],
@@ -246,6 +246,8 @@ impl Met {
                     met.late += i64::from(start - time > grace);
                     next += 1;
                 }
+                // Before the first run that is known the schedule may not have been there.
+                None if next == 0 => {}
                 None => met.missed += i64::from(until.timestamp_micros() - time > grace),
             }
         }
@@ -327,6 +329,8 @@ mod tests {
         assert_eq!(of(&[(1, 0), (1, 1), (3, 20), (4, 0)], at(5, 0)), (3, 1, 1));
         // The last is due just now.
         assert_eq!(of(&[(1, 0), (2, 0), (3, 0)], at(4, 10)), (3, 0, 0));
-        assert_eq!(of(&[], at(5, 0)), (0, 0, 4));
+        // Nothing is known of the time before the first run.
+        assert_eq!(of(&[(2, 0), (3, 0)], at(5, 0)), (2, 0, 1));
+        assert_eq!(of(&[], at(5, 0)), (0, 0, 0));
     }
 }

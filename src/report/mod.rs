@@ -3,6 +3,8 @@
 //! The page carries its data as JSON and makes its tables and charts from it. What people wrote (titles, names)
 //! is data only: it reaches the page as text, and the page's policy runs no script but its own two.
 
+mod covered;
+
 use std::collections::{BTreeMap, HashMap};
 
 use base64::Engine;
@@ -11,7 +13,8 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::audit::{Committed, Config, Facts, Finding, OwnRule, Severity, audit};
+use crate::audit::{Audit, Committed, Config, Facts, Finding, OwnRule, RuleOutcome, Severity, audit};
+use covered::NotCovered;
 use crate::snapshot::rows::{self, Open};
 use crate::snapshot::{Lake, Manifest, TableReader};
 use crate::tables::AUDIT_FINDINGS;
@@ -30,6 +33,11 @@ const SERIES_DAYS: i64 = 90;
 /// Projects that have a series of their own: those that ran longest in all.
 const SERIES_PROJECTS: usize = 300;
 const EVIDENCE: [&str; 3] = ["queried", "sql", "both"];
+/// Findings of one rule that are on the page.
+const FINDINGS_PER_RULE: usize = 400;
+/// Columns of one project that are on the page.
+const COLUMNS_PER_EDGE: usize = 25;
+const SEVERITIES: [Severity; 4] = [Severity::High, Severity::Medium, Severity::Low, Severity::Info];
 
 #[derive(Serialize)]
 struct Data {
@@ -38,12 +46,18 @@ struct Data {
     pages: Option<String>,
     figures: Vec<Figure>,
     trend: Trend,
-    findings: Vec<Finding>,
+    rules: Vec<RuleOutcome>,
+    findings: Vec<Line>,
+    not_covered: NotCovered,
+    /// Texts that many rows share: owners, principals, columns.
+    texts: Vec<String>,
     projects: Vec<Project>,
     tables: Vec<TableUsage>,
     connections: Vec<ConnectionUsage>,
-    /// Place of the table, place of the project, place of the evidence.
-    edges: Vec<(usize, usize, usize)>,
+    /// Place of the table, place of the project, place of the evidence, places of the columns' names.
+    edges: Vec<(usize, usize, usize, Vec<usize>)>,
+    /// Grants: place of the project, of the kind of principal, of the principal, of the level of access.
+    grants: Vec<(usize, usize, usize, usize)>,
     evidence: [&'static str; 3],
     days: Days,
     series: Vec<Series>,
@@ -51,6 +65,30 @@ struct Data {
     people: Vec<Person>,
     roles: BTreeMap<String, usize>,
     access: BTreeMap<&'static str, usize>,
+}
+
+/// A finding: place of the rule, of the severity, of the project, name of what isn't a project, place of the owner,
+/// evidence, since when.
+#[derive(Serialize)]
+struct Line(usize, usize, Option<usize>, Option<String>, Option<usize>, String, Option<NaiveDate>);
+
+/// Texts by their places.
+#[derive(Default)]
+struct Texts {
+    places: HashMap<String, usize>,
+    texts: Vec<String>,
+}
+
+impl Texts {
+    fn place(&mut self, text: &str) -> usize {
+        if let Some(place) = self.places.get(text) {
+            return *place;
+        }
+        let place = self.texts.len();
+        self.texts.push(text.to_owned());
+        self.places.insert(text.to_owned(), place);
+        place
+    }
 }
 
 #[derive(Serialize)]
@@ -81,10 +119,10 @@ struct Trend {
 struct Project {
     id: String,
     title: String,
-    owner: Option<String>,
+    owner: Option<usize>,
     state: &'static str,
-    views: i64,
-    last_run: Option<DateTime<Utc>>,
+    views: Option<i64>,
+    last_run: Option<NaiveDate>,
 }
 
 #[derive(Serialize, Default)]
@@ -113,7 +151,6 @@ struct Stats {
     p95: Option<f64>,
     longest: Option<f64>,
     streak: i64,
-    last_run: Option<DateTime<Utc>>,
 }
 
 /// A row of `table_usage`, under the names that the page has for its columns.
@@ -246,7 +283,8 @@ fn collect(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) -
     let open = |table| TableReader::open(lake, manifest, table);
     let tables = Committed { lake, manifest };
     let facts = Facts::load(&tables, manifest.snapshot_at, &manifest.workspace, config)?;
-    let findings = audit(lake, manifest, config, own)?.findings;
+    let found = audit(lake, manifest, config, own)?;
+    let mut texts = Texts::default();
     let stats: Vec<StatsRow> = rows::all(&open, "run_stats")?;
     let last_runs: HashMap<&str, Option<DateTime<Utc>>> = stats
         .iter()
@@ -258,15 +296,15 @@ fn collect(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) -
     let projects = facts.projects.iter().map(|p| Project {
         id: p.project_id.clone(),
         title: p.title.clone(),
-        owner: p.owner_email.clone(),
+        owner: p.owner_email.as_deref().map(|owner| texts.place(owner)),
         state: match (p.trashed_at.is_some(), p.archived_at.is_some(), p.last_published_at.is_some()) {
             (true, _, _) => "trashed",
             (_, true, _) => "archived",
             (_, _, true) => "published",
             _ => "draft",
         },
-        views: p.app_views_last_30_days.unwrap_or(0),
-        last_run: last_runs.get(p.project_id.as_str()).copied().flatten(),
+        views: p.app_views_last_30_days,
+        last_run: last_runs.get(p.project_id.as_str()).copied().flatten().map(|at| at.date_naive()),
     });
     let projects: Vec<Project> = projects.collect();
     let connections: Vec<ConnectionUsage> = rows::all(&open, "connection_usage")?;
@@ -285,9 +323,13 @@ fn collect(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) -
     let edges = facts.lineage.iter().filter_map(|edge| {
         let table = by_table.get(&(edge.data_connection_id.as_deref(), &*edge.table_key))?;
         let evidence = EVIDENCE.iter().position(|e| *e == &*edge.evidence)?;
-        Some((*table, *places.get(&*edge.project_id)?, evidence))
+        Some((*table, *places.get(&*edge.project_id)?, evidence, Vec::new()))
     });
-    let edges = edges.collect();
+    let mut edges: Vec<_> = edges.collect();
+    add_columns(&open, &mut edges, &by_table, &places, &mut texts)?;
+    let grants = grants(&open, &places, &mut texts)?;
+    let (lines, left_out) = lines(&found, &places, &mut texts);
+    let not_covered = NotCovered::of(manifest, &facts, &found, left_out);
     let (days, series) = daily(&open, manifest.snapshot_at.date_naive(), &places)?;
     let trend = trend(lake, manifest)?;
     let mut roles: BTreeMap<String, usize> = BTreeMap::new();
@@ -300,13 +342,16 @@ fn collect(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) -
         snapshot: Snapshot {
             id: manifest.snapshot_id.clone(),
             complete: manifest.complete,
-            workspace: workspace.org_id.clone().unwrap_or_else(|| workspace.base_url.clone()),
+            workspace: workspace_name(&workspace.base_url, workspace.org_id.as_deref()),
         },
         pages,
-        figures: figures(&facts, &findings, &days, &trend, tables.len(), manifest.snapshot_at.date_naive()),
+        figures: figures(&facts, &found.findings, &days, &trend, tables.len(), manifest.snapshot_at.date_naive()),
         trend,
-        findings,
+        rules: found.rules,
+        findings: lines,
+        not_covered,
         edges,
+        grants,
         evidence: EVIDENCE,
         days,
         series,
@@ -322,7 +367,6 @@ fn collect(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) -
                     p95: row.p95_seconds,
                     longest: row.max_seconds,
                     streak: row.failure_streak,
-                    last_run: row.last_run_at,
                 })
             })
             .collect(),
@@ -332,7 +376,108 @@ fn collect(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) -
         projects,
         tables,
         connections,
+        texts: texts.texts,
     })
+}
+
+/// The workspace as people know it: its host, and the organisation.
+fn workspace_name(base_url: &str, org_id: Option<&str>) -> String {
+    let host = base_url.split("//").last().and_then(|rest| rest.split('/').next()).unwrap_or(base_url);
+    match org_id {
+        Some(org) => format!("{host}, organisation {org}"),
+        None => host.to_owned(),
+    }
+}
+
+/// The findings as the page has them, and what it leaves out.
+fn lines(found: &Audit, places: &HashMap<String, usize>, texts: &mut Texts) -> (Vec<Line>, Vec<String>) {
+    let rules: HashMap<&str, usize> =
+        found.rules.iter().enumerate().map(|(i, rule)| (rule.rule.as_str(), i)).collect();
+    let mut counts = vec![0; found.rules.len()];
+    let mut lines = Vec::new();
+    for finding in &found.findings {
+        let Some(rule) = rules.get(finding.rule.as_str()) else { continue };
+        counts[*rule] += 1;
+        if counts[*rule] > FINDINGS_PER_RULE {
+            continue;
+        }
+        let project = places.get(&finding.entity_id).copied();
+        lines.push(Line(
+            *rule,
+            SEVERITIES.iter().position(|severity| *severity == finding.severity).unwrap_or_default(),
+            project,
+            project.is_none().then(|| finding.entity.clone()),
+            finding.owner.as_deref().map(|owner| texts.place(owner)),
+            finding.evidence.clone(),
+            finding.since.map(|at| at.date_naive()),
+        ));
+    }
+    let mut left_out = vec![format!(
+        "The series of one project over time are of the {SERIES_PROJECTS} that ran longest, over {SERIES_DAYS} days."
+    )];
+    for (rule, count) in found.rules.iter().zip(counts).filter(|(_, count)| *count > FINDINGS_PER_RULE) {
+        left_out.push(format!(
+            "Of {count} findings of {} the first {FINDINGS_PER_RULE} are on this page; hexport audit has them all.",
+            rule.rule
+        ));
+    }
+    (lines, left_out)
+}
+
+#[derive(Deserialize)]
+struct ColumnRow {
+    project_id: String,
+    #[serde(default)]
+    data_connection_id: Option<String>,
+    table_key: String,
+    column_name: String,
+}
+
+/// Adds to each edge the columns that the project reads of the table.
+fn add_columns(
+    open: &Open<'_>,
+    edges: &mut [(usize, usize, usize, Vec<usize>)],
+    by_table: &HashMap<(Option<&str>, &str), usize>,
+    places: &HashMap<String, usize>,
+    texts: &mut Texts,
+) -> Result<(), Error> {
+    let of: HashMap<(usize, usize), usize> =
+        edges.iter().enumerate().map(|(i, edge)| ((edge.0, edge.1), i)).collect();
+    for row in rows::all::<ColumnRow>(open, "column_lineage")? {
+        let table = by_table.get(&(row.data_connection_id.as_deref(), row.table_key.as_str()));
+        let edge = table.zip(places.get(&row.project_id)).and_then(|(table, project)| of.get(&(*table, *project)));
+        if let Some(edge) = edge.filter(|edge| edges[**edge].3.len() < COLUMNS_PER_EDGE) {
+            edges[*edge].3.push(texts.place(&row.column_name));
+        }
+    }
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct GrantRow {
+    project_id: String,
+    principal_type: String,
+    #[serde(default)]
+    principal: Option<String>,
+    #[serde(default)]
+    access: Option<String>,
+}
+
+/// Grants on projects, as they are given.
+fn grants(
+    open: &Open<'_>,
+    places: &HashMap<String, usize>,
+    texts: &mut Texts,
+) -> Result<Vec<(usize, usize, usize, usize)>, Error> {
+    let is_grant = |row: &GrantRow| row.access.as_deref() != Some("NONE");
+    let mut grants = Vec::new();
+    for row in rows::some(open, "project_sharing", is_grant)? {
+        let Some(project) = places.get(&row.project_id) else { continue };
+        let kind = texts.place(&row.principal_type.to_lowercase());
+        let principal = texts.place(row.principal.as_deref().unwrap_or(""));
+        grants.push((*project, kind, principal, texts.place(row.access.as_deref().unwrap_or("unknown"))));
+    }
+    Ok(grants)
 }
 
 /// Live projects by the widest circle that may open them.
@@ -454,7 +599,7 @@ fn figures(
         figure("runs", "ended runs in 30 days", ended as usize, of_days(&|i| Some(both(i)))),
         Figure {
             id: "success",
-            name: "of them ended well",
+            name: "of them succeeded",
             kind: "share",
             value: (ended > 0.0).then(|| completed as f64 / ended),
             trend: of_days(&|i| (both(i) > 0.0).then(|| days.completed[i] as f64 / both(i))),

@@ -23,6 +23,7 @@ pub(super) const FROM: &[&str] = &[
     "column_lineage",
     "sql_cells",
     "run_stats",
+    "run_health",
 ];
 
 /// One row a finding, with the thresholds and exceptions that the export's settings had.

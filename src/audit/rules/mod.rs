@@ -5,6 +5,7 @@
 //! the tests' `CASES`.
 
 mod connections;
+mod drift;
 mod lineage;
 mod ownership;
 mod people;
@@ -43,8 +44,13 @@ pub static RULES: &[&Rule] = &[
     &connections::CONNECTION_UNUSED,
     &connections::TABLE_THROUGH_SEVERAL_CONNECTIONS,
     &schedules::SCHEDULE_FAILING,
+    &drift::SCHEDULE_MISSED,
     &schedules::SCHEDULE_UNVIEWED,
     &schedules::SCHEDULE_ON_ARCHIVED,
+    &drift::RUNS_SLOWER,
+    &drift::FAILURES_RISING,
+    &drift::KERNEL_STARVATION,
+    &drift::APP_STALE,
     &upkeep::PROJECT_UNUSED,
     &upkeep::DRAFT_STALE,
     &ownership::MISSING_OWNER,
@@ -216,7 +222,7 @@ pub(in crate::audit) mod fixtures {
             project_id: "p1".into(),
             run_trigger: "SCHEDULED".into(),
             failure_streak: runs,
-            last_run_at: None,
+            ..Stats::default()
         };
         facts.scheduled_stats.insert("p1".into(), stats);
     }
@@ -245,6 +251,7 @@ mod tests {
             sharing::tests::CASES,
             connections::tests::CASES,
             schedules::tests::CASES,
+            drift::tests::CASES,
             upkeep::tests::CASES,
             people::tests::CASES,
             lineage::tests::CASES,

@@ -22,12 +22,21 @@ fn schedule_failing(facts: &Facts, config: &Config) -> Found {
         let stats = facts.scheduled_stats.get(&p.project_id)?;
         let failing =
             facts.scheduled.contains(&p.project_id) && stats.failure_streak >= config.failing_runs.max(1);
-        failing.then(|| match stats.failure_streak {
+        let said = match stats.failure_streak {
             1 => "its last scheduled run failed".to_owned(),
             n => format!("its last {n} scheduled runs all failed"),
-        })
+        };
+        failing.then(|| said + &cause(facts, &p.project_id).unwrap_or_default())
     })
     .into()
+}
+
+/// Since when it fails, and what happened to the project right before.
+fn cause(facts: &Facts, project: &str) -> Option<String> {
+    let health = facts.health.get(project)?;
+    let since = format!(", since {}", health.failing_since?.format("%Y-%m-%d %H:%M UTC"));
+    let (Some(what), Some(at)) = (&health.preceded_by, health.preceded_at) else { return Some(since) };
+    Some(format!("{since}, after {what} on {}", at.format("%Y-%m-%d %H:%M UTC")))
 }
 
 pub static SCHEDULE_UNVIEWED: Rule = Rule {

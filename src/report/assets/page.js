@@ -5,6 +5,12 @@
   const number = new Intl.NumberFormat('en');
   const severities = ['high', 'medium', 'low', 'info'];
   const charts = [];
+  // Rows come short: what they share stands once.
+  data.projects.forEach((p) => { p.owner = data.texts[p.owner] ?? null; });
+  data.findings = data.findings.map(([rule, severity, project, entity, owner, evidence, since]) => ({
+    rule: data.rules[rule].rule, severity: severities[severity], project, owner: data.texts[owner] ?? null, evidence, since,
+    entity: project === null ? entity : data.projects[project].title,
+  }));
 
   // Everything that a person has written reaches the page as text, never as markup.
   const el = (tag, attributes = {}, ...children) => {
@@ -100,7 +106,7 @@
         });
       }
       heads.forEach((head, i) => (i === state.sort ? head.setAttribute('aria-sort', state.down ? 'descending' : 'ascending') : head.removeAttribute('aria-sort')));
-      body.replaceChildren(...at.slice(0, state.shown).map((i) => el('tr', {}, ...columns.map((column) => el('td', { class: column.kind }, (column.show ?? column.value)(rows[i]) ?? '')))));
+      body.replaceChildren(...at.slice(0, state.shown).map((i) => el('tr', {}, ...columns.map((column) => el('td', { class: column.kind, 'data-name': column.name }, (column.show ?? column.value)(rows[i]) ?? '')))));
       said.textContent = `${count(Math.min(at.length, state.shown))} of ${count(at.length)}`;
       more.hidden = at.length <= state.shown;
     };
@@ -108,12 +114,15 @@
     return { draw, state };
   };
 
+  // Leads to the view of a project or table on this page.
+  let show = () => {};
+  const viewLink = (kind, index) => el('a', { href: '#lineage', on: { click: () => show({ kind, index, name: kind === 'table' ? data.tables[index].key : data.projects[index].title }) } }, kind === 'table' ? data.tables[index].key : data.projects[index].title);
   const projectLink = (index) => link(data.projects[index].title, data.pages ? data.pages + '/' + data.projects[index].id : null);
 
   const about = () => {
     const { snapshot } = data;
     document.getElementById('about').textContent =
-      `${snapshot.workspace}, snapshot ${snapshot.id}` + (snapshot.complete ? '' : ', incomplete: crawl_coverage says what is missing or old');
+      `${snapshot.workspace}, snapshot ${snapshot.id}` + (snapshot.complete ? '' : ', incomplete: the last section says what is missing or old');
   };
 
   const headline = () => {
@@ -124,12 +133,16 @@
       const shown = figure.kind === 'share' ? share(figure.value) || 'none' : count(figure.value);
       const card = el('div', { class: 'figure', id: 'figure-' + figure.id }, el('b', {}, shown), el('span', {}, figure.name));
       grid.append(card);
-      if (figure.trend && figure.trend.filter((v) => v !== null).length > 1) {
+      const known = (figure.trend ?? []).filter((v) => v !== null);
+      if (known.length > 1) {
+        const said = figure.kind === 'share' ? share : count;
+        card.append(el('small', {}, `${said(Math.min(...known))} to ${said(Math.max(...known))}`));
         chart(card, 'spark-' + figure.id, figure.name + ' over time', () => ({
           animation: false,
           grid: { left: 0, right: 0, top: 4, bottom: 2 },
           xAxis: { type: 'category', show: false, data: figure.trend.map((_, i) => i) },
-          yAxis: { type: 'value', show: false, scale: true },
+          // From nothing on: a small change looks small.
+          yAxis: { type: 'value', show: false, min: 0, max: figure.kind === 'share' ? 1 : undefined },
           series: [{ name: figure.name, type: 'line', data: figure.trend, symbol: 'none', lineStyle: { width: 2, color: colour('accent') }, areaStyle: { color: colour('accent'), opacity: 0.12 } }],
         }), 'spark');
       }
@@ -148,13 +161,21 @@
     const made = table(node, 'table-findings', [
       { name: 'Severity', value: (f) => f.severity, show: (f) => el('span', { class: 'severity ' + f.severity }, f.severity) },
       { name: 'Rule', value: (f) => f.rule },
-      { name: 'What', kind: 'wide', value: (f) => f.entity, show: (f) => link(f.entity, f.url) },
+      { name: 'What', value: (f) => f.entity, show: (f) => (f.project === null ? f.entity : viewLink('project', f.project)) },
       { name: 'Owner', value: (f) => f.owner },
       { name: 'Evidence', kind: 'wide', value: (f) => f.evidence },
-      { name: 'Since', kind: 'date', value: (f) => day(f.since) },
-      { name: 'What to do', kind: 'wide', value: (f) => f.action },
+      { name: 'Since', kind: 'date', value: (f) => f.since ?? 'unknown' },
     ], data.findings, { label: 'findings', tools: [only] });
     only.addEventListener('change', () => { made.state.keep = (f) => !only.value || f.severity === only.value; made.draw(); });
+    node.append(el('h3', {}, 'Rules: what each looks for, and what to do'));
+    table(node, 'table-rules', [
+      { name: 'Rule', value: (r) => r.rule },
+      { name: 'Severity', value: (r) => severities.indexOf(r.severity), show: (r) => el('span', { class: 'severity ' + r.severity }, r.severity) },
+      { name: 'Looks for', kind: 'wide', value: (r) => r.looks_for },
+      { name: 'What to do', kind: 'wide', value: (r) => r.action },
+      { name: 'Findings', kind: 'number', value: (r) => r.findings, show: (r) => (r.why_not ? 'not evaluated' : count(r.findings)) },
+      { name: 'Excepted', kind: 'number', value: (r) => r.excepted, show: (r) => count(r.excepted) },
+    ], data.rules, { label: 'rules', sort: 4, page: 8 });
   };
 
   // What is searched for: tables, then projects.
@@ -199,10 +220,15 @@
   };
 
   const lineage = () => {
-    const node = section('lineage', 'Lineage', 'Search a table to see who reads it, or a project to see what it reads. A node in the graph leads on from there.');
+    const node = section('lineage', 'Projects and tables', 'Search a table to see who reads it, or a project to see what it reads, who may open it, how it runs and what was found. A node in the graph leads on from there.');
+    const grants = data.projects.map(() => []);
+    data.grants.forEach(([p, kind, principal, level]) => grants[p].push([data.texts[kind], data.texts[principal], data.texts[level]]));
+    const statsOf = new Map(data.stats.map((s) => [s.project, s]));
+    const findingsOf = data.projects.map(() => []);
+    data.findings.forEach((f) => { if (f.project !== null) findingsOf[f.project].push(f); });
     const readers = data.tables.map(() => []);
     const sources = data.projects.map(() => []);
-    data.edges.forEach(([t, p, evidence]) => { readers[t].push([p, evidence]); sources[p].push([t, evidence]); });
+    data.edges.forEach(([t, p, evidence, columns]) => { const read = columns.map((c) => data.texts[c]).join(', '); readers[t].push([p, evidence, read]); sources[p].push([t, evidence, read]); });
     const most = 30;
     let focus = null;
     const title = el('h3', { id: 'lineage-focus', role: 'status' });
@@ -237,7 +263,39 @@
         }],
       };
     };
-    const show = (subject) => {
+    // What is known of one project beside its tables.
+    const facts = (index) => {
+      const project = data.projects[index];
+      const stats = statsOf.get(index);
+      const pairs = [
+        ['Owner', project.owner ?? 'nobody'],
+        ['State', project.state],
+        ['App views in 30 days', project.views === null ? 'unknown' : count(project.views)],
+        ['Runs', stats ? `${count(stats.runs)}, ${share(stats.success) || 'none'} succeeded, median ${seconds(stats.p50) || 'unknown'}, ${count(stats.streak)} failed in a row` : 'none known'],
+        ['Last run', project.last_run ?? 'never'],
+      ];
+      const list = el('dl', { id: 'facts' });
+      pairs.forEach(([name, value]) => list.append(el('dt', {}, name), el('dd', {}, value)));
+      list.append(el('dt', {}, 'In Hex'), el('dd', {}, data.pages ? link('open the project', data.pages + '/' + project.id) : 'unknown'));
+      return list;
+    };
+    const more = (index) => {
+      place.append(el('h3', {}, 'Who may open it, by its grants'));
+      table(place, 'table-grants', [
+        { name: 'Kind', value: ([kind]) => kind.replace('_', ' ') },
+        { name: 'Who', value: ([, who]) => who },
+        { name: 'Access', value: ([, , level]) => level },
+      ], grants[index], { label: 'grants', page: 10 });
+      place.append(el('h3', {}, 'What was found'));
+      table(place, 'table-found', [
+        { name: 'Severity', value: (f) => f.severity, show: (f) => el('span', { class: 'severity ' + f.severity }, f.severity) },
+        { name: 'Rule', value: (f) => f.rule },
+        { name: 'Evidence', kind: 'wide', value: (f) => f.evidence },
+        { name: 'Since', kind: 'date', value: (f) => f.since ?? 'unknown' },
+      ], findingsOf[index], { label: 'findings of the project', page: 10 });
+    };
+    show = (subject) => {
+      box.input.value = subject.name;
       focus = subject;
       const isTable = subject.kind === 'table';
       const others = (isTable ? readers : sources)[subject.index];
@@ -248,22 +306,26 @@
       if (graph.instance) graph.instance.resize();
       graph.draw();
       place.replaceChildren();
+      if (!isTable) place.append(facts(subject.index));
       if (isTable) {
         table(place, 'table-lineage', [
           { name: 'Project', kind: 'wide', value: ([p]) => data.projects[p].title, show: ([p]) => projectLink(p) },
           { name: 'Owner', value: ([p]) => data.projects[p].owner },
           { name: 'Evidence', value: ([, e]) => data.evidence[e] },
+          { name: 'Columns', kind: 'wide', value: ([, , columns]) => columns },
           { name: 'Views in 30 days', kind: 'number', value: ([p]) => data.projects[p].views, show: ([p]) => count(data.projects[p].views) },
           { name: 'Last run', kind: 'date', value: ([p]) => day(data.projects[p].last_run) },
           { name: 'State', value: ([p]) => data.projects[p].state },
-        ], others, { label: 'readers', sort: 3 });
+        ], others, { label: 'readers', sort: 4 });
       } else {
         table(place, 'table-lineage', [
           { name: 'Table', kind: 'wide', value: ([t]) => data.tables[t].key },
           { name: 'Connection', value: ([t]) => data.connections[data.tables[t].connection]?.name },
           { name: 'Evidence', value: ([, e]) => data.evidence[e] },
+          { name: 'Columns', kind: 'wide', value: ([, , columns]) => columns },
           { name: 'Readers', kind: 'number', value: ([t]) => readers[t].length },
         ], others, { label: 'sources' });
+        more(subject.index);
       }
     };
     const all = subjects();
@@ -334,7 +396,7 @@
       { name: '95 %', kind: 'number', value: (s) => s.p95, show: (s) => seconds(s.p95) },
       { name: 'Longest', kind: 'number', value: (s) => s.longest, show: (s) => seconds(s.longest) },
       { name: 'Failed in a row', kind: 'number', value: (s) => s.streak, show: (s) => count(s.streak) },
-      { name: 'Last run', kind: 'date', value: (s) => day(s.last_run) },
+      { name: 'Last run', kind: 'date', value: (s) => data.projects[s.project].last_run },
     ];
     node.append(el('h3', {}, 'Slowest'));
     table(node, 'table-slowest', columns, stats, { label: 'slowest projects', sort: 5, page: 10 });
@@ -384,13 +446,41 @@
     table(node, 'table-people', [
       { name: 'Person', value: (p) => p.name || p.email },
       { name: 'Email', value: (p) => p.email },
-      { name: 'Role', value: (p) => (p.active ? p.role : 'no user any more') },
+      { name: 'Role', value: (p) => (p.active ? p.role : 'left the workspace') },
       { name: 'Last login', kind: 'date', value: (p) => day(p.last_login) },
       { name: 'Owns', kind: 'number', value: (p) => p.owned, show: (p) => count(p.owned) },
       { name: 'Published', kind: 'number', value: (p) => p.published, show: (p) => count(p.published) },
       { name: 'App views in 30 days', kind: 'number', value: (p) => p.views, show: (p) => count(p.views) },
       { name: 'Runs in 30 days', kind: 'number', value: (p) => p.runs, show: (p) => count(p.runs) },
     ], data.people, { label: 'people', sort: 4, page: 10 });
+  };
+
+  const notCovered = () => {
+    const gaps = data.not_covered;
+    const node = section('not-covered', 'What this report does not cover', gaps.complete
+      ? 'The snapshot is complete: everything that the token may read was read.'
+      : 'The snapshot is incomplete: what is listed here was not read, or is older than the snapshot.');
+    const list = (title, id, lines, none) => {
+      node.append(el('h3', {}, title));
+      node.append(lines.length ? el('ul', { id }, ...lines.map((line) => el('li', {}, line))) : el('p', {}, none));
+    };
+    list('Not read, or not whole', 'gaps', [
+      ...gaps.tables.map(([table, why]) => `${table}: ${why}`),
+      ...gaps.operations.map(([name, what]) => `${name}: ${what}`),
+    ], 'Nothing.');
+    list('Rules that were not evaluated, or not for everything', 'not-evaluated', gaps.rules.map(([rule, why]) => `${rule}: ${why}`), 'None.');
+    node.append(el('h3', {}, `Accepted findings (${count(gaps.excepted_count)})`));
+    if (gaps.excepted.length) {
+      table(node, 'table-excepted', [
+        { name: 'Severity', value: ([s]) => s, show: ([s]) => el('span', { class: 'severity ' + s }, s) },
+        { name: 'Rule', value: ([, rule]) => rule },
+        { name: 'What', kind: 'wide', value: ([, , what]) => what },
+        { name: 'Reason', kind: 'wide', value: ([, , , reason]) => reason },
+        { name: 'Until', kind: 'date', value: ([, , , , until]) => until },
+      ], gaps.excepted, { label: 'accepted findings', page: 10 });
+    }
+    list('Exceptions to look at', 'notices', gaps.notices.map((n) => `${n.kind}: ${n.exception}: ${n.what}`), 'None.');
+    list('Left out of this page', 'left-out', gaps.left_out, 'Nothing.');
   };
 
   about();
@@ -400,7 +490,10 @@
   runs();
   usage();
   people();
+  notCovered();
 
+  // On paper everything is drawn, as large as the paper.
+  addEventListener('beforeprint', () => charts.forEach((entry) => entry.draw()));
   const repaint = () => charts.forEach((entry) => entry.instance && entry.draw());
   document.getElementById('theme').addEventListener('click', () => {
     const isDark = colour('ground') === '#14161c';

@@ -1,0 +1,386 @@
+//! Telling people about findings: what is new and what is resolved since the last telling, each to whom it concerns.
+//!
+//! What was told is a note in the lake, one for each address. The first telling is a summary. Addresses of webhooks
+//! are secrets: they come from the environment or a file, and no output names more of them than the host.
+
+mod email;
+mod messages;
+mod send;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::audit::{Audit, Finding, Severity, glob};
+use crate::snapshot::{self, Lake, Manifest};
+
+pub use email::{Mail, Tls};
+pub use messages::Message;
+pub use send::Undelivered;
+
+/// `[notify]` of the settings.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where an export tells its findings after its commit.
+    pub to: Vec<To>,
+    /// Least severity that is told.
+    pub severity: Severity,
+    /// Who is told of which findings; the first that fits. What no route fits goes to the usual address.
+    pub routes: Vec<Route>,
+    /// How email is sent.
+    pub email: Mail,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { to: Vec::new(), severity: Severity::Medium, routes: Vec::new(), email: Mail::default() }
+    }
+}
+
+/// A kind of receiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum To {
+    /// A Slack incoming webhook, in HEXPORT_SLACK_URL
+    Slack,
+    /// A Microsoft Teams workflow's webhook, in HEXPORT_TEAMS_URL
+    Teams,
+    /// Any HTTP endpoint, which is sent a JSON object, in HEXPORT_WEBHOOK_URL
+    Webhook,
+    /// Email, by [notify.email] in hexport.toml
+    Email,
+}
+
+impl To {
+    /// The name in settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            To::Slack => "slack",
+            To::Teams => "teams",
+            To::Webhook => "webhook",
+            To::Email => "email",
+        }
+    }
+
+    /// The variable of the environment that holds the usual address; with `_FILE` behind it, that of a file.
+    pub fn variable(self) -> &'static str {
+        match self {
+            To::Slack => "HEXPORT_SLACK_URL",
+            To::Teams => "HEXPORT_TEAMS_URL",
+            To::Webhook => "HEXPORT_WEBHOOK_URL",
+            To::Email => "HEXPORT_EMAIL_TO",
+        }
+    }
+}
+
+/// Findings that go to an address of their own.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// Kind of the receiver.
+    pub to: To,
+    /// Owner of the findings: an email address, or a pattern over it.
+    pub owner: Option<String>,
+    /// Rule of the findings, or a pattern over it.
+    pub rule: Option<String>,
+    /// Variable of the environment that holds the address.
+    pub address_env: Option<String>,
+    /// File that holds the address.
+    pub address_file: Option<PathBuf>,
+    /// Address to mail to; `owner` for the finding's owner.
+    pub email: Option<String>,
+}
+
+impl Route {
+    fn fits(&self, to: To, finding: &Finding) -> bool {
+        let owner = self.owner.as_ref().is_none_or(|pattern| {
+            finding.owner.as_ref().is_some_and(|owner| glob::matches(pattern, owner))
+        });
+        let rule = self.rule.as_ref().is_none_or(|pattern| glob::matches(pattern, &finding.rule));
+        self.to == to && owner && rule
+    }
+}
+
+/// Why somebody could not be told.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The lake can't be read or written.
+    #[error(transparent)]
+    Snapshot(#[from] snapshot::Error),
+    /// An address is missing, or is none.
+    #[error("{to}: {why}")]
+    Address {
+        /// Kind of the receiver.
+        to: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+    /// The receiver did not take it.
+    #[error("{to}: {source}")]
+    Undelivered {
+        /// Kind of the receiver.
+        to: &'static str,
+        /// What it said.
+        source: Undelivered,
+    },
+}
+
+/// Where one kind of message goes.
+#[derive(Clone)]
+struct Channel {
+    to: To,
+    /// The address; a secret, of webhooks.
+    address: String,
+}
+
+impl Channel {
+    /// Name of the note that holds what this address was told.
+    fn note(&self) -> String {
+        let digest = Sha256::digest(format!("{}\0{}", self.to.name(), self.address));
+        let digest: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
+        format!("notify-{digest}.json")
+    }
+}
+
+/// A finding in short, as it was told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Brief {
+    /// Severity.
+    pub severity: Severity,
+    /// Rule.
+    pub rule: String,
+    /// Title or name of what it was found on.
+    pub entity: String,
+    /// Email address of the owner.
+    pub owner: Option<String>,
+}
+
+/// What an address was told: the findings that are open for it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Told {
+    snapshot_id: String,
+    snapshot_at: DateTime<Utc>,
+    open: BTreeMap<String, Brief>,
+}
+
+/// What there is to tell one address.
+#[derive(Debug, Clone)]
+pub struct News<'a> {
+    /// The snapshot.
+    pub snapshot_id: &'a str,
+    /// Whether this address is told for the first time.
+    pub is_first: bool,
+    /// Findings that are new, or all on the first telling.
+    pub new: Vec<&'a Finding>,
+    /// Findings that are no longer there, or are accepted now.
+    pub resolved: Vec<Brief>,
+    /// Findings that are open, by severity.
+    pub open: BTreeMap<&'static str, usize>,
+    /// Rules that could not be evaluated: nothing of theirs is resolved.
+    pub not_evaluated: Vec<&'a str>,
+}
+
+impl News<'_> {
+    fn is_empty(&self) -> bool {
+        !self.is_first && self.new.is_empty() && self.resolved.is_empty()
+    }
+}
+
+/// Whether messages are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// They are sent, and what was told is kept.
+    Send,
+    /// They are only made.
+    DryRun,
+}
+
+/// What came of telling.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Messages that were sent, or made in a dry run, each with its kind of receiver.
+    pub messages: Vec<(To, Message)>,
+    /// Addresses that had nothing new to be told.
+    pub quiet: usize,
+    /// What went wrong; the other addresses were told.
+    pub failures: Vec<Error>,
+}
+
+/// Tells one kind of receiver what is new in an audit. An address that fails is told again next time.
+///
+/// # Errors
+/// If the lake can't be read; what a receiver does wrong is in the outcome.
+pub async fn tell(
+    lake: &Lake,
+    manifest: &Manifest,
+    audit: &Audit,
+    to: To,
+    config: &Config,
+    mode: Mode,
+) -> Result<Outcome, Error> {
+    let mut outcome = Outcome::default();
+    for (channel, findings) in channels(audit, to, config)? {
+        let note = channel.note();
+        let told: Option<Told> = lake.note(&note)?.and_then(|text| serde_json::from_slice(&text).ok());
+        // An earlier snapshot than the last that was told has no news.
+        if told.as_ref().is_some_and(|told| told.snapshot_at > manifest.snapshot_at) {
+            outcome.quiet += 1;
+            continue;
+        }
+        let news = news(manifest, audit, &findings, told.as_ref());
+        if news.is_empty() {
+            outcome.quiet += 1;
+            continue;
+        }
+        let messages = messages::of(to, &news, manifest);
+        let mut sent = Ok(());
+        if mode == Mode::Send {
+            sent = send::all(&channel, &messages, &config.email).await;
+        }
+        match sent {
+            Err(error) => outcome.failures.push(error),
+            Ok(()) => {
+                if mode == Mode::Send {
+                    let now = now_told(manifest, audit, &findings, told);
+                    lake.set_note(&note, &serde_json::to_vec(&now).unwrap_or_default())?;
+                }
+                outcome.messages.extend(messages.into_iter().map(|message| (to, message)));
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+/// The addresses of a kind of receiver, each with the findings that go there. The usual address is among them
+/// even if nothing goes there: what it was told may be resolved.
+fn channels<'a>(
+    audit: &'a Audit,
+    to: To,
+    config: &Config,
+) -> Result<Vec<(Channel, Vec<&'a Finding>)>, Error> {
+    let mut channels: BTreeMap<String, Vec<&Finding>> = BTreeMap::new();
+    let usual = usual_address(to, config)?;
+    channels.extend(usual.iter().map(|address| (address.clone(), Vec::new())));
+    for route in config.routes.iter().filter(|route| route.to == to && route.email.as_deref() != Some("owner")) {
+        channels.insert(route_address(route, None)?, Vec::new());
+    }
+    for finding in audit.findings.iter().filter(|finding| finding.severity >= config.severity) {
+        let address = match config.routes.iter().find(|route| route.fits(to, finding)) {
+            Some(route) => Some(route_address(route, Some(finding))?),
+            None => usual.clone(),
+        };
+        if let Some(address) = address {
+            channels.entry(address).or_default().push(finding);
+        }
+    }
+    if channels.is_empty() {
+        let why = match to {
+            To::Email => "name a recipient: to under [notify.email] in hexport.toml".to_owned(),
+            to => format!("set {} to the webhook's address, or {0}_FILE to a file that holds it", to.variable()),
+        };
+        return Err(Error::Address { to: to.name(), why });
+    }
+    Ok(channels.into_iter().map(|(address, findings)| (Channel { to, address }, findings)).collect())
+}
+
+/// The address of findings that no route fits.
+fn usual_address(to: To, config: &Config) -> Result<Option<String>, Error> {
+    if to == To::Email && !config.email.to.is_empty() {
+        return Ok(Some(config.email.to.join(", ")));
+    }
+    let variable = to.variable();
+    if let Ok(address) = std::env::var(variable)
+        && !address.trim().is_empty()
+    {
+        return checked(to, address.trim()).map(Some);
+    }
+    match std::env::var_os(format!("{variable}_FILE")) {
+        Some(path) => from_file(to, &PathBuf::from(path)).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn route_address(route: &Route, finding: Option<&Finding>) -> Result<String, Error> {
+    let wrong = |why: String| Error::Address { to: route.to.name(), why };
+    if route.to == To::Email {
+        let named = route.email.clone().ok_or_else(|| wrong("a route to email needs email".into()))?;
+        let owner = finding.and_then(|finding| finding.owner.clone());
+        return match named.as_str() {
+            "owner" => owner.ok_or_else(|| wrong("a finding without an owner is routed to its owner".into())),
+            _ => Ok(named),
+        };
+    }
+    match (&route.address_env, &route.address_file) {
+        (Some(name), _) => {
+            let address = std::env::var(name).ok().filter(|address| !address.trim().is_empty());
+            checked(route.to, address.ok_or_else(|| wrong(format!("{name} is not set")))?.trim())
+        }
+        (None, Some(path)) => from_file(route.to, path),
+        (None, None) => Err(wrong("a route needs address_env or address_file".into())),
+    }
+}
+
+fn from_file(to: To, path: &std::path::Path) -> Result<String, Error> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::Address {
+        to: to.name(),
+        why: format!("the address file {} can't be read: {e}", path.display()),
+    })?;
+    checked(to, text.trim())
+}
+
+fn checked(to: To, address: &str) -> Result<String, Error> {
+    if to != To::Email {
+        send::check(address).map_err(|why| Error::Address { to: to.name(), why })?;
+    }
+    Ok(address.to_owned())
+}
+
+fn brief(finding: &Finding) -> Brief {
+    Brief {
+        severity: finding.severity,
+        rule: finding.rule.clone(),
+        entity: finding.entity.clone(),
+        owner: finding.owner.clone(),
+    }
+}
+
+/// Whether a finding that was told and isn't open now is known to be gone: its rule was evaluated for everything.
+fn is_resolved(audit: &Audit, brief: &Brief) -> bool {
+    !audit.not_evaluated.iter().any(|note| note.rule == brief.rule && note.entities != Some(0))
+        && audit.rules.iter().any(|rule| rule.rule == brief.rule)
+}
+
+fn news<'a>(manifest: &'a Manifest, audit: &'a Audit, findings: &[&'a Finding], told: Option<&Told>) -> News<'a> {
+    let mut open = BTreeMap::new();
+    for finding in findings {
+        *open.entry(finding.severity.name()).or_default() += 1;
+    }
+    let is_told = |id: &String| told.is_some_and(|told| told.open.contains_key(id));
+    let is_open = |id: &String| findings.iter().any(|finding| finding.id == *id);
+    let resolved = told
+        .iter()
+        .flat_map(|told| &told.open)
+        .filter(|(id, brief)| !is_open(id) && is_resolved(audit, brief))
+        .map(|(_, brief)| brief.clone());
+    let not_evaluated = audit.not_evaluated.iter().filter(|note| note.entities.is_none());
+    News {
+        snapshot_id: &manifest.snapshot_id,
+        is_first: told.is_none(),
+        new: findings.iter().copied().filter(|finding| !is_told(&finding.id)).collect(),
+        resolved: resolved.collect(),
+        open,
+        not_evaluated: not_evaluated.map(|note| note.rule.as_str()).collect(),
+    }
+}
+
+/// What an address has been told now. Findings that could not be looked for stay.
+fn now_told(manifest: &Manifest, audit: &Audit, findings: &[&Finding], told: Option<Told>) -> Told {
+    let mut open: BTreeMap<String, Brief> = told.map(|told| told.open).unwrap_or_default();
+    open.retain(|_, brief| !is_resolved(audit, brief));
+    open.extend(findings.iter().map(|finding| (finding.id.clone(), brief(finding))));
+    Told { snapshot_id: manifest.snapshot_id.clone(), snapshot_at: manifest.snapshot_at, open }
+}

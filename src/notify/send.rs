@@ -1,0 +1,108 @@
+//! Sending messages: webhooks over HTTP, with retries and at the pace that receivers allow.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use reqwest::header::CONTENT_TYPE;
+use url::Url;
+
+use super::{Channel, Error, Mail, Message, To, email};
+use crate::client::config::is_loopback;
+use crate::client::http::{plain, retry_after};
+
+/// Times that a message is sent before it is given up.
+const TRIES: u32 = 5;
+/// Slack takes a message a second, Teams four.
+const BETWEEN: Duration = Duration::from_millis(1100);
+/// The longest wait that a receiver may ask for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Why a message was not delivered. Names the host only: the rest of a webhook's address is its secret.
+#[derive(Debug, thiserror::Error)]
+pub enum Undelivered {
+    /// The receiver refused it.
+    #[error("{host} answered {status}: {said}")]
+    Refused {
+        /// Host of the receiver.
+        host: String,
+        /// Its status.
+        status: StatusCode,
+        /// The beginning of its answer.
+        said: String,
+    },
+    /// No answer came.
+    #[error("{host} can't be reached: {why}")]
+    Unreachable {
+        /// Host of the receiver.
+        host: String,
+        /// Why.
+        why: String,
+    },
+    /// The mail server refused it, or could not be reached.
+    #[error(transparent)]
+    Mail(#[from] email::Error),
+}
+
+/// Why a text is not a webhook's address, if it isn't. Doesn't repeat it.
+pub(super) fn check(address: &str) -> Result<Url, String> {
+    let url = Url::parse(address).map_err(|e| format!("the address is not a URL: {e}"))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err("the address is not an http or https URL".into());
+    }
+    if url.scheme() == "http" && !is_loopback(&url) {
+        return Err("the address is plain http to another machine: it would travel in the open".into());
+    }
+    Ok(url)
+}
+
+/// Sends messages to an address, one after the other.
+pub(super) async fn all(channel: &Channel, messages: &[Message], mail: &Mail) -> Result<(), Error> {
+    let to = channel.to.name();
+    for (i, message) in messages.iter().enumerate() {
+        if i > 0 && channel.to != To::Email {
+            tokio::time::sleep(BETWEEN).await;
+        }
+        let sent = match message {
+            Message::Json(body) => post(&channel.address, &body.to_string()).await,
+            Message::Mail { subject, text } => {
+                email::send(mail, &channel.address, subject, text).await.map_err(Undelivered::from)
+            }
+        };
+        sent.map_err(|source| Error::Undelivered { to, source })?;
+    }
+    Ok(())
+}
+
+async fn post(address: &str, body: &str) -> Result<(), Undelivered> {
+    let url = check(address).map_err(|why| Undelivered::Unreachable { host: "the receiver".into(), why })?;
+    let host = url.host_str().unwrap_or_default().to_owned();
+    let unreachable = |why: String| Undelivered::Unreachable { host: host.clone(), why };
+    let http = plain(Duration::from_secs(20)).map_err(|e| unreachable(secretless(e)))?;
+    let mut wait = Duration::from_millis(500);
+    for attempt in 1..=TRIES {
+        let request = http.post(url.clone()).header(CONTENT_TYPE, "application/json").body(body.to_owned());
+        let pause = match request.send().await {
+            Ok(answer) if answer.status().is_success() => return Ok(()),
+            Ok(answer) => {
+                let status = answer.status();
+                let after = retry_after(answer.headers());
+                let is_busy = status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429);
+                if !is_busy || attempt == TRIES {
+                    let said = answer.text().await.unwrap_or_default().chars().take(200).collect();
+                    return Err(Undelivered::Refused { host, status, said });
+                }
+                after.unwrap_or(wait)
+            }
+            Err(e) if attempt == TRIES => return Err(unreachable(secretless(e))),
+            Err(_) => wait,
+        };
+        tokio::time::sleep(pause.min(PATIENCE)).await;
+        wait *= 2;
+    }
+    unreachable!("the last try returns")
+}
+
+/// An error's causes, without the URL that it would name.
+fn secretless(error: reqwest::Error) -> String {
+    crate::client::http::chain(&error.without_url())
+}

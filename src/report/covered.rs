@@ -1,0 +1,66 @@
+//! What a report does not cover: for a reader who has nothing but the page.
+
+use serde::Serialize;
+
+use crate::audit::{Audit, Facts, Notice, forms};
+use crate::registry;
+use crate::schema::Origin;
+use crate::snapshot::Manifest;
+
+/// Accepted findings that are named one by one.
+const NAMED: usize = 300;
+
+/// Everything that a reader could take for covered and isn't.
+#[derive(Serialize)]
+pub struct NotCovered {
+    /// Whether the snapshot has no gaps.
+    complete: bool,
+    /// Tables of the API that were not read, or not whole, and why.
+    tables: Vec<(&'static str, String)>,
+    /// Operations and what came of them, where something was not read.
+    operations: Vec<(String, String)>,
+    /// Rules that were not evaluated, or not for everything.
+    rules: Vec<(String, String)>,
+    /// Findings that are accepted: severity, rule, what, why, until when.
+    excepted: Vec<(&'static str, String, String, String, String)>,
+    /// All of them.
+    excepted_count: usize,
+    /// Exceptions that don't do what they look like.
+    notices: Vec<Notice>,
+    /// What the page itself leaves out.
+    left_out: Vec<String>,
+}
+
+impl NotCovered {
+    /// Collects it.
+    pub fn of(manifest: &Manifest, facts: &Facts, audit: &Audit, left_out: Vec<String>) -> Self {
+        let tables = registry::all().filter(|table| matches!(table.origin, Origin::Api(_)));
+        let is_read = |state: &str| matches!(state, "fetched" | "reused" | "skipped");
+        let operations = manifest.endpoints.iter().filter_map(|(name, summary)| {
+            let gaps: Vec<String> = summary
+                .states
+                .iter()
+                .filter(|(state, _)| !is_read(state))
+                .map(|(state, n)| format!("{n} {state}"))
+                .collect();
+            (!gaps.is_empty()).then(|| (name.clone(), gaps.join(", ")))
+        });
+        let excepted = audit.excepted.iter().take(NAMED).map(|e| {
+            let finding = &e.finding;
+            let (rule, what) = (finding.rule.clone(), finding.entity.clone());
+            (finding.severity.name(), rule, what, e.reason.clone(), e.until.clone())
+        });
+        Self {
+            complete: manifest.complete,
+            tables: tables
+                .filter_map(|table| Some((table.name, facts.evidence.gap(table.name)?.to_owned())))
+                .collect(),
+            operations: operations.collect(),
+            rules: audit.not_evaluated.iter().map(|n| (n.rule.clone(), forms::not_evaluated(n))).collect(),
+            excepted: excepted.collect(),
+            excepted_count: audit.excepted.len(),
+            notices: audit.notices.clone(),
+            left_out,
+        }
+    }
+}
