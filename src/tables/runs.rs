@@ -163,7 +163,7 @@ mod tests {
                 ]}),
                 Some(at(4)),
             ),
-            (json!({"startTime": null, "runId": id}), Some("2024-11-08T06:43:44.512000Z".to_owned())),
+            (json!({"startTime": null, "runId": id}), Some("2024-11-08T06:52:09.600000Z".to_owned())),
             (json!({"startTime": "soon", "runId": "4f2b1c9e-3d1a-4e5f-9a7b-0123456789ab"}), None),
             (json!({}), None),
         ] {
