@@ -70,6 +70,12 @@ def look(browser, asked, name, width, height, scheme):
     found["themes"] = [before, page.evaluate("getComputedStyle(document.body).backgroundColor")]
     page.click("#theme")
     found["overflow"] = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    found["pushed"] = page.evaluate("Math.max(...[...document.querySelectorAll('.scroll')].map(e => e.scrollWidth - e.clientWidth))")
+    found["not_covered"] = page.inner_text("#not-covered")
+    found["facts"] = page.inner_text("#facts")
+    found["grants"] = page.evaluate(ROWS, "table-grants")
+    found["rules"] = page.evaluate("document.querySelectorAll('#table-rules tbody tr').length")
+    found["paint"] = page.evaluate("performance.getEntriesByType('paint').find(p => p.name === 'first-contentful-paint')?.startTime ?? 0")
     if asked["shots"]:
         page.evaluate("scrollTo(0, 0)")
         page.screenshot(path=f"{asked['shots']}/{name}.png", full_page=True)

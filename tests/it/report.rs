@@ -77,6 +77,10 @@ fn a_browser_shows_what_the_lake_holds_and_runs_nothing_that_people_wrote() {
         assert_eq!((&seen["scripts"], &seen["injected"]), (&json!(3), &json!(0)), "{width}");
         assert!(seen["titles"].as_array().unwrap().contains(&json!(EVIL)));
         assert!(seen["overflow"].as_i64().unwrap() <= 0, "{width} scrolls sideways");
+        assert!(seen["pushed"].as_i64().unwrap() <= 0, "a table scrolls sideways at {width}");
+        let not_covered = seen["not_covered"].as_str().unwrap();
+        assert!(not_covered.contains("user-inactive: evaluated without"), "{not_covered}");
+        assert!(seen["facts"].as_str().unwrap().contains("Owner") && seen["rules"].as_u64().unwrap() > 5);
         assert_ne!(seen["themes"][0], seen["themes"][1]);
         // Figures and charts.
         assert_eq!(seen["figures"]["figure-projects"], one("SELECT count(*) FROM projects").as_str());
@@ -113,4 +117,53 @@ fn a_browser_shows_what_the_lake_holds_and_runs_nothing_that_people_wrote() {
         assert!(seen["high"].as_str().unwrap().ends_with(&format!("of {high}")), "{}", seen["high"]);
     }
     run(&mut hexport(&["report", dir.path().join("nowhere").to_str().unwrap()]), 2);
+}
+
+/// The data that a page carries.
+fn carried(page: &str) -> Value {
+    let start = page.find("<script id=\"data\"").unwrap();
+    let start = start + page[start..].find('>').unwrap() + 1;
+    serde_json::from_str(&page[start..start + page[start..].find("</script>").unwrap()]).unwrap()
+}
+
+#[test]
+fn a_report_says_what_it_does_not_cover() {
+    let dir = tempfile::tempdir().unwrap();
+    let (lake, file) = (dir.path().join("lake"), dir.path().join("report.html"));
+    let settings = dir.path().join("hexport.toml");
+    std::fs::write(
+        &settings,
+        "[[audit.exceptions]]\nrule = \"missing-status\"\nreason = \"labels come in spring\"\nuntil = \"2027-03-01\"\n",
+    )
+    .unwrap();
+    // The plan has no queried tables.
+    let sim = Sim::start(hexport::sim::SimConfig {
+        world: hexport::sim::WorldConfig { plan: hexport::sim::Plan::Team, ..world_of(40) },
+        ..hexport::sim::SimConfig::default()
+    });
+    sim.export(&lake, &["--fixed-time", "2026-11-02T06:00:00Z"], 0);
+    let config = settings.to_str().unwrap();
+    run(&mut hexport(&["report", lake.to_str().unwrap(), "-o", file.to_str().unwrap(), "--config", config]), 0);
+    let data = carried(&std::fs::read_to_string(&file).unwrap());
+    let gaps = &data["not_covered"];
+    assert!(gaps["tables"].to_string().contains("queried_tables"), "{gaps}");
+    let rules = gaps["rules"].to_string();
+    assert!(rules.contains("connection-unused") && rules.contains("not evaluated"), "{gaps}");
+    assert!(gaps["excepted_count"].as_u64().unwrap() > 0 && gaps["excepted"].to_string().contains("labels come in spring"));
+}
+
+#[test]
+fn a_report_about_5000_projects_is_smaller_than_8_mb() {
+    let size = |projects: usize| {
+        let dir = tempfile::tempdir().unwrap();
+        let (lake, file) = (dir.path().join("lake"), dir.path().join("report.html"));
+        let sim = Sim::of_projects(projects);
+        sim.export(&lake, &["--fixed-time", "2026-11-02T06:00:00Z"], 0);
+        run(&mut hexport(&["report", lake.to_str().unwrap(), "-o", file.to_str().unwrap()]), 0);
+        std::fs::metadata(&file).unwrap().len() as f64
+    };
+    // It grows by so much a project, and no faster: lists that could are capped.
+    let (small, large) = (size(100), size(400));
+    let of_5000 = large + (large - small) / 300.0 * 4600.0;
+    assert!(of_5000 < 8e6, "{of_5000}");
 }

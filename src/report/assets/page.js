@@ -161,7 +161,7 @@
     const made = table(node, 'table-findings', [
       { name: 'Severity', value: (f) => f.severity, show: (f) => el('span', { class: 'severity ' + f.severity }, f.severity) },
       { name: 'Rule', value: (f) => f.rule },
-      { name: 'What', value: (f) => f.entity, show: (f) => (f.project === null ? f.entity : viewLink('project', f.project)) },
+      { name: 'What', kind: 'wide', value: (f) => f.entity, show: (f) => (f.project === null ? f.entity : viewLink('project', f.project)) },
       { name: 'Owner', value: (f) => f.owner },
       { name: 'Evidence', kind: 'wide', value: (f) => f.evidence },
       { name: 'Since', kind: 'date', value: (f) => f.since ?? 'unknown' },
@@ -478,7 +478,7 @@
         { name: 'Reason', kind: 'wide', value: ([, , , reason]) => reason },
         { name: 'Until', kind: 'date', value: ([, , , , until]) => until },
       ], gaps.excepted, { label: 'accepted findings', page: 10 });
-    }
+    } else node.append(el('p', {}, 'None.'));
     list('Exceptions to look at', 'notices', gaps.notices.map((n) => `${n.kind}: ${n.exception}: ${n.what}`), 'None.');
     list('Left out of this page', 'left-out', gaps.left_out, 'Nothing.');
   };
