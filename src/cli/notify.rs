@@ -76,7 +76,12 @@ pub async fn tell(
                         println!("--- {}\n{}", to.name(), message.show());
                     }
                 }
-                tracing::info!(to = to.name(), messages = outcome.messages.len(), quiet = outcome.quiet, "told");
+                tracing::info!(
+                    to = to.name(),
+                    messages = outcome.messages.len(),
+                    quiet = outcome.quiet,
+                    "told"
+                );
                 failures.extend(outcome.failures);
             }
             Err(error) => failures.push(error),

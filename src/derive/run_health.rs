@@ -48,7 +48,11 @@ pub static RUN_HEALTH: Table = Table {
             "Median absolute deviation of the logarithms of the earlier durations, times 1.4826",
         ),
         float("duration_score", "", "Standard errors by which the recent median is above the earlier one"),
-        boolean("is_slower", "", "Whether it is slower by 1.5 times and 4 standard errors; null if too few runs"),
+        boolean(
+            "is_slower",
+            "",
+            "Whether it is slower by 1.5 times and 4 standard errors; null if too few runs",
+        ),
         float("recent_failure_rate", "", "Share of the recent runs that failed; cancelled runs don't count"),
         float("baseline_failure_rate", "", "Share of the earlier runs that failed"),
         boolean(
@@ -222,7 +226,8 @@ fn durations(health: &mut Health, before: &[Run], recent: &[Run]) {
     (health.baseline_median, health.recent_median) = (usual.map(f64::exp), now.map(f64::exp));
     let (Some(usual), Some(now)) = (usual, now) else { return };
     // The factor makes it the standard deviation of what is distributed normally.
-    let deviation = median(before.iter().map(|log| (log - usual).abs()).collect()).unwrap_or_default() * 1.4826;
+    let deviation =
+        median(before.iter().map(|log| (log - usual).abs()).collect()).unwrap_or_default() * 1.4826;
     // Durations that never vary still differ by some per cent between machines.
     let deviation = deviation.max(0.05);
     health.deviation = Some(deviation);
@@ -320,7 +325,11 @@ mod tests {
     fn failures_are_compared_with_chance() {
         let failing = [None, None, Some(1.0), None, None, None, None];
         assert_eq!(of(1.0, &failing).is_failing_more, Some(true));
-        assert_eq!(of(1.0, &[None, Some(1.0), Some(1.0), Some(1.0), Some(1.0), Some(1.0), Some(1.0)]).is_failing_more, Some(false));
+        assert_eq!(
+            of(1.0, &[None, Some(1.0), Some(1.0), Some(1.0), Some(1.0), Some(1.0), Some(1.0)])
+                .is_failing_more,
+            Some(false)
+        );
         assert!((at_least(2, 3, 0.5) - 0.5).abs() < 1e-12);
         assert!((at_least(0, 5, 0.3) - 1.0).abs() < 1e-12);
         assert!((at_least(1, 4, 0.1) - (1.0 - 0.9_f64.powi(4))).abs() < 1e-12);

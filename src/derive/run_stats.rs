@@ -63,7 +63,11 @@ pub static RUN_STATS: Table = Table {
         ),
         int("seen_runs", "", "Of SCHEDULED: of these, those that a scheduled run started for"),
         int("late_runs", "", "Of SCHEDULED: of these, those whose run started over 15 minutes late"),
-        int("missed_runs", "", "Of SCHEDULED: runs due since the first that is known, over 15 minutes ago, that never started"),
+        int(
+            "missed_runs",
+            "",
+            "Of SCHEDULED: runs due since the first that is known, over 15 minutes ago, that never started",
+        ),
         float("adherence", "", "Of SCHEDULED: seen_runs / expected_runs; null if none was due"),
     ],
     elsewhere: &[],

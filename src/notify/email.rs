@@ -123,7 +123,10 @@ async fn timed<T>(step: impl Future<Output = std::io::Result<T>>) -> std::io::Re
     tokio::time::timeout(PATIENCE, step).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
 }
 
-async fn secured(stream: TcpStream, host: &str) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+async fn secured(
+    stream: TcpStream,
+    host: &str,
+) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
     use rustls_platform_verifier::ConfigVerifierExt;
     let _ = rustls::crypto::ring::default_provider().install_default();
     let config = rustls::ClientConfig::with_platform_verifier().map_err(std::io::Error::other)?;

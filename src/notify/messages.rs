@@ -177,7 +177,15 @@ fn teams(part: &Part<'_>) -> Value {
         for f in findings {
             let name = safe(&short(&f.entity));
             let name = f.url.as_ref().map_or(name.clone(), |url| format!("[{name}]({url})"));
-            body.push(block(format!("- **{}** {}: {name}: {}", f.severity.name(), safe(&f.rule), safe(&short(&f.evidence))), json!({})));
+            body.push(block(
+                format!(
+                    "- **{}** {}: {name}: {}",
+                    f.severity.name(),
+                    safe(&f.rule),
+                    safe(&short(&f.evidence))
+                ),
+                json!({}),
+            ));
         }
     }
     let gone = resolved(part);
@@ -220,7 +228,14 @@ fn mail(part: &Part<'_>) -> Message {
     for (owner, findings) in &part.new {
         text += &format!("\n\n{owner}\n");
         for f in findings {
-            text += &format!("- {} {}: {}: {}\n  {}\n", f.severity.name(), f.rule, short(&f.entity), short(&f.evidence), f.action);
+            text += &format!(
+                "- {} {}: {}: {}\n  {}\n",
+                f.severity.name(),
+                f.rule,
+                short(&f.entity),
+                short(&f.evidence),
+                f.action
+            );
             text.extend(f.url.iter().flat_map(|url| ["  ", url, "\n"]));
         }
     }

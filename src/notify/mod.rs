@@ -97,9 +97,10 @@ pub struct Route {
 
 impl Route {
     fn fits(&self, to: To, finding: &Finding) -> bool {
-        let owner = self.owner.as_ref().is_none_or(|pattern| {
-            finding.owner.as_ref().is_some_and(|owner| glob::matches(pattern, owner))
-        });
+        let owner = self
+            .owner
+            .as_ref()
+            .is_none_or(|pattern| finding.owner.as_ref().is_some_and(|owner| glob::matches(pattern, owner)));
         let rule = self.rule.as_ref().is_none_or(|pattern| glob::matches(pattern, &finding.rule));
         self.to == to && owner && rule
     }
@@ -265,7 +266,9 @@ fn channels<'a>(
     let mut channels: BTreeMap<String, Vec<&Finding>> = BTreeMap::new();
     let usual = usual_address(to, config)?;
     channels.extend(usual.iter().map(|address| (address.clone(), Vec::new())));
-    for route in config.routes.iter().filter(|route| route.to == to && route.email.as_deref() != Some("owner")) {
+    for route in
+        config.routes.iter().filter(|route| route.to == to && route.email.as_deref() != Some("owner"))
+    {
         channels.insert(route_address(route, None)?, Vec::new());
     }
     for finding in audit.findings.iter().filter(|finding| finding.severity >= config.severity) {
@@ -280,7 +283,9 @@ fn channels<'a>(
     if channels.is_empty() {
         let why = match to {
             To::Email => "name a recipient: to under [notify.email] in hexport.toml".to_owned(),
-            to => format!("set {} to the webhook's address, or {0}_FILE to a file that holds it", to.variable()),
+            to => {
+                format!("set {} to the webhook's address, or {0}_FILE to a file that holds it", to.variable())
+            }
         };
         return Err(Error::Address { to: to.name(), why });
     }
@@ -354,7 +359,12 @@ fn is_resolved(audit: &Audit, brief: &Brief) -> bool {
         && audit.rules.iter().any(|rule| rule.rule == brief.rule)
 }
 
-fn news<'a>(manifest: &'a Manifest, audit: &'a Audit, findings: &[&'a Finding], told: Option<&Told>) -> News<'a> {
+fn news<'a>(
+    manifest: &'a Manifest,
+    audit: &'a Audit,
+    findings: &[&'a Finding],
+    told: Option<&Told>,
+) -> News<'a> {
     let mut open = BTreeMap::new();
     for finding in findings {
         *open.entry(finding.severity.name()).or_default() += 1;

@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::audit::{Audit, Committed, Config, Facts, Finding, OwnRule, RuleOutcome, Severity, audit};
-use covered::NotCovered;
 use crate::snapshot::rows::{self, Open};
 use crate::snapshot::{Lake, Manifest, TableReader};
 use crate::tables::AUDIT_FINDINGS;
+use covered::NotCovered;
 
 pub use crate::audit::Error;
 
@@ -345,7 +345,14 @@ fn collect(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) -
             workspace: workspace_name(&workspace.base_url, workspace.org_id.as_deref()),
         },
         pages,
-        figures: figures(&facts, &found.findings, &days, &trend, tables.len(), manifest.snapshot_at.date_naive()),
+        figures: figures(
+            &facts,
+            &found.findings,
+            &days,
+            &trend,
+            tables.len(),
+            manifest.snapshot_at.date_naive(),
+        ),
         trend,
         rules: found.rules,
         findings: lines,
@@ -445,7 +452,8 @@ fn add_columns(
         edges.iter().enumerate().map(|(i, edge)| ((edge.0, edge.1), i)).collect();
     for row in rows::all::<ColumnRow>(open, "column_lineage")? {
         let table = by_table.get(&(row.data_connection_id.as_deref(), row.table_key.as_str()));
-        let edge = table.zip(places.get(&row.project_id)).and_then(|(table, project)| of.get(&(*table, *project)));
+        let edge =
+            table.zip(places.get(&row.project_id)).and_then(|(table, project)| of.get(&(*table, *project)));
         if let Some(edge) = edge.filter(|edge| edges[**edge].3.len() < COLUMNS_PER_EDGE) {
             edges[*edge].3.push(texts.place(&row.column_name));
         }

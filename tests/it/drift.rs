@@ -14,7 +14,12 @@ const NOW: &str = "2026-11-02T06:00:00Z";
 fn found(lake: &Path, rule: &str) -> BTreeSet<String> {
     let args = ["audit", lake.to_str().unwrap(), "--rules", rule, "--output", "json"];
     let audit: Value = serde_json::from_slice(&run(&mut hexport(&args), 0).stdout).unwrap();
-    audit["findings"].as_array().unwrap().iter().map(|f| f["entity_id"].as_str().unwrap().to_owned()).collect()
+    audit["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| f["entity_id"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// Ended runs of the last week, and of the 60 days before it.

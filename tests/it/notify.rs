@@ -292,6 +292,10 @@ fn email_goes_to_a_mail_server() {
     std::fs::remove_dir_all(lake.join("_state")).unwrap();
     let out = stderr(&run(&mut hexport(&args), 6));
     assert!(out.contains("can't be reached"), "{out}");
-    std::fs::write(&settings, "[notify.email]\nserver = \"mail.example:25\"\ntls = \"none\"\nfrom = \"a@b\"\nto = [\"c@d\"]\n").unwrap();
+    std::fs::write(
+        &settings,
+        "[notify.email]\nserver = \"mail.example:25\"\ntls = \"none\"\nfrom = \"a@b\"\nto = [\"c@d\"]\n",
+    )
+    .unwrap();
     assert!(stderr(&run(&mut hexport(&args), 6)).contains("this machine"));
 }

@@ -143,13 +143,19 @@ fn a_report_says_what_it_does_not_cover() {
     });
     sim.export(&lake, &["--fixed-time", "2026-11-02T06:00:00Z"], 0);
     let config = settings.to_str().unwrap();
-    run(&mut hexport(&["report", lake.to_str().unwrap(), "-o", file.to_str().unwrap(), "--config", config]), 0);
+    run(
+        &mut hexport(&["report", lake.to_str().unwrap(), "-o", file.to_str().unwrap(), "--config", config]),
+        0,
+    );
     let data = carried(&std::fs::read_to_string(&file).unwrap());
     let gaps = &data["not_covered"];
     assert!(gaps["tables"].to_string().contains("queried_tables"), "{gaps}");
     let rules = gaps["rules"].to_string();
     assert!(rules.contains("connection-unused") && rules.contains("not evaluated"), "{gaps}");
-    assert!(gaps["excepted_count"].as_u64().unwrap() > 0 && gaps["excepted"].to_string().contains("labels come in spring"));
+    assert!(
+        gaps["excepted_count"].as_u64().unwrap() > 0
+            && gaps["excepted"].to_string().contains("labels come in spring")
+    );
 }
 
 #[test]

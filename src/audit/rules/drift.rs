@@ -121,9 +121,8 @@ fn app_stale(facts: &Facts, config: &Config) -> Found {
         let published = p.last_published_at?;
         // Publishing refreshes too.
         let refreshed = p.published_results_updated_at?.max(published);
-        (refreshed < limit).then(|| {
-            format!("{views} views in 30 days, of results from {}", refreshed.format("%Y-%m-%d"))
-        })
+        (refreshed < limit)
+            .then(|| format!("{views} views in 30 days, of results from {}", refreshed.format("%Y-%m-%d")))
     })
     .into()
 }
@@ -169,7 +168,10 @@ pub(super) mod tests {
             rule: &RUNS_SLOWER,
             entity: "p1",
             case: |f| health(f, |h| h.is_slower = Some(true)),
-            near_misses: &[|f| health(f, |h| h.is_slower = Some(false)), |f| health(f, |h| h.is_slower = None)],
+            near_misses: &[
+                |f| health(f, |h| h.is_slower = Some(false)),
+                |f| health(f, |h| h.is_slower = None),
+            ],
         },
         Case {
             rule: &FAILURES_RISING,
