@@ -3,7 +3,7 @@
 //!
 //! The modules follow the data: [`client`] asks the API, [`crawl`] decides what to ask, [`journal`] keeps
 //! every answer, [`tables`] turns answers into rows, [`mod@derive`] computes lineage and statistics from them,
-//! [`export`] drives them all, [`snapshot`] commits the result, [`lineage`], [`diff`],
+//! [`export`] drives them all, [`snapshot`] commits the result to a [`store`], [`lineage`], [`diff`],
 //! [`audit`] and [`access`] answer from it. [`sim`] is a simulated workspace to run them against. [`cli`] is the `hexport` command.
 
 pub mod access;
@@ -24,5 +24,6 @@ pub mod schema;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod snapshot;
+pub mod store;
 pub mod tables;
 pub mod units;

@@ -1,6 +1,6 @@
 """Asks DuckDB, for tests that don't trust our own reader.
 
-Reads {"views": FILE or null, "folder": FOLDER, "sql": [QUERY, ...]} from standard input and writes the rows
+Reads {"views": FILE, FILES or null, "folder": FOLDER, "sql": [QUERY, ...]} from standard input and writes the rows
 of each query as JSON. With {"same": [NAME, ...]} it compares FOLDER/NAME.parquet with FOLDER/NAME.csv and
 writes the differences.
 """
@@ -67,9 +67,10 @@ def main():
         found = [d for name in asked["same"] for d in differences(connection, asked["folder"], name)]
         json.dump(found, sys.stdout)
         return
-    if asked.get("views"):
-        with open(asked["views"], encoding="utf-8") as views:
-            connection.execute(views.read())
+    views = asked.get("views") or []
+    for name in [views] if isinstance(views, str) else views:
+        with open(name, encoding="utf-8") as text:
+            connection.execute(text.read())
     results = []
     for query in asked["sql"]:
         connection.execute(query)

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use serde::Deserialize;
 
 use super::{Error, Hit, Severity, Shape, Tables};
+use crate::store::scratch;
 
 /// One of the user's own rules: a file with one `SELECT`, which the rule is named after.
 ///
@@ -121,15 +122,16 @@ impl OwnRule {
     /// Runs it over a snapshot.
     pub(super) fn find(&self, tables: &dyn Tables) -> Result<Vec<Hit>, Error> {
         let wrong = |why: String| Error::OwnRule { rule: self.id.clone(), why };
-        let (views, folder) = tables.views()?;
+        let views = tables.views(&self.sql)?;
         // Results must not depend on the time zone of the machine that audits.
-        let script = format!("SET TimeZone = 'UTC';\n{views}\n.mode json\n{}\n;\n", self.sql);
-        let mut file = tempfile::NamedTempFile::new().map_err(|e| wrong(e.to_string()))?;
-        std::io::Write::write_all(&mut file, script.as_bytes()).map_err(|e| wrong(e.to_string()))?;
+        let script = format!("SET TimeZone = 'UTC';\n{}\n.mode json\n{}\n;\n", views.sql, self.sql);
+        let scratch = scratch().map_err(crate::snapshot::Error::from)?;
+        let file = scratch.path().join("rule.sql");
+        std::fs::write(&file, script).map_err(|e| wrong(e.to_string()))?;
         let out = Command::new("duckdb")
-            .current_dir(folder)
+            .current_dir(&views.folder)
             .args(["-no-init", "-bail", "-f"])
-            .arg(file.path())
+            .arg(&file)
             .stdin(Stdio::null())
             .output();
         let out = match out {

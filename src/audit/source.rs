@@ -1,28 +1,27 @@
 //! Where the audit reads tables from: a committed snapshot, or the files of one that is being written.
 
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use crate::registry;
 use crate::schema::Table;
-use crate::snapshot::{Error, Lake, Manifest, TableReader};
+use crate::snapshot::{Error, Lake, Manifest, TableReader, Views};
 
 /// Tables of one snapshot.
 pub trait Tables {
-    /// Opens some columns of a table, all of them if none is named; `None` if the table isn't there as Parquet.
+    /// Opens some columns of a table, all of them if none is named; `None` if the table isn't there.
     ///
     /// # Errors
     /// If it can't be read.
     fn open(&self, table: &'static Table, columns: &[&str]) -> Result<Option<TableReader>, Error>;
 
-    /// Whether the table is there as Parquet.
+    /// Whether the table is there.
     fn has(&self, table: &'static Table) -> bool;
 
-    /// DuckDB views over the tables, and the folder to run DuckDB in.
+    /// DuckDB views over the tables, for a query.
     ///
     /// # Errors
     /// If the tables can't be fetched.
-    fn views(&self) -> Result<(String, PathBuf), Error>;
+    fn views(&self, sql: &str) -> Result<Views, Error>;
 }
 
 /// A committed snapshot.
@@ -43,13 +42,12 @@ impl Tables for Committed<'_> {
     }
 
     fn has(&self, table: &'static Table) -> bool {
-        let entry = self.manifest.tables.get(table.name);
-        entry.is_some_and(|entry| entry.files.iter().any(|file| file.format == "parquet"))
+        self.manifest.tables.get(table.name).is_some_and(|entry| !entry.files.is_empty())
     }
 
-    fn views(&self) -> Result<(String, PathBuf), Error> {
+    fn views(&self, sql: &str) -> Result<Views, Error> {
         // Not the lake's views.sql, which is of the last snapshot.
-        Ok((self.lake.views(self.manifest)?, self.lake.root().to_owned()))
+        self.lake.views(self.manifest, sql)
     }
 }
 
@@ -76,12 +74,8 @@ impl Tables for Folder<'_> {
         self.path(table).exists()
     }
 
-    fn views(&self) -> Result<(String, PathBuf), Error> {
-        let mut views = String::new();
-        for table in registry::all().filter(|table| self.has(table)) {
-            let path = self.path(table).display().to_string().replace('\'', "''");
-            let _ = writeln!(views, "CREATE VIEW {} AS SELECT * FROM read_parquet('{path}');", table.name);
-        }
-        Ok((views, self.0.to_owned()))
+    fn views(&self, _: &str) -> Result<Views, Error> {
+        let names = registry::all().filter(|table| self.has(table)).map(|table| table.name);
+        Ok(Views::of_parquet(self.0, names))
     }
 }

@@ -76,6 +76,7 @@ pub fn run(args: &Args, settings: &Settings) -> Result<Code, Failure> {
     }
     let lake = args.store.open(dest)?;
     let manifest = super::snapshots::one(&lake, args.snapshot.as_deref())?;
+    super::lakes::require(&manifest, &["projects"])?;
     let mut found = audit(&lake, &manifest, config, &own)?;
     found.only(&args.rules, args.severity);
     print(args.output, &manifest, &found)?;

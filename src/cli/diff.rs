@@ -131,7 +131,13 @@ fn two(lake: &Lake, args: &Args) -> Result<(Manifest, Manifest), Failure> {
         Some(id) => place(id)?,
         None => b.checked_sub(1).ok_or_else(nothing)?,
     };
-    Ok((manifests.readable[a].clone(), manifests.readable[b].clone()))
+    // Of each table what was known then: a snapshot of some tables says nothing of the others.
+    let of_then = |id: &str| manifests.as_of(id).expect("one of the readable");
+    let (before, after) = (of_then(&all[a]), of_then(&all[b]));
+    let mut notes: Vec<&String> = after.notes.iter().chain(&before.notes).collect();
+    notes.dedup();
+    notes.into_iter().for_each(|note| super::lakes::warn(note));
+    Ok((before.manifest, after.manifest))
 }
 
 fn chosen(names: &[String]) -> Result<Vec<&'static Table>, Failure> {

@@ -1,12 +1,12 @@
 //! `hexport query`: the library of DuckDB queries, and any other, over a lake.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::exit::{Code, Failure};
 use super::render;
 use super::settings::StoreArgs;
+use crate::store::scratch;
 
 /// The library: what `queries/` holds.
 pub const LIBRARY: &[(&str, &str)] = &[
@@ -85,10 +85,16 @@ pub fn run(args: &Args) -> Result<Code, Failure> {
         }
     };
     let lake = args.store.open(dest)?;
-    let manifest = super::snapshots::one(&lake, None)?;
-    let failed = |e: std::io::Error| Failure::new(Code::Usage, format!("the views can't be written: {e}"));
-    let mut views = tempfile::NamedTempFile::new().map_err(failed)?;
-    views.write_all(lake.views(&manifest)?.as_bytes()).map_err(failed)?;
+    let manifest = super::lakes::newest(&lake, None)?;
+    let views = lake.views(&manifest, &sql)?;
+    for line in &views.left_out {
+        super::lakes::warn(&format!("no view of {line}"));
+    }
+    let scratch = scratch().map_err(crate::snapshot::Error::from)?;
+    let script = scratch.path().join("views.sql");
+    std::fs::write(&script, &views.sql).map_err(|e| {
+        Failure::new(Code::Usage, format!("the views can't be written to {}: {e}", script.display()))
+    })?;
     let sets: Vec<String> = args
         .set
         .iter()
@@ -102,8 +108,8 @@ pub fn run(args: &Args) -> Result<Code, Failure> {
     };
     let mut duckdb = Command::new("duckdb");
     duckdb
-        .current_dir(lake.root())
-        .args(["-no-init", "-bail", "-cmd", &format!(".read '{}'", views.path().display())])
+        .current_dir(&views.folder)
+        .args(["-no-init", "-bail", "-cmd", &format!(".read '{}'", script.display())])
         .args(mode)
         .stdin(Stdio::null());
     for set in &sets {

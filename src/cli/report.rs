@@ -30,6 +30,7 @@ pub struct Args {
 pub fn run(args: &Args, settings: &Settings) -> Result<Code, Failure> {
     let lake = args.store.open(&args.dest)?;
     let manifest = super::snapshots::one(&lake, args.snapshot.as_deref())?;
+    super::lakes::require(&manifest, &["projects"])?;
     let config = &settings.file.audit;
     let own = config.rules.as_ref().map_or(Ok(Vec::new()), |folder| OwnRule::in_folder(folder))?;
     if let Some(mistake) = config.mistakes(&own).into_iter().next() {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::exit::{Code, Failure};
+use super::lakes::{check_names, known};
 use super::settings::StoreArgs;
 use super::{Output, lakes, render};
 use crate::registry;
@@ -85,7 +86,7 @@ pub fn run(command: Command) -> Result<Code, Failure> {
     match command {
         Command::List(args) => list(&args),
         Command::Show { dest, store, snapshot } => {
-            let manifest = one(&store.open(&dest)?, snapshot.as_deref())?;
+            let manifest = show(&store.open(&dest)?, snapshot.as_deref())?;
             println!("{}", serde_json::to_string_pretty(&manifest).unwrap_or_default());
             Ok(Code::Complete)
         }
@@ -94,51 +95,27 @@ pub fn run(command: Command) -> Result<Code, Failure> {
     }
 }
 
-fn empty(lake: &Lake) -> Failure {
-    Failure::new(Code::Usage, format!("{} holds no snapshot", lake.name()))
-        .next("Name a folder that hexport export wrote to.")
-}
-
-/// The manifest of the snapshot that is named, or of the newest one.
+/// The newest of each table, or as it was when the snapshot that is named was committed.
 ///
 /// # Errors
-/// If there is none.
+/// If there is no such snapshot.
 pub fn one(lake: &Lake, name: Option<&str>) -> Result<Manifest, Failure> {
-    let mut manifests = known(lake)?;
-    let Some(name) = name else {
-        if let Some(warning) = manifests.warning() {
-            lakes::warn(&warning);
-        }
-        return manifests.readable.pop().ok_or_else(|| nothing_readable(lake));
-    };
-    check_names(&manifests, &[name.to_owned()])?;
-    match manifests.damaged.into_iter().find(|damaged| damaged.snapshot_id == name) {
-        Some(damaged) => Err(damaged.error.into()),
-        None => Ok(manifests.readable.into_iter().find(|m| m.snapshot_id == name).expect("checked above")),
+    lakes::newest(lake, name)
+}
+
+/// The manifest of a snapshot, as it is.
+fn show(lake: &Lake, name: Option<&str>) -> Result<Manifest, Failure> {
+    let manifests = known(lake)?;
+    if let Some(name) = name {
+        check_names(&manifests, &[name.to_owned()])?;
+        return Ok(lake.manifest(name)?);
     }
-}
-
-/// The snapshots of a lake that has some.
-fn known(lake: &Lake) -> Result<Manifests, Failure> {
-    let manifests = lake.manifests()?;
-    match manifests.readable.is_empty() && manifests.damaged.is_empty() {
-        true => Err(empty(lake)),
-        false => Ok(manifests),
+    if let Some(warning) = manifests.warning() {
+        lakes::warn(&warning);
     }
-}
-
-fn nothing_readable(lake: &Lake) -> Failure {
-    Failure::new(Code::Destination, format!("no snapshot in {} can be read", lake.name()))
-        .next("Restore one from a backup, or export again.")
-}
-
-fn check_names(manifests: &Manifests, names: &[String]) -> Result<(), Failure> {
-    let readable = manifests.readable.iter().map(|m| m.snapshot_id.as_str());
-    let all: Vec<&str> = readable.chain(manifests.damaged.iter().map(|d| d.snapshot_id.as_str())).collect();
-    match names.iter().find(|name| !all.contains(&name.as_str())) {
-        Some(name) => Err(Failure::new(Code::Usage, format!("there is no snapshot {name}"))
-            .next(format!("There are {}.", all.join(", ")))),
-        None => Ok(()),
+    match manifests.latest() {
+        Some(manifest) => Ok(manifest.clone()),
+        None => lakes::newest(lake, None),
     }
 }
 
@@ -148,7 +125,7 @@ fn bytes(manifest: &Manifest) -> u64 {
 
 fn list(args: &Args) -> Result<Code, Failure> {
     let lake = args.store.open(&args.dest)?;
-    let Manifests { readable: manifests, damaged } = known(&lake)?;
+    let Manifests { readable: manifests, damaged, .. } = known(&lake)?;
     let rows = |manifest: &Manifest| manifest.tables.values().map(|t| t.rows).sum::<u64>();
     if args.output == Output::Json {
         let sound = manifests.iter().map(|m| {
@@ -185,6 +162,7 @@ fn verify(args: &Args, names: &[String]) -> Result<Code, Failure> {
     let lake = args.store.open(&args.dest)?;
     let manifests = known(&lake)?;
     check_names(&manifests, names)?;
+    let rest = if names.is_empty() { lake.verify_rest(&manifests)? } else { Vec::new() };
     let is_wanted = |id: &str| names.is_empty() || names.iter().any(|name| name == id);
     let mut verified = Vec::new();
     let mut damages = Vec::new();
@@ -197,21 +175,30 @@ fn verify(args: &Args, names: &[String]) -> Result<Code, Failure> {
         let damage = Damage { file: "manifest.json".into(), what: damaged.error.to_string() };
         damages.push((&damaged.snapshot_id, damage));
     }
+    // Not of any snapshot.
+    let none = String::new();
+    damages.extend(rest.into_iter().map(|damage| (&none, damage)));
     if args.output == Output::Json {
         let found: Vec<_> = damages
             .iter()
-            .map(|(id, d)| json!({"snapshot_id": id, "file": d.file, "damage": d.what}))
+            .map(|(id, d)| {
+                let id = Some(id).filter(|id| !id.is_empty());
+                json!({"snapshot_id": id, "file": d.file, "damage": d.what})
+            })
             .collect();
         let result = json!({"verified": verified, "damages": found});
         println!("{}", serde_json::to_string_pretty(&result).unwrap_or_default());
     } else {
-        damages.iter().for_each(|(id, d)| println!("{id}: {}: {}", d.file, d.what));
+        for (id, d) in &damages {
+            let of = if id.is_empty() { String::new() } else { format!("{id}: ") };
+            println!("{of}{}: {}", d.file, d.what);
+        }
         println!("{} snapshots read, {} damages found", verified.len(), damages.len());
     }
     if damages.is_empty() {
         return Ok(Code::Complete);
     }
-    Err(Failure::new(Code::Destination, format!("{} files are not what their manifests say", damages.len()))
+    Err(Failure::new(Code::Destination, format!("{} files are not what they should be", damages.len()))
         .next("Restore them from a backup, or remove their snapshots: hexport snapshots prune --damaged."))
 }
 

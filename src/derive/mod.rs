@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use polars::prelude::{
-    DataFrame, JoinArgs, JoinType, LazyFrame, PlRefPath, PolarsError, ScanArgsParquet, col, lit,
+    DataFrame, HiveOptions, JoinArgs, JoinType, LazyFrame, PlRefPath, PolarsError, ScanArgsParquet, col, lit,
 };
 
 use crate::registry;
@@ -192,5 +192,8 @@ fn by_nullable_key(how: JoinType) -> JoinArgs {
 const PROJECT: &str = "project_id";
 
 fn scan(path: &Path) -> Result<LazyFrame, PolarsError> {
-    LazyFrame::scan_parquet(PlRefPath::try_from_path(path)?, ScanArgsParquet::default())
+    // A path is a path: no part of it is a pattern, and none a column.
+    let hive_options = HiveOptions { enabled: Some(false), ..HiveOptions::default() };
+    let plain = ScanArgsParquet { glob: false, hive_options, ..ScanArgsParquet::default() };
+    LazyFrame::scan_parquet(PlRefPath::try_from_path(path)?, plain)
 }

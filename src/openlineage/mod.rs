@@ -334,7 +334,8 @@ pub fn events<E: From<Error>>(
 /// The snapshot that was told last, or the one before it that is still there: better told twice than never.
 fn last_told(lake: &Lake, snapshot_id: &str) -> Result<Option<Manifest>, Error> {
     let known = lake.manifests()?;
-    Ok(known.get(snapshot_id).or(known.before(snapshot_id).last()).cloned())
+    let told = known.get(snapshot_id).or(known.before(snapshot_id).last());
+    Ok(told.and_then(|told| known.as_of(&told.snapshot_id)).map(|newest| newest.manifest))
 }
 
 struct Reading<'a> {

@@ -559,6 +559,7 @@ fn trend(lake: &Lake, manifest: &Manifest) -> Result<Trend, Error> {
         known.before(&manifest.snapshot_id).iter().chain(known.get(&manifest.snapshot_id)).collect();
     let mut trend = Trend::default();
     for of_then in up_to_now.iter().skip(up_to_now.len().saturating_sub(TREND)) {
+        let of_then = &known.as_of(&of_then.snapshot_id).map_or_else(|| (*of_then).clone(), |n| n.manifest);
         let open = |table| TableReader::open_columns(lake, of_then, table, &["severity", "status"]);
         let is_open = |row: &SeverityRow| row.status.as_deref() != Some("excepted");
         let found: Vec<SeverityRow> = rows::some(&open, AUDIT_FINDINGS.name, is_open)?;

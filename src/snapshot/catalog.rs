@@ -1,8 +1,10 @@
 //! The snapshots of a lake in the order of their commits, and the newest that holds a table.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 
-use super::manifest::Manifest;
+use super::lake::{MANIFEST, PREFIX, file_name, folder_of};
+use super::manifest::{FileEntry, Manifest, TableEntry};
 use super::{Error, Lake, MANIFEST_VERSION};
 use crate::schema::Table;
 
@@ -23,6 +25,18 @@ pub struct Manifests {
     /// Those that can't, by their identifiers. Nothing builds on them; `snapshots verify` names them, and
     /// `snapshots prune --damaged` removes them.
     pub damaged: Vec<Unreadable>,
+    /// Sizes of the files that are there, by name.
+    sizes: HashMap<String, u64>,
+}
+
+/// The newest of each table: what reading commands read.
+#[derive(Debug, Clone)]
+pub struct Newest {
+    /// The manifest of the newest snapshot, with all tables that any snapshot holds whole: files of other snapshots
+    /// name theirs.
+    pub manifest: Manifest,
+    /// Where it differs from the newest snapshot, and why, in words.
+    pub notes: Vec<String>,
 }
 
 impl Manifests {
@@ -36,7 +50,70 @@ impl Manifests {
         for (number, manifest) in (1..).zip(readable.iter_mut().take_while(|m| m.sequence.is_none())) {
             manifest.sequence = Some(number);
         }
-        Self { readable, damaged }
+        Self { readable, damaged, sizes: HashMap::new() }
+    }
+
+    /// Whether a file is there, in its size.
+    fn is_there(&self, manifest: &Manifest, file: &FileEntry) -> bool {
+        self.sizes.get(&file_name(manifest, file)) == Some(&file.bytes)
+    }
+
+    /// The files of a table that are there; those of other snapshots than `home` name theirs.
+    fn sound(&self, manifest: &Manifest, table: &TableEntry, home: &str) -> Vec<FileEntry> {
+        let own = (manifest.snapshot_id != home).then(|| manifest.snapshot_id.clone());
+        let files = table.files.iter().filter(|file| self.is_there(manifest, file));
+        files.map(|file| FileEntry { snapshot: own.clone(), ..file.clone() }).collect()
+    }
+
+    /// The newest of each table; `None` if no snapshot can be read.
+    pub fn newest_of_all(&self) -> Option<Newest> {
+        self.compose(&self.readable)
+    }
+
+    /// The newest of each table as it was when a snapshot was committed; `None` if there is no such snapshot.
+    pub fn as_of(&self, snapshot_id: &str) -> Option<Newest> {
+        let at = self.readable.iter().position(|m| m.snapshot_id == snapshot_id)?;
+        self.compose(&self.readable[..=at])
+    }
+
+    fn compose(&self, snapshots: &[Manifest]) -> Option<Newest> {
+        let newest = snapshots.last()?;
+        let names: BTreeSet<&String> = snapshots.iter().flat_map(|m| m.tables.keys()).collect();
+        let mut tables = BTreeMap::new();
+        let mut elsewhere: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        let mut notes = Vec::new();
+        for name in names {
+            // Where no snapshot holds it whole, the newest rows are better than none.
+            let whole = snapshots.iter().rev().filter(|m| m.holds_whole(name));
+            let any = snapshots.iter().rev().filter(|m| !m.holds_whole(name));
+            for manifest in whole.chain(any) {
+                let Some(entry) = manifest.tables.get(name) else { continue };
+                let files = self.sound(manifest, entry, &newest.snapshot_id);
+                if files.is_empty() {
+                    if !entry.files.is_empty() {
+                        notes.push(format!("{name} of {} is damaged or missing", manifest.snapshot_id));
+                    }
+                    continue;
+                }
+                if manifest.snapshot_id != newest.snapshot_id {
+                    elsewhere.entry(&manifest.snapshot_id).or_default().push(name);
+                }
+                tables.insert(name.clone(), TableEntry { files, ..entry.clone() });
+                break;
+            }
+            // Nothing of it is left: whoever needs it fails with the name of the file, and doesn't find it empty.
+            if let Some(entry) = newest.tables.get(name) {
+                tables.entry(name.clone()).or_insert_with(|| entry.clone());
+            }
+        }
+        for (snapshot, names) in elsewhere.iter().rev() {
+            notes.push(format!(
+                "{} doesn't hold {} whole: read from {snapshot}",
+                newest.snapshot_id,
+                in_words(names)
+            ));
+        }
+        Some(Newest { manifest: Manifest { tables, ..newest.clone() }, notes })
     }
 
     /// The newest snapshot.
@@ -85,34 +162,74 @@ impl Manifests {
     }
 }
 
+/// A few names, and how many more there are.
+fn in_words(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [first @ .., last] if names.len() <= 4 => format!("{} and {last}", first.join(", ")),
+        _ => format!("{} and {} more tables", names[..3].join(", "), names.len() - 3),
+    }
+}
+
 impl Lake {
+    /// Committed snapshots, in the order of their names.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Store`].
+    pub fn snapshots(&self) -> Result<Vec<String>, Error> {
+        Ok(ids(&self.sizes()?))
+    }
+
+    /// The manifest of a snapshot.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Store`], [`Error::Damaged`].
+    pub fn manifest(&self, snapshot_id: &str) -> Result<Manifest, Error> {
+        let text = self.store().get(&format!("{}/{MANIFEST}", folder_of(snapshot_id)))?;
+        self.parsed(snapshot_id, text)
+    }
+
+    fn parsed(&self, snapshot_id: &str, text: Option<Vec<u8>>) -> Result<Manifest, Error> {
+        let path = PathBuf::from(format!("{}/{}/{MANIFEST}", self.name(), folder_of(snapshot_id)));
+        let Some(text) = text else {
+            return Err(Error::Damaged { path, why: "is not there".into() });
+        };
+        let manifest = match serde_json::from_slice::<Manifest>(&text) {
+            Ok(manifest) => manifest,
+            Err(e) => return Err(Error::Damaged { path, why: format!("is not a manifest: {e}") }),
+        };
+        let why = if manifest.snapshot_id != snapshot_id {
+            format!("is the manifest of {}", manifest.snapshot_id)
+        } else if manifest.manifest_version > MANIFEST_VERSION {
+            format!("was written by a later version of hexport (manifest version {})", manifest.manifest_version)
+        } else {
+            return Ok(manifest);
+        };
+        Err(Error::Damaged { path, why })
+    }
+
     /// The committed snapshots in the order of their commits; damaged ones apart.
     ///
     /// # Errors
     /// [`Error::Io`] or [`Error::Store`] if the destination itself can't be read.
     pub fn manifests(&self) -> Result<Manifests, Error> {
+        let sizes = self.sizes()?;
+        let ids = ids(&sizes);
+        let names: Vec<String> = ids.iter().map(|id| format!("{}/{MANIFEST}", folder_of(id))).collect();
+        // A store that can't be reached is no reason to take snapshots for damaged; a file that can't be read is.
+        let texts: Vec<Result<Option<Vec<u8>>, Error>> = match self.store().is_shared() {
+            true => self.store().get_all(&names)?.into_iter().map(Ok).collect(),
+            false => names.iter().map(|name| self.store().get(name).map_err(Error::from)).collect(),
+        };
         let (mut readable, mut damaged) = (Vec::new(), Vec::new());
-        for snapshot_id in self.snapshots()? {
-            match self.manifest(&snapshot_id).and_then(|manifest| self.checked(&snapshot_id, manifest)) {
+        for (snapshot_id, text) in ids.into_iter().zip(texts) {
+            match text.and_then(|text| self.parsed(&snapshot_id, text)) {
                 Ok(manifest) => readable.push(manifest),
-                Err(error @ Error::Store { .. }) => return Err(error),
                 Err(error) => damaged.push(Unreadable { snapshot_id, error }),
             }
         }
-        Ok(Manifests::new(readable, damaged))
-    }
-
-    /// A manifest, if it is of this snapshot and of a form that this version knows.
-    fn checked(&self, snapshot_id: &str, manifest: Manifest) -> Result<Manifest, Error> {
-        let why = if manifest.snapshot_id != snapshot_id {
-            format!("it is the manifest of {}", manifest.snapshot_id)
-        } else if manifest.manifest_version > MANIFEST_VERSION {
-            format!("a later version of hexport wrote it (manifest version {})", manifest.manifest_version)
-        } else {
-            return Ok(manifest);
-        };
-        let path = PathBuf::from(format!("{}/snapshot={snapshot_id}/manifest.json", self.name()));
-        Err(Error::Damaged { path, why })
+        Ok(Manifests { sizes, ..Manifests::new(readable, damaged) })
     }
 
     /// The newest snapshot that can be read, if there is one.
@@ -155,9 +272,19 @@ impl Lake {
     }
 }
 
+/// Snapshots that have a manifest.
+fn ids(sizes: &HashMap<String, u64>) -> Vec<String> {
+    let id = |name: &String| {
+        let folder = name.strip_suffix(MANIFEST)?.strip_suffix('/')?;
+        folder.strip_prefix(PREFIX).filter(|id| !id.contains('/')).map(str::to_owned)
+    };
+    let mut ids: Vec<String> = sizes.keys().filter_map(id).collect();
+    ids.sort();
+    ids
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::manifest::{FileEntry, TableEntry};
     use super::*;
 
     fn manifest(id: &str, sequence: Option<u64>, tables: &[&str]) -> Manifest {
@@ -166,9 +293,10 @@ mod tests {
             format: "parquet".into(),
             bytes: 1,
             sha256: String::new(),
+            snapshot: None,
         };
         let tables =
-            tables.iter().map(|name| ((*name).to_owned(), TableEntry { rows: 1, files: vec![file(name)] }));
+            tables.iter().map(|name| ((*name).to_owned(), TableEntry { rows: 1, files: vec![file(name)], ..TableEntry::default() }));
         Manifest { sequence, tables: tables.collect(), ..Manifest::empty(id) }
     }
 

@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::fmt::Display;
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, StringArray, StructArray};
@@ -25,7 +24,6 @@ use delta_kernel::{FileMeta, KernelResult};
 use delta_kernel_default_engine::executor::tokio::TokioMultiThreadExecutor;
 use delta_kernel_default_engine::parquet::DataFileMetadata;
 use delta_kernel_default_engine::{DefaultEngine, DefaultEngineBuilder, build_add_file_metadata};
-use object_store::local::LocalFileSystem;
 use url::Url;
 
 use super::lake::DELTA;
@@ -64,14 +62,7 @@ pub fn write(lake: &Lake, manifest: &Manifest, mode: DeltaMode, which: Which) ->
         .enable_all()
         .build()
         .map_err(Error::io("can't start threads for", lake.root()))?;
-    let (store, base) = match lake.remote() {
-        Some(remote) => (remote.store(), remote.url().to_owned()),
-        None => {
-            let root = std::path::absolute(lake.root()).map_err(Error::io("can't find", lake.root()))?;
-            let url = Url::from_directory_path(&root).map_err(|()| failed("all", "its path is no URL"))?;
-            (Arc::new(LocalFileSystem::new()) as _, url.as_str().trim_end_matches('/').to_owned())
-        }
-    };
+    let (store, root) = lake.store().engine()?;
     let executor = Arc::new(TokioMultiThreadExecutor::new(runtime.handle().clone()));
     let engine = DefaultEngineBuilder::new(store).with_task_executor(executor).build();
     let result = manifest.tables.iter().try_for_each(|(name, entry)| {
@@ -80,7 +71,7 @@ pub fn write(lake: &Lake, manifest: &Manifest, mode: DeltaMode, which: Which) ->
         else {
             return Ok(());
         };
-        let url = Url::parse(&format!("{base}/{DELTA}/{name}/")).map_err(|e| failed(table.name, e))?;
+        let url = root.join(&format!("{DELTA}/{name}/")).map_err(|e| failed(table.name, e))?;
         let of = Of { lake, manifest, mode, engine: &engine, table, file, url, rows: entry.rows };
         of.write(which)
     });
@@ -139,10 +130,7 @@ impl Of<'_> {
     /// The table as it is now; `None` if there is none.
     fn snapshot(&self) -> Result<Option<SnapshotRef>, Error> {
         let log = format!("{DELTA}/{}/_delta_log", self.table.name);
-        let is_there = match self.lake.remote() {
-            Some(remote) => !remote.list(&log)?.is_empty(),
-            None => std::fs::read_dir(self.lake.root().join(log)).is_ok_and(|mut log| log.next().is_some()),
-        };
+        let is_there = !self.lake.store().list(&format!("{log}/"))?.is_empty();
         if !is_there {
             return Ok(None);
         }
@@ -183,14 +171,7 @@ impl Of<'_> {
     fn copy(&self) -> Result<(), Error> {
         let from = self.lake.file(self.manifest, self.file)?;
         let name = format!("{DELTA}/{}/{}", self.table.name, self.data_file());
-        if let Some(remote) = self.lake.remote() {
-            return remote.upload(vec![(from, name)]);
-        }
-        let to = self.lake.root().join(name);
-        let folder = to.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder).map_err(Error::io("can't create", folder))?;
-        std::fs::copy(&from, &to).map_err(Error::io("can't write", &to))?;
-        std::fs::File::open(&to).and_then(|file| file.sync_all()).map_err(Error::io("can't write", &to))
+        Ok(self.lake.store().upload(&[(from, name)])?)
     }
 
     /// The table's schema: all columns may be null, so that later ones can be added.

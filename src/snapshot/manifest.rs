@@ -95,6 +95,12 @@ pub struct WorkspaceEntry {
 pub struct TableEntry {
     /// Rows.
     pub rows: u64,
+    /// What a row is.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub doc: String,
+    /// Columns and their types in the order of the CSV file, which doesn't tell them itself; none without one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<(String, String)>,
     /// Files, one a format.
     pub files: Vec<FileEntry>,
 }
@@ -110,6 +116,9 @@ pub struct FileEntry {
     pub bytes: u64,
     /// SHA-256, in hexadecimal.
     pub sha256: String,
+    /// The snapshot that holds the file, where a table was taken from another than the manifest's own.
+    #[serde(skip)]
+    pub snapshot: Option<String>,
 }
 
 /// What the crawl did with one operation.

@@ -4,40 +4,53 @@
 //! DEST/
 //!   snapshot=2026-11-24T020000Z/   one immutable snapshot: a file for each table, and manifest.json
 //!   latest.json                    pointer to the last committed snapshot
-//!   views.sql                      DuckDB views over the latest and over all snapshots
+//!   views.sql                      DuckDB views over the newest of each table
+//!   history.sql                    DuckDB views over all snapshots
 //!   delta/TABLE/                   a Delta Lake table, if they are wanted
 //!   _state/                        what has to be known the next time: what catalogs were told
 //!   _journal/                      journals of crawls that are not committed yet, or that were kept
 //! ```
 //!
 //! On a local path files are written into a folder beside, flushed to the disk, and the folder is renamed. In an
-//! object store the files go up first, then the manifest, if there is none of its name yet. A reader that follows
-//! the pointer or the manifests sees a whole snapshot or none.
+//! object store the files go up to `_staging/ID/` and are copied from there, then the manifest is put, if there is
+//! none of its name yet. A reader that follows the pointer, the views or the manifests sees a whole snapshot or none;
+//! one that lists `snapshot=*/` in a bucket may see a part of one for the seconds of the copies.
 
 mod catalog;
+mod claims;
+mod commit;
+mod csv;
 #[cfg(feature = "delta")]
 pub mod delta;
+mod journals;
 mod lake;
+mod lock;
 mod manifest;
 mod reader;
-mod remote;
 mod retention;
 pub mod rows;
+mod verify;
 mod views;
 mod writer;
 
 use std::io;
 use std::path::PathBuf;
 
-pub use catalog::{Manifests, Unreadable};
-pub use lake::{Damage, Lake, LakeLock, Staging, snapshot_id};
+pub use catalog::{Manifests, Newest, Unreadable};
+pub use claims::Leftover;
+pub use commit::Staging;
+pub use lake::{Lake, snapshot_id};
+pub use lock::LakeLock;
 pub use manifest::{
     EndpointSummary, FileEntry, Latest, MANIFEST_VERSION, Manifest, TableEntry, ToolEntry, WorkspaceEntry,
 };
 pub use reader::{KeyRange, TableReader};
-pub use remote::Remote;
 pub use retention::Policy;
+pub use verify::Damage;
+pub use views::Views;
 pub use writer::{Format, TableWriter};
+
+use crate::store;
 
 /// What a Delta table holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -77,16 +90,9 @@ pub enum Error {
         /// Who holds the lock.
         holder: String,
     },
-    /// An object store refuses, or can't be reached.
-    #[error("{what} {place}: {why}")]
-    Store {
-        /// What was tried.
-        what: &'static str,
-        /// On what.
-        place: String,
-        /// What the store said.
-        why: String,
-    },
+    /// An object store refuses, or can't be reached; or the destination's name is wrong.
+    #[error(transparent)]
+    Store(store::Error),
     /// A Delta table can't be written.
     #[error("Delta table {table}: {why}")]
     Delta {
@@ -117,6 +123,15 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        match error {
+            store::Error::Io { what, path, source } => Error::Io { what, path, source },
+            other => Error::Store(other),
+        }
+    }
 }
 
 impl Error {

@@ -5,12 +5,14 @@ use std::path::Path;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_null_array};
 use arrow::datatypes::{Schema, SchemaRef};
+use arrow::error::ArrowError;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::RowGroupMetaData;
 
 use super::manifest::Manifest;
-use super::{Error, Lake};
+use super::views::preferred;
+use super::{Error, Lake, csv};
 use crate::schema::Table;
 
 const BATCH_ROWS: usize = 8192;
@@ -70,13 +72,13 @@ impl KeyRange {
 pub struct TableReader {
     table: &'static Table,
     schema: SchemaRef,
-    batches: ParquetRecordBatchReader,
+    batches: Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>,
     range: KeyRange,
     rows: u64,
 }
 
 impl TableReader {
-    /// Opens a table; `None` if the snapshot doesn't have it as Parquet.
+    /// Opens a table, of its Parquet file or else of its CSV file; `None` if the snapshot doesn't have it.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Damaged`].
@@ -127,10 +129,17 @@ impl TableReader {
         table: &'static Table,
         schema: SchemaRef,
     ) -> Result<Option<Self>, Error> {
-        let file =
-            manifest.tables.get(table.name).and_then(|t| t.files.iter().find(|f| f.format == "parquet"));
-        let Some(file) = file else { return Ok(None) };
-        Self::read(&lake.file(manifest, file)?, table, schema, KeyRange::default()).map(Some)
+        let Some(entry) = manifest.tables.get(table.name) else { return Ok(None) };
+        let Some(file) = preferred(entry) else { return Ok(None) };
+        let path = lake.file(manifest, file)?;
+        match file.format.as_str() {
+            "parquet" => Self::read(&path, table, schema, KeyRange::default()).map(Some),
+            _ => {
+                let batches = Box::new(csv::read(&path, &schema, BATCH_ROWS)?);
+                let (range, rows) = (KeyRange::default(), entry.rows);
+                Ok(Some(Self { table, schema, batches, range, rows }))
+            }
+        }
     }
 
     fn read(path: &Path, table: &'static Table, schema: SchemaRef, range: KeyRange) -> Result<Self, Error> {
@@ -152,7 +161,7 @@ impl TableReader {
             None => builder,
         };
         let batches = builder.build().map_err(damaged)?;
-        Ok(Self { table, schema, batches, range, rows })
+        Ok(Self { table, schema, batches: Box::new(batches), range, rows })
     }
 
     /// Rows of the whole file.

@@ -4,10 +4,14 @@ use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, Datelike, Utc};
 
+use super::lake::{MANIFEST, STAGING, folder_of};
 use super::manifest::Manifest;
+use super::{Error, Lake};
+use crate::journal::Journal;
+use crate::schema::Table;
 
 /// Why the newest snapshot is kept.
-pub(super) const LATEST: &str = "latest";
+const LATEST: &str = "latest";
 
 /// How many snapshots are kept. A day, week (ISO) or month (UTC) counts if it has a snapshot, and its last one
 /// is kept.
@@ -58,6 +62,61 @@ impl Policy {
             }
         }
         reasons
+    }
+}
+
+impl Lake {
+    /// For each readable snapshot why it is kept; nothing for one that may go. The newest that holds a table whole
+    /// stays, and so does what a journal builds on: an unfinished crawl's, or one that was kept beside a snapshot
+    /// that stays.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Store`].
+    pub fn prune_plan(
+        &self,
+        policy: &Policy,
+        tables: impl IntoIterator<Item = &'static Table>,
+    ) -> Result<BTreeMap<String, Vec<String>>, Error> {
+        let manifests = self.manifests()?;
+        let mut plan = policy.reasons(&manifests.readable);
+        let mut held: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for table in tables {
+            if let Some(manifest) = manifests.newest_for(table.name) {
+                held.entry(manifest.snapshot_id.clone()).or_default().push(table.name);
+            }
+        }
+        for (id, names) in held {
+            let reasons = plan.entry(id).or_default();
+            if !reasons.iter().any(|why| why == LATEST) {
+                reasons.push(match names.as_slice() {
+                    [a] => format!("newest that holds {a}"),
+                    [a, b] => format!("newest that holds {a} and {b}"),
+                    _ => format!("newest that holds {} and {} more tables", names[0], names.len() - 1),
+                });
+            }
+        }
+        for (id, path) in self.journals()? {
+            let is_gone = plan.get(&id).is_some_and(Vec::is_empty);
+            let base = Journal::open(&path).ok().and_then(|journal| journal.header().base_snapshot.clone());
+            if let Some(reasons) = base.filter(|_| !is_gone).and_then(|base| plan.get_mut(&base)) {
+                reasons.push(match manifests.get(&id) {
+                    Some(_) => format!("the kept journal of {id} builds on it"),
+                    None => "an unfinished crawl builds on it".into(),
+                });
+            }
+        }
+        Ok(plan)
+    }
+
+    /// Removes a snapshot and its journal: it disappears in one step, then its files go.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Store`].
+    pub fn remove(&self, snapshot_id: &str) -> Result<(), Error> {
+        // Before the snapshot: a journal without its snapshot is taken for an unfinished crawl.
+        self.remove_journal(snapshot_id)?;
+        let aside = format!("{STAGING}removed-{snapshot_id}");
+        Ok(self.store().retract(&folder_of(snapshot_id), MANIFEST, &aside)?)
     }
 }
 

@@ -1,48 +1,84 @@
-//! `views.sql`: DuckDB views over a lake.
+//! DuckDB views over a lake: `views.sql`, `history.sql`, and those that `hexport query` makes for itself.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
+use parquet::file::reader::SerializedFileReader;
+
+use super::lake::{PREFIX, file_name};
 use super::manifest::{FileEntry, Manifest, TableEntry};
+use super::{Error, Lake};
+use crate::store::scratch;
 
-/// The views over a snapshot, and (named `..._history`) over all of them. `base` comes before each path: nothing,
-/// or the lake's URL with a slash at its end.
-///
-/// Without a base paths are relative to the lake, so that it can be moved: DuckDB is started in it, or told where
-/// it is with `SET file_search_path`.
-pub fn sql(manifest: &Manifest, base: &str) -> String {
-    let mut out = String::from(match base {
-        "" => {
-            "-- Views over this lake for DuckDB. Start duckdb in this folder (duckdb -init views.sql), or name it\n\
-             -- first: SET file_search_path = '/path/to/lake';\n"
-        }
-        _ => {
-            "-- Views over this lake for DuckDB, which needs a secret for the store first: CREATE SECRET (TYPE s3,\n\
-             -- PROVIDER credential_chain); of Google's store TYPE gcs, of Azure's TYPE azure.\n"
-        }
-    });
+/// How the files of a local lake are used.
+pub(super) const LOCAL: &str =
+    "Start duckdb in this folder (duckdb -init views.sql), or name it first:\n-- SET file_search_path = '/path/to/lake';";
+/// How the files of a lake in an object store are used.
+pub(super) const CLOUD: &str = "DuckDB needs a secret for the store first: CREATE SECRET (TYPE s3,\n\
+     -- PROVIDER credential_chain); of Google's store TYPE gcs, of Azure's TYPE azure.";
+
+/// Views to be run in a folder.
+#[derive(Debug)]
+pub struct Views {
+    /// Where they are to be run: their paths are relative to it.
+    pub folder: PathBuf,
+    /// The statements.
+    pub sql: String,
+    /// Tables that have no view, and why.
+    pub left_out: Vec<String>,
+    /// Holds links to what was fetched from an object store.
+    _scratch: Option<tempfile::TempDir>,
+}
+
+/// The views of `views.sql`: the newest of each table. `base` comes before each path: nothing, or the lake's URL with
+/// a slash at its end. Without a base paths are relative to the lake, so that it can be moved.
+pub fn newest(manifest: &Manifest, base: &str, note: &str) -> String {
+    let mut out = format!("-- The newest of each table of this lake, for DuckDB. {note}\n");
+    out.push_str("-- Views over all snapshots (named ..._history) are in history.sql: making them opens every file.\n");
     for (name, table) in &manifest.tables {
         let Some(file) = preferred(table) else { continue };
-        let latest = format!("{base}snapshot={}/{}", manifest.snapshot_id, file.path);
-        let all = format!("{base}snapshot=*/{}", file.path);
-        view(&mut out, name, &scan(&file.format, &latest, ""));
-        view(
-            &mut out,
-            &format!("{name}_history"),
-            &scan(&file.format, &all, ", union_by_name = true, hive_partitioning = true"),
-        );
+        let path = format!("{base}{}", file_name(manifest, file));
+        let from = scan(&file.format, &quoted(&path), &table.columns, "");
+        view(&mut out, name, &table.doc, &format!("SELECT * FROM {from}"));
     }
     out
 }
 
-/// Views over files wherever they are, by table: path and format.
-pub fn of_files(files: &BTreeMap<&str, (PathBuf, &str)>) -> String {
-    let mut out = String::new();
-    for (name, (path, format)) in files {
-        view(&mut out, name, &scan(format, &path.to_string_lossy(), ""));
+/// The views of `history.sql`: each table in all snapshots.
+pub fn history(manifests: &[Manifest], base: &str, note: &str) -> String {
+    let mut out = format!("-- Each table of this lake in all snapshots, for DuckDB. {note}\n");
+    for (name, (manifest, table, file)) in of_history(manifests) {
+        let _ = manifest;
+        let path = quoted(&format!("{base}{PREFIX}*/{}", file.path));
+        past(&mut out, name, table, &file.format, &path);
     }
     out
+}
+
+/// Of each table the newest snapshot, with the format that its history is read in.
+fn of_history(manifests: &[Manifest]) -> BTreeMap<&str, (&Manifest, &TableEntry, &FileEntry)> {
+    let mut tables: BTreeMap<&str, (&Manifest, &TableEntry, &FileEntry)> = BTreeMap::new();
+    for manifest in manifests {
+        for (name, table) in &manifest.tables {
+            let Some(file) = preferred(table) else { continue };
+            let is_better = |(_, _, known): &&(_, _, &FileEntry)| known.format == "parquet" && file.format != "parquet";
+            if tables.get(name.as_str()).filter(is_better).is_none() {
+                tables.insert(name, (manifest, table, file));
+            }
+        }
+    }
+    tables
+}
+
+fn past(out: &mut String, name: &str, table: &TableEntry, format: &str, paths: &str) {
+    let from = scan(format, paths, &table.columns, ", union_by_name = true, filename = true");
+    // The snapshot is taken from the file's name here: DuckDB would also take columns from folders above the lake.
+    let select = format!(
+        "SELECT * EXCLUDE (filename), regexp_extract(filename, '{PREFIX}([^/]+)/[^/]+$', 1) AS snapshot FROM {from}"
+    );
+    view(out, &format!("{name}_history"), &table.doc, &select);
 }
 
 /// The file that a table is read from: Parquet, if there is one.
@@ -50,14 +86,184 @@ pub fn preferred(table: &TableEntry) -> Option<&FileEntry> {
     table.files.iter().find(|f| f.format == "parquet").or(table.files.first())
 }
 
-fn view(out: &mut String, name: &str, from: &str) {
-    let _ = writeln!(out, "CREATE OR REPLACE VIEW {name} AS SELECT * FROM {from};");
+fn view(out: &mut String, name: &str, doc: &str, select: &str) {
+    let doc = doc.split_whitespace().collect::<Vec<_>>().join(" ");
+    if !doc.is_empty() {
+        let _ = writeln!(out, "\n-- {doc}");
+    }
+    let _ = writeln!(out, "CREATE OR REPLACE VIEW {name} AS {select};");
+    if !doc.is_empty() {
+        let _ = writeln!(out, "COMMENT ON VIEW {name} IS {};", quoted(&doc));
+    }
 }
 
-fn scan(format: &str, path: &str, more: &str) -> String {
-    let path = path.replace('\'', "''");
-    match format {
-        "parquet" => format!("read_parquet('{path}'{more})"),
-        _ => format!("read_csv('{path}', header = true{more})"),
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// Reads files, and takes no column from their path.
+fn scan(format: &str, paths: &str, columns: &[(String, String)], more: &str) -> String {
+    if format == "parquet" {
+        return format!("read_parquet({paths}, hive_partitioning = false{more})");
+    }
+    if columns.is_empty() {
+        return format!("read_csv({paths}, header = true, hive_partitioning = false{more})");
+    }
+    let types: Vec<String> = columns.iter().map(|(n, t)| format!("{}: {}", quoted(n), quoted(duck_type(t)))).collect();
+    format!(
+        "read_csv({paths}, header = true, auto_detect = false, delim = ',', quote = '\"', escape = '\"', \
+         hive_partitioning = false, columns = {{{}}}{})",
+        types.join(", "),
+        more.replace(", union_by_name = true", "")
+    )
+}
+
+/// DuckDB's name of a column's type in a CSV file; nested values are JSON there.
+fn duck_type(name: &str) -> &'static str {
+    match name {
+        "int64" => "BIGINT",
+        "float64" => "DOUBLE",
+        "boolean" => "BOOLEAN",
+        "date32" => "DATE",
+        name if name.starts_with("timestamp") => "TIMESTAMPTZ",
+        _ => "VARCHAR",
+    }
+}
+
+impl Lake {
+    /// DuckDB views over the tables of a manifest; over all snapshots, of the tables whose view over them (named
+    /// `..._history`) `sql` names. What is damaged is left out.
+    ///
+    /// # Errors
+    /// Those of [`Lake::file`] and [`Lake::manifests`].
+    pub fn views(&self, manifest: &Manifest, sql: &str) -> Result<Views, Error> {
+        let mut views = match self.store().folder() {
+            Some(folder) => {
+                let folder = std::path::absolute(folder).map_err(Error::io("can't find", folder))?;
+                Views { folder, sql: String::new(), left_out: Vec::new(), _scratch: None }
+            }
+            None => {
+                let scratch = scratch()?;
+                let folder = scratch.path().to_owned();
+                Views { folder, sql: String::new(), left_out: Vec::new(), _scratch: Some(scratch) }
+            }
+        };
+        for (name, table) in &manifest.tables {
+            let Some(file) = preferred(table) else { continue };
+            match self.linked(&views.folder, manifest, file) {
+                Ok(path) => {
+                    let from = scan(&file.format, &quoted(&path), &table.columns, "");
+                    view(&mut views.sql, name, &table.doc, &format!("SELECT * FROM {from}"));
+                }
+                Err(why @ (Error::Store(_) | Error::Locked { .. })) => return Err(why),
+                Err(why) => views.leave_out(name, &why),
+            }
+        }
+        let is_part = |c: char| c.is_alphanumeric() || c == '_';
+        let words: Vec<String> = sql.split(|c| !is_part(c)).map(str::to_lowercase).collect();
+        let wanted = |name: &str| words.iter().any(|word| word.strip_suffix("_history") == Some(name));
+        if !words.iter().any(|word| word.ends_with("_history")) {
+            return Ok(views);
+        }
+        let manifests = self.manifests()?;
+        for (name, (_, table, file)) in of_history(&manifests.readable) {
+            if !wanted(name) {
+                continue;
+            }
+            let mut paths = Vec::new();
+            for manifest in &manifests.readable {
+                let files = manifest.tables.get(name).map_or(&[][..], |table| &table.files);
+                let Some(of_then) = files.iter().find(|f| f.format == file.format) else { continue };
+                match self.linked(&views.folder, manifest, of_then) {
+                    Ok(path) => paths.push(quoted(&path)),
+                    Err(why @ Error::Store(_)) => return Err(why),
+                    Err(why) => views.leave_out(&format!("{name}_history of {}", manifest.snapshot_id), &why),
+                }
+            }
+            if !paths.is_empty() {
+                past(&mut views.sql, name, table, &file.format, &format!("[{}]", paths.join(", ")));
+            }
+        }
+        Ok(views)
+    }
+
+    /// Path of a file relative to the folder that views are run in, if it can be read.
+    fn linked(&self, folder: &Path, manifest: &Manifest, file: &FileEntry) -> Result<String, Error> {
+        let (path, name) = (self.file(manifest, file)?, file_name(manifest, file));
+        check(&path, file)?;
+        if self.store().folder().is_none() {
+            let link = folder.join(&name);
+            let parent = link.parent().unwrap_or(folder);
+            std::fs::create_dir_all(parent).map_err(Error::io("can't create", parent))?;
+            let path = std::path::absolute(&path).map_err(Error::io("can't find", &path))?;
+            match std::os::unix::fs::symlink(&path, &link) {
+                Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+                    return Err(Error::io("can't create", link)(e));
+                }
+                _ => {}
+            }
+        }
+        Ok(name)
+    }
+}
+
+impl Views {
+    /// Views over Parquet files of a folder that are named after their tables.
+    pub fn of_parquet<'a>(folder: &Path, tables: impl Iterator<Item = &'a str>) -> Self {
+        let mut sql = String::new();
+        for name in tables {
+            let from = scan("parquet", &quoted(&format!("{name}.parquet")), &[], "");
+            view(&mut sql, name, "", &format!("SELECT * FROM {from}"));
+        }
+        Self { folder: folder.to_owned(), sql, left_out: Vec::new(), _scratch: None }
+    }
+
+    fn leave_out(&mut self, name: &str, why: &Error) {
+        let line = format!("{name}: {why}").split_whitespace().collect::<Vec<_>>().join(" ");
+        let _ = writeln!(self.sql, "\n-- left out: {line}");
+        self.left_out.push(line);
+    }
+}
+
+/// Whether a file looks whole: its size, and of Parquet its footer.
+fn check(path: &Path, file: &FileEntry) -> Result<(), Error> {
+    let damaged = |why: String| Error::Damaged { path: path.to_owned(), why };
+    let opened = File::open(path).map_err(Error::io("can't read", path))?;
+    let bytes = opened.metadata().map_err(Error::io("can't read", path))?.len();
+    if bytes != file.bytes {
+        return Err(damaged(format!("has {bytes} bytes, and should have {}", file.bytes)));
+    }
+    if file.format == "parquet" {
+        SerializedFileReader::new(opened).map_err(|e| damaged(e.to_string()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn views_quote_what_they_name_and_take_no_column_from_paths() {
+        let mut manifest = Manifest::empty("2026-01-01T000000Z");
+        let file = |format: &str| FileEntry {
+            path: format!("t.{format}"),
+            format: format.into(),
+            bytes: 1,
+            sha256: String::new(),
+            snapshot: None,
+        };
+        let columns = vec![("a".to_owned(), "int64".to_owned()), ("l".to_owned(), "list<utf8>".to_owned())];
+        let table = TableEntry { rows: 1, doc: "It's a row".into(), columns, files: vec![file("csv")] };
+        manifest.tables.insert("t".into(), table.clone());
+        let sql = newest(&manifest, "s3://it's/x/", CLOUD);
+        assert!(sql.contains("'s3://it''s/x/snapshot=2026-01-01T000000Z/t.csv'"), "{sql}");
+        assert!(sql.contains("columns = {'a': 'BIGINT', 'l': 'VARCHAR'}") && sql.contains("IS 'It''s a row'"), "{sql}");
+        let later = Manifest {
+            tables: BTreeMap::from([("t".into(), TableEntry { files: vec![file("parquet")], ..table })]),
+            ..Manifest::empty("2026-01-02T000000Z")
+        };
+        let sql = history(&[later, manifest], "", LOCAL);
+        assert!(sql.contains("read_parquet('snapshot=*/t.parquet', hive_partitioning = false"), "{sql}");
     }
 }

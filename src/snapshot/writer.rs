@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 
 use super::Error;
 use super::manifest::{FileEntry, TableEntry};
-use crate::schema::Table;
+use crate::schema::{Column, Table, type_name};
 
 /// Rows of a row group: engines read whole groups in parallel, and hold one in memory.
 const ROW_GROUP_ROWS: usize = 122_880;
@@ -134,9 +134,12 @@ impl TableWriter {
                 Sink::Csv { name, path, writer } => (Format::Csv, name, path, writer.into_inner()),
             };
             let (bytes, sha256) = file.finish().map_err(Error::io("can't write", &path))?;
-            files.push(FileEntry { path: name, format: format.name().into(), bytes, sha256 });
+            files.push(FileEntry { path: name, format: format.name().into(), bytes, sha256, snapshot: None });
         }
-        Ok(TableEntry { rows: self.rows, files })
+        let has_csv = files.iter().any(|file| file.format == Format::Csv.name());
+        let column = |column: &Column| (column.name.to_owned(), type_name(&column.ty.arrow()));
+        let columns = if has_csv { self.table.all_columns().map(column).collect() } else { Vec::new() };
+        Ok(TableEntry { rows: self.rows, doc: self.table.doc.to_owned(), columns, files })
     }
 }
 

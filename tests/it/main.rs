@@ -18,6 +18,7 @@ mod lineage;
 mod notify;
 mod openlineage;
 mod operate;
+mod places;
 mod report;
 mod sample;
 mod simulator;

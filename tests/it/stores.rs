@@ -112,7 +112,7 @@ impl Store {
         let port = free_port();
         let text = port.to_string();
         let found =
-            Command::new("find").arg(venv()).args(["-name", "fake-gcs-server-linux-*"]).output().unwrap();
+            Command::new("find").arg("-L").arg(venv()).args(["-name", "fake-gcs-server-linux-*"]).output().unwrap();
         let program = PathBuf::from(
             String::from_utf8(found.stdout).unwrap().lines().next().unwrap_or("fake-gcs-server"),
         );
@@ -175,7 +175,13 @@ async fn xml_as_json(upstream: String) -> String {
             let matches =
                 parts.headers.get("x-goog-if-generation-match").map(|v| v.to_str().unwrap().to_owned());
             let condition = matches.map(|g| format!("&ifGenerationMatch={g}")).unwrap_or_default();
+            let source = parts.headers.get("x-goog-copy-source").map(|v| v.to_str().unwrap().to_owned());
             let call = match parts.method.as_str() {
+                "PUT" if source.is_some() => {
+                    let from = source.unwrap();
+                    let from = from.trim_start_matches("lake/").replace('/', "%2F");
+                    client.post(format!("{upstream}/storage/v1/b/lake/o/{from}/copyTo/b/lake/o/{object}"))
+                }
                 "PUT" => client.post(format!(
                     "{upstream}/upload/storage/v1/b/lake/o?uploadType=media&name={object}{condition}"
                 )),
@@ -411,12 +417,50 @@ fn every_store_holds_what_a_local_lake_holds() {
         // The journal is there for every machine; what is committed is not replaced.
         let rebuilt = stderr(&run(&["rebuild", &dest], 6));
         assert!(rebuilt.contains("never replaced"), "{rebuilt}");
+        // The kept journal builds on the first night; pruned with its snapshot, it keeps nothing.
+        let kept = json(&["snapshots", "prune", &dest, "--keep-last", "1", "--output", "json"]);
+        assert!(kept["kept"][0]["reasons"].to_string().contains("kept journal"), "{kept}");
+        json(&["export", &dest, "--output", "json", "--fixed-time", "2026-11-04T06:00:00Z"]);
         run(&["snapshots", "prune", &dest, "--keep-last", "1"], 0);
         let left = json(&["snapshots", "list", &dest, "--output", "json"]);
-        assert_eq!(left[0]["snapshot_id"], "2026-11-03T060000Z");
+        assert_eq!(left[0]["snapshot_id"], "2026-11-04T060000Z");
         assert_eq!(left.as_array().unwrap().len(), 1);
         // Nothing of the token, and nothing of the keys, is kept.
         assert_no_secret_below(&state);
+    }
+}
+
+/// The store of a destination, as a program that uses the library has it.
+fn store_at(url: &str, options: &[String]) -> hexport::store::Cloud {
+    let mut options: Vec<(String, String)> = options
+        .iter()
+        .map(|option| option.split_once('=').unwrap())
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    if url.starts_with("s3:") {
+        let keys = [("aws_access_key_id", "test"), ("aws_secret_access_key", "test"), ("aws_region", "us-east-1")];
+        options.extend(keys.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+    hexport::store::Cloud::connect(url, &options).unwrap()
+}
+
+#[test]
+fn real_servers_pass_the_suite_that_every_store_passes() {
+    let sim = Sim::of_projects(1);
+    for store in [Store::s3(&sim), Store::azure(&sim), Store::gcs(&sim)] {
+        // No character of a place that a person chose means anything.
+        for folder in ["suite", "a b/status=prod/100%20#x"] {
+            if store.scheme == "gs" && folder.contains('%') {
+                continue; // The converter before this server decodes names.
+            }
+            let connected = store_at(&store.dest(folder), &store.options);
+            match store.scheme {
+                // This server knows no uploads in parts.
+                "gs" => hexport::store::suite::conforms_in_one_piece(&connected),
+                _ => hexport::store::suite::conforms(&connected),
+            }
+            assert_eq!(hexport::store::Store::remarks(&connected), Vec::<String>::new(), "{}", store.scheme);
+        }
     }
 }
 
