@@ -142,8 +142,11 @@ fn an_export_of_some_tables_is_not_the_newest_of_the_others() {
     sim.export(&lake, &["--tables", "users", "--fixed-time", "2026-11-03T06:00:00Z"], 0);
     for (args, before) in commands.iter().zip(before) {
         let (after, said) = json(args);
-        let since = |value: &Value| value.to_string().replace("2026-11-03", "2026-11-02");
-        assert_eq!(since(&after), since(&before), "{args:?}");
+        let found = |answer: &Value| match answer["findings"].as_array() {
+            Some(findings) => findings.iter().map(|finding| finding["id"].clone()).collect(),
+            None => answer.clone(),
+        };
+        assert_eq!(found(&after), found(&before), "{args:?}");
         assert!(said.contains("read from 2026-11-02T060000Z"), "{args:?}: {said}");
     }
     assert_eq!(events("second"), 0, "nothing new is told");
