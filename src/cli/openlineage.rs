@@ -62,7 +62,10 @@ pub async fn run(args: Args, ui: &Ui) -> Result<Code, Failure> {
     let reporter = Reporter::new(ui);
     let lake = args.store.open(&args.dest)?;
     let manifest = super::snapshots::one(&lake, args.snapshot.as_deref())?;
-    super::lakes::require(&manifest, &["projects", "runs", "lineage", "project_schedules", "data_connections"])?;
+    super::lakes::require(
+        &manifest,
+        &["projects", "runs", "lineage", "project_schedules", "data_connections"],
+    )?;
     let endpoint = args.url.as_deref().map(|url| connect(url, &args.endpoint)).transpose()?;
     // What was told is a matter of whom it was told to.
     let target = endpoint.as_ref().map_or("ndjson", Endpoint::url).to_owned();

@@ -202,7 +202,10 @@ impl Lake {
         let why = if manifest.snapshot_id != snapshot_id {
             format!("is the manifest of {}", manifest.snapshot_id)
         } else if manifest.manifest_version > MANIFEST_VERSION {
-            format!("was written by a later version of hexport (manifest version {})", manifest.manifest_version)
+            format!(
+                "was written by a later version of hexport (manifest version {})",
+                manifest.manifest_version
+            )
         } else {
             return Ok(manifest);
         };
@@ -295,8 +298,9 @@ mod tests {
             sha256: String::new(),
             snapshot: None,
         };
-        let tables =
-            tables.iter().map(|name| ((*name).to_owned(), TableEntry { rows: 1, files: vec![file(name)], ..TableEntry::default() }));
+        let tables = tables.iter().map(|name| {
+            ((*name).to_owned(), TableEntry { rows: 1, files: vec![file(name)], ..TableEntry::default() })
+        });
         Manifest { sequence, tables: tables.collect(), ..Manifest::empty(id) }
     }
 

@@ -84,7 +84,10 @@ impl Lake {
         let committed = |id: &String| files.iter().any(|o| o.name == format!("{}/{MANIFEST}", folder_of(id)));
         let suspects: Vec<String> = ids
             .into_iter()
-            .filter(|id| !committed(id) || staged.iter().any(|o| id_of(&o.name, &format!("{CLAIMS}/")).as_ref() == Some(id)))
+            .filter(|id| {
+                !committed(id)
+                    || staged.iter().any(|o| id_of(&o.name, &format!("{CLAIMS}/")).as_ref() == Some(id))
+            })
             .collect();
         let mut found = Vec::new();
         for snapshot_id in suspects {

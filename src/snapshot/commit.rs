@@ -80,8 +80,7 @@ impl Staging {
         let entries: Vec<&FileEntry> = manifest.tables.values().flat_map(|table| &table.files).collect();
         let files: Vec<String> = entries.iter().map(|file| file.path.clone()).collect();
         let via = format!("{CLAIMS}/{}", self.snapshot_id);
-        let folder =
-            Folder { from: &self.folder, files: &files, last: MANIFEST, to: &to, via: &via };
+        let folder = Folder { from: &self.folder, files: &files, last: MANIFEST, to: &to, via: &via };
         if !store.publish(folder)? {
             return Err(taken());
         }

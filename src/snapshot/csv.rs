@@ -65,9 +65,9 @@ fn typed(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowEr
 fn from_json(texts: &StringArray, field: &Field) -> Result<ArrayRef, ArrowError> {
     let inner: FieldRef = Arc::new(Field::new("v", field.data_type().clone(), true));
     let schema = Arc::new(Schema::new(vec![inner]));
-    let lines: String =
-        texts.iter().map(|text| format!("{{\"v\":{}}}\n", text.unwrap_or("null"))).collect();
-    let mut decoder = arrow::json::ReaderBuilder::new(schema).with_batch_size(texts.len().max(1)).build_decoder()?;
+    let lines: String = texts.iter().map(|text| format!("{{\"v\":{}}}\n", text.unwrap_or("null"))).collect();
+    let mut decoder =
+        arrow::json::ReaderBuilder::new(schema).with_batch_size(texts.len().max(1)).build_decoder()?;
     let mut rest = lines.as_bytes();
     while !rest.is_empty() {
         let read = decoder.decode(rest)?;

@@ -81,9 +81,14 @@ impl Lake {
                 Some(pointer) if pointer.snapshot_id == latest.snapshot_id => {}
                 Some(pointer) => add(
                     "latest.json",
-                    format!("names {}, and the newest snapshot is {}", pointer.snapshot_id, latest.snapshot_id),
+                    format!(
+                        "names {}, and the newest snapshot is {}",
+                        pointer.snapshot_id, latest.snapshot_id
+                    ),
                 ),
-                None => add("latest.json", "is missing or can't be understood; the next export writes it".into()),
+                None => {
+                    add("latest.json", "is missing or can't be understood; the next export writes it".into())
+                }
             }
             for name in ["views.sql", "history.sql"] {
                 match self.store().get(name)? {

@@ -13,8 +13,7 @@ use super::{Error, Lake};
 use crate::store::scratch;
 
 /// How the files of a local lake are used.
-pub(super) const LOCAL: &str =
-    "Start duckdb in this folder (duckdb -init views.sql), or name it first:\n-- SET file_search_path = '/path/to/lake';";
+pub(super) const LOCAL: &str = "Start duckdb in this folder (duckdb -init views.sql), or name it first:\n-- SET file_search_path = '/path/to/lake';";
 /// How the files of a lake in an object store are used.
 pub(super) const CLOUD: &str = "DuckDB needs a secret for the store first: CREATE SECRET (TYPE s3,\n\
      -- PROVIDER credential_chain); of Google's store TYPE gcs, of Azure's TYPE azure.";
@@ -36,7 +35,9 @@ pub struct Views {
 /// a slash at its end. Without a base paths are relative to the lake, so that it can be moved.
 pub fn newest(manifest: &Manifest, base: &str, note: &str) -> String {
     let mut out = format!("-- The newest of each table of this lake, for DuckDB. {note}\n");
-    out.push_str("-- Views over all snapshots (named ..._history) are in history.sql: making them opens every file.\n");
+    out.push_str(
+        "-- Views over all snapshots (named ..._history) are in history.sql: making them opens every file.\n",
+    );
     for (name, table) in &manifest.tables {
         let Some(file) = preferred(table) else { continue };
         let path = format!("{base}{}", file_name(manifest, file));
@@ -63,7 +64,8 @@ fn of_history(manifests: &[Manifest]) -> BTreeMap<&str, (&Manifest, &TableEntry,
     for manifest in manifests {
         for (name, table) in &manifest.tables {
             let Some(file) = preferred(table) else { continue };
-            let is_better = |(_, _, known): &&(_, _, &FileEntry)| known.format == "parquet" && file.format != "parquet";
+            let is_better =
+                |(_, _, known): &&(_, _, &FileEntry)| known.format == "parquet" && file.format != "parquet";
             if tables.get(name.as_str()).filter(is_better).is_none() {
                 tables.insert(name, (manifest, table, file));
             }
@@ -109,7 +111,8 @@ fn scan(format: &str, paths: &str, columns: &[(String, String)], more: &str) -> 
     if columns.is_empty() {
         return format!("read_csv({paths}, header = true, hive_partitioning = false{more})");
     }
-    let types: Vec<String> = columns.iter().map(|(n, t)| format!("{}: {}", quoted(n), quoted(duck_type(t)))).collect();
+    let types: Vec<String> =
+        columns.iter().map(|(n, t)| format!("{}: {}", quoted(n), quoted(duck_type(t)))).collect();
     format!(
         "read_csv({paths}, header = true, auto_detect = false, delim = ',', quote = '\"', escape = '\"', \
          hive_partitioning = false, columns = {{{}}}{})",
@@ -258,7 +261,10 @@ mod tests {
         manifest.tables.insert("t".into(), table.clone());
         let sql = newest(&manifest, "s3://it's/x/", CLOUD);
         assert!(sql.contains("'s3://it''s/x/snapshot=2026-01-01T000000Z/t.csv'"), "{sql}");
-        assert!(sql.contains("columns = {'a': 'BIGINT', 'l': 'VARCHAR'}") && sql.contains("IS 'It''s a row'"), "{sql}");
+        assert!(
+            sql.contains("columns = {'a': 'BIGINT', 'l': 'VARCHAR'}") && sql.contains("IS 'It''s a row'"),
+            "{sql}"
+        );
         let later = Manifest {
             tables: BTreeMap::from([("t".into(), TableEntry { files: vec![file("parquet")], ..table })]),
             ..Manifest::empty("2026-01-02T000000Z")

@@ -438,15 +438,17 @@ impl Store for Cloud {
         for file in folder.files {
             let from = folder.from.join(file);
             let bytes = std::fs::metadata(&from).map_err(Error::io("can't read", &from))?.len();
-            if bytes < COPIED { copied.push(file) } else { sent.push((from, format!("{}/{file}", folder.to))) }
+            if bytes < COPIED {
+                copied.push(file)
+            } else {
+                sent.push((from, format!("{}/{file}", folder.to)))
+            }
         }
         let aside = |file: &String| format!("{}/{file}", folder.via);
         let up: Vec<_> = copied.iter().map(|file| (folder.from.join(file), aside(file))).collect();
         self.upload(&up)?;
-        let pairs: Vec<(Key, Key)> = copied
-            .iter()
-            .map(|file| (key(&aside(file)), key(&format!("{}/{file}", folder.to))))
-            .collect();
+        let pairs: Vec<(Key, Key)> =
+            copied.iter().map(|file| (key(&aside(file)), key(&format!("{}/{file}", folder.to)))).collect();
         let store = self.store.clone();
         let work = async move {
             futures::stream::iter(pairs)

@@ -116,12 +116,11 @@ pub(super) fn connect(
     macro_rules! build {
         ($builder:ty) => {{
             let start = <$builder>::new().with_url(bucket.as_str()).with_retry(retry.clone());
-            let set = all.iter().fold(start, |builder, (name, value)| {
-                match name.to_ascii_lowercase().parse() {
+            let set =
+                all.iter().fold(start, |builder, (name, value)| match name.to_ascii_lowercase().parse() {
                     Ok(key) => builder.with_config(key, value),
                     Err(_) => builder,
-                }
-            });
+                });
             Ok(Arc::new(set.build().map_err(failed)?))
         }};
     }

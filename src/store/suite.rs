@@ -84,7 +84,9 @@ fn conditions(store: &dyn Store) {
     store.change("claim", &|there| Some([there.unwrap_or_default(), b"+"].concat())).expect("changed");
     store.change("claim", &|_| None).expect("left");
     assert_eq!(store.get("claim").expect("read").as_deref(), Some(&b"a+"[..]));
-    store.change("new", &|there| Some(if there.is_none() { b"made".to_vec() } else { Vec::new() })).expect("made");
+    store
+        .change("new", &|there| Some(if there.is_none() { b"made".to_vec() } else { Vec::new() }))
+        .expect("made");
     assert_eq!(store.get("new").expect("read").as_deref(), Some(&b"made"[..]));
     // Nobody's change is lost, where several may write.
     if store.is_shared() && store.remarks().is_empty() {

@@ -99,7 +99,10 @@ fn a_damaged_file_breaks_its_own_view_only() {
             None => std::fs::remove_file(first.join("users.parquet")).unwrap(),
             Some(bytes) => std::fs::write(first.join("users.parquet"), bytes).unwrap(),
         }
-        let out = run(&mut with_duckdb(&["query", dest, "SELECT count(*) AS n FROM projects", "--output", "json"]), 0);
+        let out = run(
+            &mut with_duckdb(&["query", dest, "SELECT count(*) AS n FROM projects", "--output", "json"]),
+            0,
+        );
         assert!(stdout(&out).contains("6") && stderr(&out).contains("users"), "{}", stderr(&out));
         // Whoever needs it doesn't take it for empty.
         run(&mut hexport(&["audit", dest]), 6);

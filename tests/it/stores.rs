@@ -111,8 +111,12 @@ impl Store {
     fn gcs(sim: &Sim) -> Self {
         let port = free_port();
         let text = port.to_string();
-        let found =
-            Command::new("find").arg("-L").arg(venv()).args(["-name", "fake-gcs-server-linux-*"]).output().unwrap();
+        let found = Command::new("find")
+            .arg("-L")
+            .arg(venv())
+            .args(["-name", "fake-gcs-server-linux-*"])
+            .output()
+            .unwrap();
         let program = PathBuf::from(
             String::from_utf8(found.stdout).unwrap().lines().next().unwrap_or("fake-gcs-server"),
         );
@@ -438,7 +442,8 @@ fn store_at(url: &str, options: &[String]) -> hexport::store::Cloud {
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
     if url.starts_with("s3:") {
-        let keys = [("aws_access_key_id", "test"), ("aws_secret_access_key", "test"), ("aws_region", "us-east-1")];
+        let keys =
+            [("aws_access_key_id", "test"), ("aws_secret_access_key", "test"), ("aws_region", "us-east-1")];
         options.extend(keys.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
     hexport::store::Cloud::connect(url, &options).unwrap()

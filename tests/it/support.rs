@@ -221,7 +221,8 @@ pub fn path_with_venv() -> std::ffi::OsString {
 
 /// The rows of a query over a lake's views.
 pub fn ask(lake: &Path, sql: &str) -> Vec<Vec<Value>> {
-    let views: &[&str] = if sql.contains("_history") { &["views.sql", "history.sql"] } else { &["views.sql"] };
+    let views: &[&str] =
+        if sql.contains("_history") { &["views.sql", "history.sql"] } else { &["views.sql"] };
     let asked = json!({"folder": lake, "views": views, "sql": [sql]});
     serde_json::from_value(duck(&asked)[0].clone()).unwrap()
 }
