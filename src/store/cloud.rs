@@ -24,7 +24,7 @@ use tokio::runtime::Runtime;
 use url::Url;
 
 use super::settings::{connect, parts, shown, without_query};
-use super::{Error, Folder, Object, Store};
+use super::{Change, Error, Folder, Object, Store};
 
 /// Size of a part of an upload; a smaller file is put whole. Stores want 5 MiB at least, and take 10,000 parts.
 const PART: usize = 8 << 20;
@@ -350,7 +350,7 @@ impl Store for Cloud {
         }
     }
 
-    fn change(&self, name: &str, change: &dyn Fn(Option<&[u8]>) -> Option<Vec<u8>>) -> Result<(), Error> {
+    fn change(&self, name: &str, change: &Change<'_>) -> Result<(), Error> {
         let mut tried = 0;
         loop {
             let (store, place) = (self.store.clone(), key(name));

@@ -10,7 +10,7 @@ use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use url::Url;
 
-use super::{Error, Folder, Object, Store};
+use super::{Change, Error, Folder, Object, Store};
 
 /// A folder.
 #[derive(Debug, Clone)]
@@ -223,7 +223,7 @@ impl Store for Local {
         }
     }
 
-    fn change(&self, name: &str, change: &dyn Fn(Option<&[u8]>) -> Option<Vec<u8>>) -> Result<(), Error> {
+    fn change(&self, name: &str, change: &Change<'_>) -> Result<(), Error> {
         // Whoever writes holds the lock.
         match change(self.get(name)?.as_deref()) {
             Some(bytes) => self.put(name, &bytes),

@@ -92,6 +92,9 @@ pub struct Folder<'a> {
     pub via: &'a str,
 }
 
+/// Given what is there, gives what shall be, or nothing to leave it.
+pub type Change<'a> = dyn Fn(Option<&[u8]>) -> Option<Vec<u8>> + 'a;
+
 /// Bytes by name.
 pub trait Store: fmt::Debug + Send + Sync {
     /// The destination as people name it: a path or a URL, without a slash at its end.
@@ -157,7 +160,7 @@ pub trait Store: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// If it can't be read or written.
-    fn change(&self, name: &str, change: &dyn Fn(Option<&[u8]>) -> Option<Vec<u8>>) -> Result<(), Error>;
+    fn change(&self, name: &str, change: &Change<'_>) -> Result<(), Error>;
 
     /// Removes files; those that are gone already too.
     ///
