@@ -17,14 +17,14 @@ const LIMIT: u32 = 60;
 
 async fn serve(projects: usize, limit: Option<RateLimit>) -> SimServer {
     let world = WorldConfig { projects, ..WorldConfig::default() };
-    let config = SimConfig { world, limit, ..SimConfig::default() };
+    let config = SimConfig { world, limit: limit.map(Into::into), ..SimConfig::default() };
     SimServer::start(config, ([127, 0, 0, 1], 0).into()).await.expect("a free port")
 }
 
 async fn run(server: &SimServer, lake: &Path, per_minute: Option<f64>) -> (Outcome, u64) {
     let url = BaseUrl::new(&server.url()).expect("the simulator's address");
     let mut config = ClientConfig::new(url, Token::new("bench").expect("a token"));
-    config.pace = Pace { per_minute, burst: 1 };
+    config.pace = Pace { total: per_minute, ..Pace::unlimited() };
     let client = Client::new(config).expect("a client");
     let options = Options { base_url: "bench".into(), concurrency: 16, ..Options::default() };
     let source = Source::Api(client.clone());

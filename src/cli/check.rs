@@ -1,4 +1,4 @@
-//! `hexport check`: token, URL, reach and limit.
+//! `hexport check`: token, URL, reach and limits.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::progress::Reporter;
 use super::settings::{ApiArgs, Settings};
 use super::{Output, Ui, render};
 use crate::client::users::Me;
-use crate::client::{ApiRequest, Client, Error, LimitHeaders, Response, operation, split_page};
+use crate::client::{ApiRequest, Client, Error, GroupPace, LimitHeaders, Response, operation, split_page};
 use crate::crawl::{Endpoint, ProjectFacts, Scope};
 
 /// Arguments of `hexport check`.
@@ -36,14 +36,14 @@ struct Reach {
 /// # Errors
 /// If the token or the URL is of no use.
 pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failure> {
-    let api = args.api.connect(settings, Arc::new(Reporter::new(ui)))?;
+    let api = args.api.connect_briefly(settings, Arc::new(Reporter::new(ui)))?;
     let client = &api.client;
     let response = client.send(&ApiRequest::new(&operation::ME, &[])).await?;
     let me: Me = serde_json::from_slice(&response.body).map_err(|e| {
         Failure::new(Code::Nothing, format!("{} doesn't answer like Hex: {e}", client.base_url()))
             .next("Check HEX_API_URL.")
     })?;
-    let mut limit = response.limit;
+    let mut last = response.limit;
     let mut reach = Vec::new();
     let mut project = None;
     let mut group = None;
@@ -60,7 +60,7 @@ pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failu
         }
         let result = client.send(&one_item(endpoint, entity)).await;
         if let Ok(response) = &result {
-            limit = response.limit;
+            last = response.limit.clone();
             match endpoint {
                 Endpoint::Projects => project = first_project(response),
                 Endpoint::Groups => group = first_id(response),
@@ -70,8 +70,8 @@ pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failu
         reach.push(outcome(endpoint, result)?);
     }
     match args.output {
-        Output::Json => print_json(client, &me, &limit, &reach),
-        Output::Table => print_text(client, &me, &limit, &reach),
+        Output::Json => print_json(client, &me, &last, &reach),
+        Output::Table => print_text(client, &me, &reach),
     }
     Ok(Code::Complete)
 }
@@ -106,7 +106,7 @@ fn outcome(endpoint: Endpoint, result: Result<Response, Error>) -> Result<Reach,
             };
             ("forbidden", format!("{why}{body}"))
         }
-        Err(error @ (Error::Api { status: 401, .. } | Error::CircuitOpen { .. })) => return Err(error.into()),
+        Err(error @ (Error::Api { status: 401, .. } | Error::Silent { .. })) => return Err(error.into()),
         Err(Error::Api { status: 404, .. }) => ("absent", "this server doesn't have it".to_owned()),
         Err(error) => ("failed", error.to_string()),
     };
@@ -128,36 +128,68 @@ fn expiry(me: &Me) -> Option<chrono::DateTime<chrono::Utc>> {
     chrono::DateTime::from_timestamp(me.token.as_ref()?.exp? as i64, 0)
 }
 
-fn print_json(client: &Client, me: &Me, limit: &LimitHeaders, reach: &[Reach]) {
+/// Limits of a group: those that the server announced in this check, else those that hexport keeps unasked.
+fn limit_json(group: &GroupPace) -> Value {
+    let announced: Vec<Value> = group
+        .announced
+        .iter()
+        .map(|(requests, seconds)| json!({"requests": requests, "window_seconds": seconds}))
+        .collect();
+    json!({
+        "group": group.name, "requests_per_minute": group.per_minute, "requests_per_hour": group.per_hour,
+        "announced": announced, "measured": !group.announced.is_empty(), "asked": group.used,
+    })
+}
+
+fn print_json(client: &Client, me: &Me, last: &LimitHeaders, reach: &[Reach]) {
     let result = json!({
         "url": client.base_url().as_str(), "user": me.email, "name": me.name, "role": me.role, "org_id": me.org.id,
         "token_expires_at": expiry(me),
-        "limit": {"requests": limit.limit, "remaining": limit.remaining, "reset_seconds": limit.reset.map(|r| r.as_secs_f64())},
-        "requests_per_minute": client.per_minute(), "endpoints": reach,
+        "limit": {
+            "requests": last.policies.first().map(|policy| policy.requests), "remaining": last.remaining,
+            "reset_seconds": last.reset.map(|reset| reset.as_secs_f64()),
+        },
+        "limits": client.limits().iter().map(limit_json).collect::<Vec<_>>(),
+        "requests_per_minute": client.total_limit(), "endpoints": reach,
     });
     println!("{}", serde_json::to_string_pretty(&result).unwrap_or_default());
 }
 
-fn print_text(client: &Client, me: &Me, limit: &LimitHeaders, reach: &[Reach]) {
+fn print_text(client: &Client, me: &Me, reach: &[Reach]) {
     println!("{} answers", client.base_url());
     println!("who:    {}, of the workspace {}", who(me), me.org.id);
     match expiry(me) {
         Some(at) => println!("token:  expires {}", at.format("%Y-%m-%d")),
         None => println!("token:  no expiry is announced"),
     }
-    match limit.limit {
-        Some(most) => {
-            let left = limit.remaining.map_or("unknown".into(), |n| n.to_string());
-            println!("limit:  {most} requests a window by the headers, {left} left");
-        }
-        None => println!("limit:  the headers announce none; Hex documents 60 requests a minute"),
+    match client.total_limit() {
+        Some(rate) => println!("rate:   at most {rate:.0} requests a minute over all groups (--rate)"),
+        None => println!("rate:   no cap over all groups; each keeps its own limit"),
     }
-    if let Some(rate) = client.per_minute() {
-        println!("pace:   {rate:.0} requests a minute");
+    let mut limits = render::table(&["Group", "A minute", "An hour", "Where from"], &[1, 2]);
+    for group in client.limits() {
+        let figure = |figure: Option<f64>| figure.map_or("unlimited".to_owned(), |n| format!("{n:.0}"));
+        let hour = group.per_hour.map_or(String::new(), |n| format!("{n:.0}"));
+        limits.add_row([group.name.clone(), figure(group.per_minute), hour, origin(&group)]);
     }
+    println!("\n{limits}");
     let mut table = render::table(&["Endpoint", "Answer", "Why"], &[]);
     for r in reach {
         table.add_row([r.endpoint, r.answer, &r.detail]);
     }
     println!("\n{table}");
+}
+
+/// Where the figures of a group come from.
+fn origin(group: &GroupPace) -> String {
+    let announced: Vec<String> = group
+        .announced
+        .iter()
+        .map(|(requests, seconds)| format!("{requests} requests in {seconds} s"))
+        .collect();
+    match (announced.is_empty(), group.used) {
+        (false, _) => format!("measured: the server announces {}", announced.join(" and ")),
+        (true, true) => "documented or set; the answers announce none".into(),
+        (true, false) => "documented or set; nothing of the group was asked".into(),
+    }
 }

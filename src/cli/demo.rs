@@ -51,7 +51,7 @@ pub async fn run(args: Args, ui: &Ui) -> Result<Code, Failure> {
         server.await.map_err(|e| Failure::new(Code::Nothing, format!("the simulator can't listen: {e}")))?;
     let reporter = Arc::new(Reporter::new(ui));
     let mut config = ClientConfig::new(BaseUrl::new(&server.url())?, Token::new("demo")?);
-    config.pace = Pace::UNLIMITED;
+    config.pace = Pace::unlimited();
     config.observer = Some(reporter.clone());
     let client = Client::new(config)?;
     let options = Options {

@@ -100,7 +100,7 @@ impl From<client::Error> for Failure {
             E::Api { status: 503, .. } => Failure::new(Code::Nothing, text)
                 .next("Hex is busy (of runs: no kernel is free). Try again when some have ended."),
             E::Api { .. } => Failure::new(Code::Nothing, text),
-            E::Transport { .. } | E::CircuitOpen { .. } => Failure::new(Code::Nothing, text)
+            E::Transport { .. } | E::Silent { .. } => Failure::new(Code::Nothing, text)
                 .next("Check the URL (HEX_API_URL), the network and Hex's status page."),
             E::Malformed { .. } => Failure::new(Code::Nothing, text).next(
                 "Check that HEX_API_URL is the address of a Hex workspace and not of a proxy's login page.",

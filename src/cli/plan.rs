@@ -55,7 +55,7 @@ pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failu
     reporter.end();
     let estimates = estimates?;
     let total: u64 = estimates.iter().map(|e| e.requests).sum();
-    let per_minute = api.client.per_minute();
+    let per_minute = api.client.total_limit().or(Some(60.0));
     let minutes = per_minute.map(|rate| total as f64 / rate);
     if args.output == Output::Json {
         let plan = json!({

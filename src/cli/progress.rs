@@ -191,10 +191,13 @@ impl Observer for Reporter {
                 let trace_id = trace_id.unwrap_or_default();
                 tracing::info!(operation = operation.id, why, wait_ms, trace_id, "asking again");
             }
-            ClientEvent::Refused { operation, wait, per_minute } => {
-                let pace = per_minute.map_or("unlimited".to_owned(), |rate| format!("{rate:.0} a minute"));
-                let wait = wait.as_secs_f64();
-                self.warn(&format!("{} was refused (429): waiting {wait:.1} s, then {pace}", operation.id));
+            ClientEvent::Pace(change) => {
+                let pause = change
+                    .pause
+                    .map_or(String::new(), |wait| format!("waiting {:.1} s, then ", wait.as_secs_f64()));
+                let pace =
+                    change.per_minute.map_or("unlimited".to_owned(), |rate| format!("{rate:.0} a minute"));
+                self.warn(&format!("{}: {pause}{pace} in group {}", change.cause, change.group));
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Settings: flag, then environment, then `hexport.toml`, then default.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use serde::Deserialize;
 
 use super::LogFormat;
 use super::exit::{Code, Failure};
-use crate::client::{BaseUrl, Client, ClientConfig, DEFAULT_BASE_URL, Observer, Pace, Token};
+use crate::client::{BaseUrl, Client, ClientConfig, DEFAULT_BASE_URL, Observer, Pace, Token, limits};
 use crate::snapshot::Lake;
 use crate::units::parse_duration;
 
@@ -28,6 +29,9 @@ pub struct File {
     burst: Option<u32>,
     concurrency: Option<usize>,
     request_timeout: Option<String>,
+    /// Limits of groups of operations, by the group's name.
+    #[serde(default)]
+    limits: BTreeMap<String, LimitSetting>,
     /// Form of log lines.
     pub log_format: Option<LogFormat>,
     /// Thresholds, severities and exceptions of the audit.
@@ -39,6 +43,14 @@ pub struct File {
     /// Assumptions about access that the API doesn't tell.
     #[serde(default)]
     pub access: crate::access::Config,
+}
+
+/// Figures of a group that replace the documented ones, each a number or `"unlimited"`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LimitSetting {
+    minute: Option<toml::Value>,
+    hour: Option<toml::Value>,
 }
 
 /// Settings that don't come from flags.
@@ -69,7 +81,7 @@ impl Settings {
         let file = toml::from_str(&text).map_err(|e| {
             let line = e.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
             bad(format!("line {line}: {}", e.message()))
-                .next("It may hold url, token_file, rate, burst, concurrency, request_timeout, log_format, [audit], [access] and [notify]; never the token itself.")
+                .next("It may hold url, token_file, rate, burst, concurrency, request_timeout, log_format, [limits.GROUP], [audit], [access] and [notify]; never the token itself.")
         })?;
         Ok(Self { file })
     }
@@ -85,7 +97,8 @@ pub struct ApiArgs {
     /// File that holds the token; HEX_API_TOKEN comes first
     #[arg(long, env = "HEX_API_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Requests a minute, or 'unlimited' [default: 60]
+    /// Most requests a minute over all groups of operations; 'unlimited' lifts Hex's documented limits too
+    /// [default: only the limits of each group, see hexport check]
     #[arg(long, env = "HEXPORT_RATE", value_name = "N")]
     rate: Option<Rate>,
     /// Requests that may leave together after a pause [default: 1]
@@ -97,7 +110,15 @@ pub struct ApiArgs {
     /// Time for one request [default: 60s]
     #[arg(long, env = "HEXPORT_REQUEST_TIMEOUT", value_name = "DURATION", value_parser = parse_duration)]
     request_timeout: Option<Duration>,
+    /// Time without one accepted answer after which the API counts as down; a crawl resumes later
+    /// [default: 15m]
+    #[arg(long, env = "HEXPORT_GIVE_UP_AFTER", value_name = "DURATION", value_parser = parse_duration)]
+    give_up_after: Option<Duration>,
 }
+
+/// Requests that leave together when a person waits for them: half of what the lowest of Hex's common limits
+/// allows in a minute.
+const BRIEF_BURST: u32 = 15;
 
 /// A rate as people write it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -116,6 +137,48 @@ impl FromStr for Rate {
     }
 }
 
+fn rate_of(value: &toml::Value) -> Result<Rate, String> {
+    match value {
+        toml::Value::String(text) => text.parse(),
+        other => other.to_string().parse(),
+    }
+}
+
+impl File {
+    /// The limits to keep: Hex's, as far as neither `[limits]` nor an unlimited rate replaces them.
+    fn pace(&self, rate: Option<Rate>) -> Result<Pace, (String, String)> {
+        let mut pace = match rate {
+            Some(Rate(None)) => Pace::unlimited(),
+            _ => Pace::hex(),
+        };
+        pace.total = rate.and_then(|rate| rate.0);
+        for (name, setting) in &self.limits {
+            let Some(group) = limits::by_name(name) else {
+                let known: Vec<&str> = limits::ALL.iter().map(|group| group.name).collect();
+                let why = format!("there is no such group; there are {}", known.join(", "));
+                return Err((format!("limits.{name}"), why));
+            };
+            let figures = pace.groups.entry(group.name).or_default();
+            for (window, value, figure) in
+                [("minute", &setting.minute, &mut figures.minute), ("hour", &setting.hour, &mut figures.hour)]
+            {
+                if let Some(value) = value {
+                    *figure = rate_of(value).map_err(|_| limit_error(name, window))?.0;
+                }
+            }
+        }
+        Ok(pace)
+    }
+}
+
+fn limit_error(group: &str, window: &str) -> (String, String) {
+    let why = format!(
+        "a limit is a number of requests in {window_article} {window}, or \"unlimited\"",
+        window_article = if window == "hour" { "an" } else { "a" }
+    );
+    (format!("limits.{group}.{window}"), why)
+}
+
 /// How the API is asked, all settings taken together.
 pub struct Api {
     /// The client.
@@ -130,6 +193,23 @@ impl ApiArgs {
     /// # Errors
     /// If there is no token, or a setting is wrong.
     pub fn connect(&self, settings: &Settings, observer: Arc<dyn Observer>) -> Result<Api, Failure> {
+        self.connect_with(settings, observer, 1)
+    }
+
+    /// A client for a few requests that a person waits for: they leave together, within the limits.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub fn connect_briefly(&self, settings: &Settings, observer: Arc<dyn Observer>) -> Result<Api, Failure> {
+        self.connect_with(settings, observer, BRIEF_BURST)
+    }
+
+    fn connect_with(
+        &self,
+        settings: &Settings,
+        observer: Arc<dyn Observer>,
+        burst: u32,
+    ) -> Result<Api, Failure> {
         let file = &settings.file;
         let wrong = |name: &str, why: String| {
             Failure::new(Code::Usage, format!("{name} in the settings file: {why}"))
@@ -137,24 +217,25 @@ impl ApiArgs {
         let url = self.url.as_deref().or(file.url.as_deref()).unwrap_or(DEFAULT_BASE_URL);
         let base_url = BaseUrl::new(url)?;
         let rate = match (self.rate, &file.rate) {
-            (Some(rate), _) => rate,
-            (None, Some(toml::Value::String(text))) => text.parse().map_err(|e| wrong("rate", e))?,
-            (None, Some(value)) => value.to_string().parse().map_err(|e| wrong("rate", e))?,
-            (None, None) => Rate(Pace::HEX.per_minute),
+            (Some(rate), _) => Some(rate),
+            (None, Some(value)) => Some(rate_of(value).map_err(|e| wrong("rate", e))?),
+            (None, None) => None,
         };
         let timeout = match (&self.request_timeout, &file.request_timeout) {
             (Some(timeout), _) => *timeout,
             (None, Some(text)) => parse_duration(text).map_err(|e| wrong("request_timeout", e))?,
             (None, None) => Duration::from_secs(60),
         };
-        let burst = self.burst.or(file.burst).unwrap_or(1);
+        let burst = self.burst.or(file.burst).unwrap_or(burst);
         let concurrency = self.concurrency.map(usize::from).or(file.concurrency).unwrap_or(CONCURRENCY);
         if !(1..=512).contains(&concurrency) {
             return Err(wrong("concurrency", "it is a number from 1 to 512".into()));
         }
         let mut config = ClientConfig::new(base_url, self.token(file)?);
-        config.pace = Pace { per_minute: rate.0, burst };
+        config.pace = file.pace(rate).map_err(|(name, why)| wrong(&name, why))?;
+        config.pace.burst = burst;
         config.timeout = timeout;
+        config.retry.silence = self.give_up_after.unwrap_or(config.retry.silence);
         config.observer = Some(observer);
         Ok(Api { client: Client::new(config)?, concurrency })
     }

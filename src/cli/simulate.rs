@@ -2,14 +2,16 @@
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::exit::{Code, Failure};
+use crate::client::limits::DEFAULT;
 use crate::sim::{
-    Faults, LimitKind, PageFault, Plan, RateLimit, Refusal, SimConfig, SimServer, SimToken, WorldConfig,
-    routes,
+    Counting, Faults, LimitForm, LimitKind, Limits, PageFault, Plan, Refusal, SimConfig, SimServer, SimToken,
+    WorldConfig, routes,
 };
 use crate::units::parse_duration;
 
@@ -37,15 +39,22 @@ pub struct Args {
     /// The workspace's plan; queried tables need enterprise
     #[arg(long, value_enum, default_value_t = Plan::Enterprise)]
     plan: Plan,
-    /// Requests allowed in a window; no limit if not given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    limit: Option<u32>,
+    /// Request limits of each token: 'hex' for those that Hex documents for each group of operations, or a
+    /// number of requests in a window for each group; no limit if not given
+    #[arg(long, value_name = "hex|N")]
+    limit: Option<LimitArg>,
     /// How requests are counted against the limit
-    #[arg(long, value_enum, default_value_t = LimitKind::SlidingWindow)]
+    #[arg(long, value_enum, default_value_t = LimitKind::FixedWindow)]
     limit_kind: LimitKind,
-    /// Length of the window
+    /// Length of the window that --limit N counts in
     #[arg(long, default_value = "60s", value_parser = parse_duration)]
     limit_window: Duration,
+    /// Count all operations in one counter: with 'hex', 60 a minute
+    #[arg(long, requires = "limit")]
+    limit_together: bool,
+    /// Headers that announce the limit
+    #[arg(long, value_enum, default_value_t = LimitForm::Fields)]
+    limit_headers: LimitForm,
     /// Faults, such as 429=0.05,500=0.05,reset=0.05,timeout=0.05,truncate=0.05,malformed=0.05,duplicate=0.1,
     /// shift=0.1,latency=20ms,hang=60s,retry-after=1s,seed=1
     #[arg(long, value_name = "FAULTS", default_value = "")]
@@ -125,6 +134,37 @@ fn clock_jump(text: &str) -> Result<(u64, TimeDelta), String> {
     Ok((request, by * sign))
 }
 
+/// `--limit` as people write it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum LimitArg {
+    /// Hex's own.
+    Hex,
+    /// So many in a window.
+    Of(u32),
+}
+
+impl FromStr for LimitArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.eq_ignore_ascii_case("hex") {
+            return Ok(Self::Hex);
+        }
+        let most = text.parse().ok().filter(|most| *most > 0);
+        most.map(Self::Of).ok_or_else(|| "a limit is 'hex' or a number of requests from 1".into())
+    }
+}
+
+fn limits(args: &Args) -> Option<Limits> {
+    let counting = match (args.limit?, args.limit_together) {
+        (LimitArg::Hex, false) => Counting::Groups,
+        (LimitArg::Hex, true) => Counting::Together(vec![(DEFAULT.per_minute, Duration::from_secs(60))]),
+        (LimitArg::Of(most), false) => Counting::GroupsOf(vec![(most, args.limit_window)]),
+        (LimitArg::Of(most), true) => Counting::Together(vec![(most, args.limit_window)]),
+    };
+    Some(Limits { kind: args.limit_kind, counting, headers: args.limit_headers })
+}
+
 /// Serves until the process is told to end.
 ///
 /// # Errors
@@ -139,6 +179,7 @@ pub async fn run(args: Args) -> Result<Code, Failure> {
             return Err(Failure::new(Code::Usage, format!("{name} is not a number from 0 up")));
         }
     }
+    let limit = limits(&args);
     let config = SimConfig {
         world: WorldConfig {
             seed: args.seed,
@@ -148,11 +189,7 @@ pub async fn run(args: Args) -> Result<Code, Failure> {
             plan: args.plan,
             epoch: args.now.unwrap_or(WorldConfig::default().epoch),
         },
-        limit: args.limit.map(|requests| RateLimit {
-            kind: args.limit_kind,
-            requests,
-            window: args.limit_window,
-        }),
+        limit,
         faults: Faults { refusals: args.refuse, paging: args.paging, ..args.faults },
         token: SimToken {
             secret: args.accept_token,

@@ -51,14 +51,21 @@ pub enum Error {
         /// Requests sent, the last one included.
         attempts: u32,
     },
-    /// The API has failed so often in a row that the client stopped asking.
-    #[error("the API failed {failures} times in a row, last: {last}")]
-    CircuitOpen {
-        /// Failures in a row.
-        failures: u32,
-        /// The last of them, in words.
+    /// The API gave no answer that counts for too long.
+    #[error("no answer was accepted for {}; the last failure: {last}", minutes(*silence))]
+    Silent {
+        /// Time since the last accepted answer, without the pauses that the server announced.
+        silence: Duration,
+        /// The last failure, in words.
         last: String,
     },
+}
+
+fn minutes(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..120 => format!("{seconds} seconds"),
+        seconds => format!("{} minutes", seconds / 60),
+    }
 }
 
 impl Error {

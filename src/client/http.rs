@@ -1,22 +1,27 @@
 //! Sending: pace, token, retries, and reading the answer to its end.
 
-use std::error::Error as _;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use rand::RngExt;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, LOCATION};
 use tokio::time::Instant;
 
+use super::announced::LimitHeaders;
+pub(crate) use super::announced::retry_after;
 use super::config::{BaseUrl, Token};
 use super::error::{ApiErrorBody, Error, TransportKind};
+use super::gauge::LONGEST_PAUSE;
 use super::judge::{Verdict, judge};
-use super::operation::{Effect, Method, Operation};
-use super::pace::{LimitHeaders, Pace, Pacer};
+use super::operation::{Effect, Operation};
+use super::pace::{GroupId, GroupPace, Pace, PaceChange, Pacer};
 use super::request::ApiRequest;
+use super::transport::{Http, Transport, WireAnswer};
+pub(crate) use super::transport::{chain, plain};
+use super::vitals::Vitals;
 
 /// Attempts to reach a server that has not answered like Hex yet.
 const FIRST_ATTEMPTS: u32 = 4;
@@ -26,16 +31,17 @@ const FIRST_ATTEMPTS: u32 = 4;
 pub struct RetryPolicy {
     /// Attempts in all, refusals (429) not counted.
     pub attempts: u32,
-    /// Refusals (429) that one request bears.
+    /// 429s tolerated per request.
     pub refusals: u32,
-    /// First wait; doubles with each attempt, and a random share of it is waited.
+    /// First wait; doubles with each attempt, with full jitter.
     pub base: Duration,
     /// Longest wait.
     pub cap: Duration,
-    /// No attempt starts later than this after the first.
+    /// No attempt starts later than this after the first, not counting the time in which the pace or the
+    /// server made the request wait.
     pub within: Duration,
-    /// Failed attempts in a row, over all requests, after which the API counts as dead.
-    pub circuit: u32,
+    /// Time without one accepted answer, over all requests, after which the API counts as dead.
+    pub silence: Duration,
 }
 
 impl Default for RetryPolicy {
@@ -46,7 +52,7 @@ impl Default for RetryPolicy {
             base: Duration::from_millis(500),
             cap: Duration::from_secs(30),
             within: Duration::from_secs(600),
-            circuit: 24,
+            silence: Duration::from_secs(15 * 60),
         }
     }
 }
@@ -83,15 +89,8 @@ pub enum ClientEvent {
         /// Hex's trace id, if the answer had one.
         trace_id: Option<String>,
     },
-    /// The server refused a request (429).
-    Refused {
-        /// Operation.
-        operation: &'static Operation,
-        /// Time that nothing is sent.
-        wait: Duration,
-        /// Requests a minute from now on.
-        per_minute: Option<f64>,
-    },
+    /// The pace changed: a pause or a lower limit, and its cause.
+    Pace(PaceChange),
 }
 
 /// Listens to a client. Must be quick: it is called between requests.
@@ -137,6 +136,8 @@ pub struct ClientConfig {
     pub timeout: Duration,
     /// Who listens.
     pub observer: Option<Arc<dyn Observer>>,
+    /// What carries the requests; HTTP if not set.
+    pub transport: Option<Arc<dyn Transport>>,
 }
 
 impl ClientConfig {
@@ -145,30 +146,28 @@ impl ClientConfig {
         Self {
             base_url,
             token,
-            pace: Pace::HEX,
+            pace: Pace::hex(),
             retry: RetryPolicy::default(),
             timeout: Duration::from_secs(60),
             observer: None,
+            transport: None,
         }
     }
 }
 
-/// A client of the Hex API. Cheap to clone; clones share pace, connections and circuit breaker.
+/// A client of the Hex API. Cheap to clone; clones share pace and connections.
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    http: reqwest::Client,
+    transport: Arc<dyn Transport>,
     base_url: BaseUrl,
-    token: Token,
     pacer: Pacer,
     retry: RetryPolicy,
     observer: Arc<dyn Observer>,
-    failures_in_a_row: AtomicU32,
-    /// The last of them, in words.
-    last_failure: Mutex<String>,
+    vitals: Vitals,
     /// Whether the server ever answered like Hex.
     reached: AtomicBool,
     requests: AtomicU64,
@@ -177,7 +176,7 @@ struct Inner {
 /// How one attempt ended.
 enum Attempt {
     Done(Response),
-    Refused { error: Error, wait: Duration },
+    Refused(Error),
     Failed { error: Error, again: Again },
 }
 
@@ -198,18 +197,21 @@ impl Client {
     /// # Errors
     /// [`Error::BaseUrl`] if no TLS or no HTTP client can be set up.
     pub fn new(config: ClientConfig) -> Result<Self, Error> {
-        let http = plain(config.timeout)
-            .map_err(|e| Error::BaseUrl(format!("no HTTP client can be set up: {}", chain(&e))))?;
+        let transport = match config.transport {
+            Some(transport) => transport,
+            None => Arc::new(
+                Http::new(config.base_url.clone(), config.token, config.timeout)
+                    .map_err(|e| Error::BaseUrl(format!("no HTTP client can be set up: {}", chain(&e))))?,
+            ),
+        };
         Ok(Self {
             inner: Arc::new(Inner {
-                http,
+                transport,
                 base_url: config.base_url,
-                token: config.token,
-                pacer: Pacer::new(config.pace),
+                pacer: Pacer::new(&config.pace),
                 retry: config.retry,
                 observer: config.observer.unwrap_or_else(|| Arc::new(Silent)),
-                failures_in_a_row: AtomicU32::new(0),
-                last_failure: Mutex::new(String::new()),
+                vitals: Vitals::default(),
                 reached: AtomicBool::new(false),
                 requests: AtomicU64::new(0),
             }),
@@ -226,30 +228,68 @@ impl Client {
         self.inner.requests.load(Ordering::Relaxed)
     }
 
-    /// Requests a minute at the current pace; `None` when nothing limits it.
-    pub fn per_minute(&self) -> Option<f64> {
-        self.inner.pacer.per_minute()
+    /// Answers accepted so far: of whatever status, as long as asking again would not change them.
+    pub fn answers_accepted(&self) -> u64 {
+        self.inner.vitals.accepted()
     }
 
-    /// Sends a request and reads the answer to its end. Waits for the pace; repeats a failed read.
+    /// Every group of operations with its limits as they are now.
+    pub fn limits(&self) -> Vec<GroupPace> {
+        self.inner.pacer.groups()
+    }
+
+    /// Requests a minute that all groups together are capped at; `None` without a cap.
+    pub fn total_limit(&self) -> Option<f64> {
+        self.inner.pacer.total()
+    }
+
+    /// The group that the server counts an operation in, as far as is known now.
+    pub fn group_of(&self, operation: &Operation) -> GroupId {
+        self.inner.pacer.group_of(operation)
+    }
+
+    /// Time until a request of the group could leave if it were the next; announced pauses included.
+    pub fn ready_in(&self, group: GroupId) -> Duration {
+        self.inner.pacer.ready_in(group)
+    }
+
+    /// The error that ends a crawl: too long without one accepted answer. Announced pauses don't count.
+    ///
+    /// # Errors
+    /// [`Error::Silent`].
+    pub fn check_alive(&self) -> Result<(), Error> {
+        let silence = self.inner.vitals.silence();
+        match silence > self.inner.retry.silence {
+            true => Err(Error::Silent { silence, last: self.inner.vitals.last_failure() }),
+            false => Ok(()),
+        }
+    }
+
+    /// Sends a request and reads the answer to its end. Waits for the pace; repeats a failed read. May be
+    /// dropped at any time: nothing of the pace is lost.
     ///
     /// # Errors
     /// Any of [`Error`]: of the last attempt, when none succeeded.
     pub async fn send(&self, request: &ApiRequest) -> Result<Response, Error> {
         let retry = self.inner.retry;
-        let started = Instant::now();
+        let operation = request.operation();
+        // Time that went by in attempts and in waits of our own: pauses of the server and of the pace don't
+        // use up a request's chances.
+        let mut active = Duration::ZERO;
         let (mut sent, mut failed, mut refused) = (0, 0, 0);
         loop {
-            self.check_circuit()?;
-            self.inner.pacer.turn().await;
-            self.check_circuit()?;
+            self.check_alive()?;
+            self.inner.pacer.turn(operation).await;
+            self.check_alive()?;
             sent += 1;
-            let error = match self.attempt(request, sent).await {
+            let began = Instant::now();
+            let attempt = self.attempt(request, sent).await;
+            active += began.elapsed();
+            let error = match attempt {
                 Attempt::Done(response) => return Ok(response),
-                Attempt::Refused { error, wait } => {
+                Attempt::Refused(error) => {
                     refused += 1;
-                    let late = started.elapsed() + wait > retry.within.max(wait * 2);
-                    if request.operation().effect == Effect::Write || refused > retry.refusals || late {
+                    if operation.effect == Effect::Write || refused > retry.refusals {
                         return Err(error);
                     }
                     continue;
@@ -258,7 +298,7 @@ impl Client {
                     failed += 1;
                     let may = match again {
                         Again::Always => true,
-                        Again::IfRead => request.operation().effect == Effect::Read,
+                        Again::IfRead => operation.effect == Effect::Read,
                         Again::Never => false,
                     };
                     // A host that never answered like Hex is more likely misnamed than down.
@@ -268,130 +308,128 @@ impl Client {
                     );
                     let reached = self.inner.reached.load(Ordering::Relaxed);
                     let unknown = elsewhere && !reached && failed >= FIRST_ATTEMPTS;
-                    if !may || unknown || failed >= retry.attempts || started.elapsed() > retry.within {
+                    if !may || unknown || failed >= retry.attempts || active > retry.within {
                         return Err(error);
                     }
-                    *self.inner.last_failure.lock().unwrap_or_else(PoisonError::into_inner) =
-                        error.to_string();
                     error
                 }
             };
-            // A busy server knows best when to come back.
-            let asked = match &error {
-                Error::Api { retry_after, .. } => retry_after.unwrap_or_default(),
-                _ => Duration::ZERO,
-            };
-            let wait = backoff(&retry, failed).max(asked.min(retry.within));
-            let (operation, trace_id) = (request.operation(), error.trace_id().map(str::to_owned));
-            self.inner.observer.event(ClientEvent::Retry {
-                operation,
-                why: error.to_string(),
-                wait,
-                trace_id,
-            });
-            tokio::time::sleep(wait).await;
+            let own = backoff(&retry, failed);
+            active += own;
+            self.wait_to_retry(operation, &error, own).await;
         }
     }
 
-    fn check_circuit(&self) -> Result<(), Error> {
-        let failures = self.inner.failures_in_a_row.load(Ordering::Relaxed);
-        if failures >= self.inner.retry.circuit {
-            return Err(Error::CircuitOpen { failures, last: "no answer since".into() });
+    /// Sends a request once, at the pace.
+    pub(super) async fn send_once(&self, request: &ApiRequest) -> Result<Response, Error> {
+        self.inner.pacer.turn(request.operation()).await;
+        match self.attempt(request, 1).await {
+            Attempt::Done(response) => Ok(response),
+            Attempt::Refused(error) | Attempt::Failed { error, .. } => Err(error),
         }
-        Ok(())
+    }
+
+    /// Whether the server ever answered like Hex.
+    pub(super) fn was_reached(&self) -> bool {
+        self.inner.reached.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn retry_policy(&self) -> &RetryPolicy {
+        &self.inner.retry
+    }
+
+    async fn wait_to_retry(&self, operation: &'static Operation, error: &Error, own: Duration) {
+        // A busy server knows best when to come back.
+        let asked = match error {
+            Error::Api { retry_after, .. } => retry_after.unwrap_or_default().min(LONGEST_PAUSE),
+            _ => Duration::ZERO,
+        };
+        self.inner.vitals.announced_pause(asked);
+        let (wait, trace_id) = (own.max(asked), error.trace_id().map(str::to_owned));
+        let why = error.to_string();
+        self.inner.observer.event(ClientEvent::Retry { operation, why, wait, trace_id });
+        tokio::time::sleep(wait).await;
     }
 
     async fn attempt(&self, request: &ApiRequest, attempts: u32) -> Attempt {
         let operation = request.operation();
-        let method = match operation.method {
-            Method::Get => reqwest::Method::GET,
-            Method::Post => reqwest::Method::POST,
-            Method::Patch => reqwest::Method::PATCH,
-            Method::Delete => reqwest::Method::DELETE,
-        };
-        let builder = self.inner.http.request(method, self.inner.base_url.join(request.path()));
-        let mut builder = self.inner.token.on(builder).header(reqwest::header::ACCEPT, "application/json");
-        if !request.query_pairs().is_empty() {
-            builder = builder.query(request.query_pairs());
-        }
-        if let Some(body) = request.json_body() {
-            builder = builder.json(body);
-        }
         let id = self.inner.requests.fetch_add(1, Ordering::Relaxed) + 1;
         self.inner.observer.event(ClientEvent::Sent { id, operation });
+        self.inner.vitals.ask();
         let sent_at = Instant::now();
-        let answer = match builder.send().await {
+        let WireAnswer { status, headers, body } = match self.inner.transport.exchange(request).await {
             Ok(answer) => answer,
-            Err(error) => return self.broken(operation, &error, attempts),
-        };
-        let status = answer.status().as_u16();
-        let limit = limit_headers(answer.headers());
-        let retry_after = retry_after(answer.headers());
-        let content_type = header_text(answer.headers(), CONTENT_TYPE);
-        let location = header_text(answer.headers(), LOCATION);
-        let body = match answer.bytes().await {
-            Ok(body) => body,
-            Err(error) => return self.broken(operation, &error, attempts),
+            Err(failure) => {
+                let again = match failure.kind {
+                    TransportKind::Connect => Again::Always,
+                    TransportKind::Timeout | TransportKind::Interrupted => Again::IfRead,
+                };
+                let (kind, detail) = (failure.kind, failure.detail);
+                return self.failed(Error::Transport { operation, kind, detail, attempts }, again);
+            }
         };
         self.inner.observer.event(ClientEvent::Answered { id, operation, status, took: sent_at.elapsed() });
+        let limit = LimitHeaders::read(&headers);
+        let retry_after = retry_after(&headers);
         if status == 429 {
-            let wait = self.inner.pacer.refused(&limit, retry_after, sent_at);
-            let per_minute = self.inner.pacer.per_minute();
-            self.inner.observer.event(ClientEvent::Refused { operation, wait, per_minute });
-            let error = Error::Api {
-                operation,
-                status,
-                body: Box::new(ApiErrorBody::parse(&body)),
-                retry_after: Some(wait),
-                attempts,
-            };
-            return Attempt::Refused { error, wait };
+            return self.refused(operation, &limit, retry_after, sent_at, &body, attempts);
         }
-        self.inner.pacer.accepted(&limit);
+        self.inner.pacer.accepted(operation, &limit, sent_at);
+        self.report_pace();
         if !(200..300).contains(&status) {
             let again = if status == 408 || status >= 500 { Again::IfRead } else { Again::Never };
-            let failure = again == Again::IfRead;
-            self.count(failure);
             let mut body = ApiErrorBody::parse(&body);
             if (300..400).contains(&status) {
-                body = redirect(location.as_deref());
+                body = redirect(header_text(&headers, LOCATION).as_deref());
             }
             let error = Error::Api { operation, status, body: Box::new(body), retry_after, attempts };
-            return Attempt::Failed { error, again };
+            return self.failed(error, again);
         }
+        let content_type = header_text(&headers, CONTENT_TYPE);
         let body = match judge(operation, status, content_type.as_deref(), &body) {
             Verdict::Page { body, .. } | Verdict::Single { body, .. } | Verdict::Empty { body } => body,
             Verdict::NotAPage { why } => {
-                self.count(true);
                 let detail = format!("{why} (status {status}, {} bytes)", body.len());
-                return Attempt::Failed {
-                    error: Error::Malformed { operation, detail, attempts },
-                    again: Again::IfRead,
-                };
+                return self.failed(Error::Malformed { operation, detail, attempts }, Again::IfRead);
             }
         };
-        self.count(false);
+        self.inner.vitals.accept();
         self.inner.reached.store(true, Ordering::Relaxed);
         Attempt::Done(Response { status, body, fetched_at: Utc::now(), attempts, limit })
     }
 
-    fn broken(&self, operation: &'static Operation, error: &reqwest::Error, attempts: u32) -> Attempt {
-        self.count(true);
-        let (kind, again) = if error.is_connect() {
-            (TransportKind::Connect, Again::Always)
-        } else if error.is_timeout() {
-            (TransportKind::Timeout, Again::IfRead)
-        } else {
-            (TransportKind::Interrupted, Again::IfRead)
-        };
-        Attempt::Failed { error: Error::Transport { operation, kind, detail: chain(error), attempts }, again }
+    fn refused(
+        &self,
+        operation: &'static Operation,
+        limit: &LimitHeaders,
+        retry_after: Option<Duration>,
+        sent_at: Instant,
+        body: &Bytes,
+        attempts: u32,
+    ) -> Attempt {
+        let wait = self.inner.pacer.refused(operation, limit, retry_after, sent_at);
+        self.report_pace();
+        if retry_after.or(limit.reset).is_some() {
+            self.inner.vitals.announced_pause(wait);
+        }
+        let body = Box::new(ApiErrorBody::parse(body));
+        let error = Error::Api { operation, status: 429, body, retry_after: Some(wait), attempts };
+        self.inner.vitals.fail(&error);
+        Attempt::Refused(error)
     }
 
-    fn count(&self, failure: bool) {
-        if failure {
-            self.inner.failures_in_a_row.fetch_add(1, Ordering::Relaxed);
-        } else {
-            self.inner.failures_in_a_row.store(0, Ordering::Relaxed);
+    fn failed(&self, error: Error, again: Again) -> Attempt {
+        match again {
+            // An answer all the same: the API is there.
+            Again::Never => self.inner.vitals.accept(),
+            Again::Always | Again::IfRead => self.inner.vitals.fail(&error),
+        }
+        Attempt::Failed { error, again }
+    }
+
+    fn report_pace(&self) {
+        for change in self.inner.pacer.changes() {
+            self.inner.observer.event(ClientEvent::Pace(change));
         }
     }
 }
@@ -400,19 +438,6 @@ impl Client {
 fn backoff(retry: &RetryPolicy, failed: u32) -> Duration {
     let longest = retry.base.saturating_mul(1 << failed.saturating_sub(1).min(16)).min(retry.cap);
     longest.mul_f64(rand::rng().random_range(0.0..=1.0))
-}
-
-/// An HTTP client that follows no redirect: it could lead a token elsewhere.
-pub(crate) fn plain(timeout: Duration) -> reqwest::Result<reqwest::Client> {
-    // Fails only when a provider is set already, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
-        .user_agent(concat!("hexport/", env!("CARGO_PKG_VERSION")))
-        .timeout(timeout)
-        .connect_timeout(timeout.min(Duration::from_secs(15)))
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .build()
 }
 
 fn header_text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
@@ -426,97 +451,9 @@ fn redirect(location: Option<&str>) -> ApiErrorBody {
     ApiErrorBody { reason: Some(reason), ..ApiErrorBody::default() }
 }
 
-/// An error and its causes in one line, without the URL (a query may hold names).
-pub(crate) fn chain(error: &reqwest::Error) -> String {
-    let mut parts: Vec<String> = Vec::new();
-    let mut cause: Option<&dyn std::error::Error> = error.source();
-    while let Some(e) = cause {
-        let text = e.to_string();
-        if parts.last() != Some(&text) {
-            parts.push(text);
-        }
-        cause = e.source();
-    }
-    if parts.is_empty() {
-        parts.push(if error.is_timeout() { "no answer in time".into() } else { "request failed".into() });
-    }
-    parts.join(": ")
-}
-
-/// What the server asks to wait, as seconds or as a date.
-pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse::<f64>() {
-        return (seconds.is_finite() && seconds >= 0.0)
-            .then(|| Duration::from_secs_f64(seconds.min(86_400.0)));
-    }
-    let at = httpdate::parse_http_date(text).ok()?;
-    Some(at.duration_since(std::time::SystemTime::now()).unwrap_or_default())
-}
-
-/// Reads `X-RateLimit-*` and `RateLimit-*`, and the window from `RateLimit-Policy` (`60;w=60`).
-fn limit_headers(headers: &HeaderMap) -> LimitHeaders {
-    let number = |name: &str| -> Option<f64> {
-        ["x-ratelimit-", "ratelimit-"].iter().find_map(|prefix| {
-            let text = headers.get(format!("{prefix}{name}"))?.to_str().ok()?;
-            // "60, 60;w=60" and "60;w=60" are seen in the wild: the first number counts.
-            text.split([',', ';']).next()?.trim().parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0)
-        })
-    };
-    let reset = number("reset").map(|reset| {
-        // Seconds from now, or seconds since 1970, or milliseconds since 1970.
-        let now = Utc::now().timestamp_millis() as f64 / 1000.0;
-        let seconds = match reset {
-            r if r > 1e11 => r / 1000.0 - now,
-            r if r > 1e9 => r - now,
-            r => r,
-        };
-        Duration::from_secs_f64(seconds.clamp(0.0, 86_400.0))
-    });
-    let window = headers
-        .get("ratelimit-policy")
-        .and_then(|value| value.to_str().ok())
-        .and_then(|policy| {
-            policy.split(';').find_map(|part| part.trim().strip_prefix("w=")?.parse::<f64>().ok())
-        })
-        .filter(|w| w.is_finite() && *w > 0.0)
-        .map(Duration::from_secs_f64);
-    LimitHeaders { limit: number("limit"), window, remaining: number("remaining"), reset }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(k, v)| (reqwest::header::HeaderName::from_static(k), v.parse().unwrap())).collect()
-    }
-
-    #[test]
-    fn both_forms_of_retry_after_are_read() {
-        assert_eq!(retry_after(&headers(&[("retry-after", "7")])), Some(Duration::from_secs(7)));
-        let at = std::time::SystemTime::now() + Duration::from_secs(30);
-        let wait = retry_after(&headers(&[("retry-after", &httpdate::fmt_http_date(at))])).unwrap();
-        assert!((28..=30).contains(&wait.as_secs()), "{wait:?}");
-        assert_eq!(retry_after(&headers(&[("retry-after", "soon")])), None);
-        assert_eq!(retry_after(&headers(&[("retry-after", "-1")])), None);
-    }
-
-    #[test]
-    fn both_families_of_limit_headers_are_read() {
-        let x = limit_headers(&headers(&[
-            ("x-ratelimit-limit", "60"),
-            ("x-ratelimit-remaining", "0"),
-            ("x-ratelimit-reset", "12"),
-        ]));
-        assert_eq!((x.limit, x.remaining, x.reset), (Some(60.0), Some(0.0), Some(Duration::from_secs(12))));
-        let ietf =
-            limit_headers(&headers(&[("ratelimit-limit", "30, 30;w=60"), ("ratelimit-policy", "30;w=30")]));
-        assert_eq!(ietf.per_second(), Some(1.0));
-        let epoch = (Utc::now().timestamp() + 20).to_string();
-        let reset = limit_headers(&headers(&[("ratelimit-reset", &epoch)])).reset.unwrap();
-        assert!((18..=20).contains(&reset.as_secs()), "{reset:?}");
-    }
 
     #[test]
     fn backoff_grows_to_its_cap() {
@@ -527,3 +464,7 @@ mod tests {
         assert!(backoff(&retry, 1) <= retry.base);
     }
 }
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod against_servers;

@@ -13,16 +13,21 @@
 //! # Ok(()) }
 //! ```
 
+mod announced;
 pub(crate) mod config;
 mod error;
+mod gauge;
 pub(crate) mod http;
 mod json;
 pub mod judge;
 pub mod limits;
 pub mod operation;
+mod outage;
 mod pace;
 mod page;
 mod request;
+mod transport;
+mod vitals;
 
 pub mod cells;
 pub mod collections;
@@ -34,16 +39,19 @@ pub mod runs;
 pub mod threads;
 pub mod users;
 
+pub use announced::{LimitHeaders, Policy};
 pub use config::{BaseUrl, DEFAULT_BASE_URL, Token};
 pub use error::{ApiErrorBody, Error, TransportKind};
+pub use gauge::Window;
 pub use http::{Client, ClientConfig, ClientEvent, Observer, Response, RetryPolicy};
 pub use json::{Repair, Repairs};
 pub use judge::{Verdict, identifier, judge};
 pub use limits::LimitGroup;
 pub use operation::Operation;
-pub use pace::{LimitHeaders, Pace, Pacer};
+pub use pace::{Figures, GroupId, GroupPace, Pace, PaceChange, Pacer};
 pub use page::{List, Page, PageItems, split_page};
 pub use request::{ApiRequest, PageEnd};
+pub use transport::{Transport, WireAnswer, WireFailure};
 
 /// Sort direction of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,409 +1,526 @@
-//! The pace: one limiter that every request of a client waits for.
+//! The pace: a limiter for each group of operations that Hex counts together.
 //!
-//! Requests leave evenly spaced at the configured rate. What the server says about its own limit (headers,
-//! 429s) only ever slows the pace below that rate, and the pace comes back up when the server allows.
+//! Every request waits for its group's turn, and for the cap over all groups if there is one. What an answer
+//! says about limits teaches the group that it is in. Groups whose requests turn out to be counted together
+//! are merged: they share one more limiter from then on.
 
-use std::sync::Mutex;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Evenly spaced requests arrive with jitter; at exactly the server's limit some would be refused. This
-/// share of the limit is left unused.
-const HEADROOM: f64 = 0.01;
-/// Share of the pace won back at each step after a refusal, up to the server's measured or announced limit.
-const RECOVERY: f64 = 0.02;
-/// How long a limit that was only measured is believed.
-const PROBE_AFTER: Duration = Duration::from_secs(600);
-/// Requests that must have been accepted for a refusal to measure the limit.
-const MEASURE_FROM: u64 = 10;
-/// However long a server asks us to wait, it is asked again after this.
-const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
-/// However hard a server refuses, one request in this time is still tried.
-const SLOWEST: Duration = Duration::from_secs(120);
+use super::announced::LimitHeaders;
+use super::gauge::{Gauge, Refusal, Window};
+use super::limits::{self, LimitGroup};
+use super::operation::Operation;
 
-/// Requests a minute, and how many may leave at once.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// A pause at least so long, in which another group is refused as well, is proof enough that both are counted
+/// together. Of shorter ones it takes [`STRIKES`].
+const TELLING_PAUSE: Duration = Duration::from_secs(3);
+/// Refusals of one group during the short pause of another, with no answer between them.
+const STRIKES: u32 = 2;
+/// Refusals of a group that neither proved nor disproved that it is counted with another, after which it is
+/// taken for a limit of its own.
+const UNDECIDED: u32 = 2;
+
+/// How fast requests may leave: our own figures. The server's are learned.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Pace {
-    /// Requests a minute; `None` for no limit of our own.
-    pub per_minute: Option<f64>,
+    /// Requests a minute over all groups; `None` for no cap.
+    pub total: Option<f64>,
     /// Requests that may leave together after a pause. 1 spaces all of them.
     pub burst: u32,
+    /// Figures of each group, by name; a group that has none is not limited by us.
+    pub groups: BTreeMap<&'static str, Figures>,
 }
 
-impl Pace {
-    /// Hex's documented limit: 60 requests a minute.
-    pub const HEX: Pace = Pace { per_minute: Some(60.0), burst: 1 };
-    /// No limit of our own; the server's is still obeyed.
-    pub const UNLIMITED: Pace = Pace { per_minute: None, burst: 1 };
+/// Requests that a group may send.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Figures {
+    /// In a minute.
+    pub minute: Option<f64>,
+    /// In an hour.
+    pub hour: Option<f64>,
 }
 
-/// What an answer's headers said about the server's limit.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct LimitHeaders {
-    /// Requests allowed in a window.
-    pub limit: Option<f64>,
-    /// Length of the window; 60 s where only `limit` is known (Hex's unit).
-    pub window: Option<Duration>,
-    /// Requests left in the window.
-    pub remaining: Option<f64>,
-    /// Time until the window starts anew.
-    pub reset: Option<Duration>,
-}
-
-impl LimitHeaders {
-    /// Requests a second that the headers announce.
-    pub fn per_second(&self) -> Option<f64> {
-        let window = self.window.unwrap_or(Duration::from_secs(60)).as_secs_f64();
-        self.limit.filter(|limit| *limit > 0.0 && window > 0.0).map(|limit| limit / window)
+impl Figures {
+    fn windows(self) -> Vec<Window> {
+        [self.minute.map(Window::minute), self.hour.map(Window::hour)].into_iter().flatten().collect()
     }
 }
 
-#[derive(Debug)]
-struct State {
-    /// When the next request may leave, were there no burst.
-    next: Instant,
-    /// No request leaves before this.
-    paused_until: Instant,
-    /// Current spacing.
-    interval: Duration,
-    /// The server's limit as measured at refusals, in requests a second.
-    measured: Option<f64>,
-    /// The server's limit as its headers announce it, in requests a second.
-    announced: Option<f64>,
-    /// Start of the time over which answers are counted to measure the limit.
-    counting_since: Option<Instant>,
-    /// Requests accepted since then.
-    accepted: u64,
-    /// When the limit was last measured.
-    settled: Instant,
+impl From<&LimitGroup> for Figures {
+    fn from(group: &LimitGroup) -> Self {
+        Self { minute: Some(group.per_minute.into()), hour: group.per_hour.map(f64::from) }
+    }
 }
 
-/// The limiter. Cheap to share; all workers of a crawl use one.
-#[derive(Debug)]
+impl Pace {
+    /// Hex's documented limits.
+    pub fn hex() -> Self {
+        let groups = limits::ALL.into_iter().map(|group| (group.name, Figures::from(group))).collect();
+        Self { total: None, burst: 1, groups }
+    }
+
+    /// No limit of our own; the server's is still obeyed.
+    pub fn unlimited() -> Self {
+        Self { total: None, burst: 1, groups: BTreeMap::new() }
+    }
+}
+
+/// A group of a pacer. Which operations are in it may change while the server teaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GroupId(usize);
+
+/// What became of the pace, and why. Something for a log that a person reads.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PaceChange {
+    /// Group of operations.
+    pub group: String,
+    /// Requests a minute from now on; `None` when nothing limits them.
+    pub per_minute: Option<f64>,
+    /// Time in which the group sends nothing.
+    pub pause: Option<Duration>,
+    /// Why.
+    pub cause: String,
+}
+
+/// A group's limits as they are now.
+#[derive(Debug, Clone)]
+pub struct GroupPace {
+    /// Name of the group.
+    pub name: String,
+    /// Requests a minute at the current pace; `None` when nothing limits it.
+    pub per_minute: Option<f64>,
+    /// Requests an hour, where that is limited.
+    pub per_hour: Option<f64>,
+    /// Limits that the server announced for it, as requests and seconds.
+    pub announced: Vec<(f64, f64)>,
+    /// Whether any request of the group was sent.
+    pub used: bool,
+    /// Whether it is counted together with others.
+    pub merged: bool,
+}
+
+struct Group {
+    name: String,
+    own: usize,
+    /// The gauge that it shares since it was merged.
+    shared: Option<usize>,
+    /// Operation whose answer announced the group's limit.
+    taught_by: Option<&'static str>,
+    used: bool,
+    undecided: u32,
+}
+
+/// A refusal that may mean that two groups are counted together.
+#[derive(Clone, Copy)]
+struct Suspicion {
+    group: usize,
+    at: Instant,
+    until: Instant,
+    /// The refusal, if it was one: else the server said that nothing is left.
+    refusal: Option<Refusal>,
+}
+
+struct State {
+    gauges: Vec<Gauge>,
+    groups: Vec<Group>,
+    /// Operations that the server taught us are in another group.
+    moved: HashMap<&'static str, usize>,
+    suspicion: Option<Suspicion>,
+    strikes: u32,
+    changes: Vec<PaceChange>,
+}
+
+/// The limiter. All workers of a crawl use one.
 pub struct Pacer {
-    configured: Duration,
-    burst: u32,
     state: Mutex<State>,
-    /// Requests wait here in the order in which they came; the first of them waits for its time.
-    queue: tokio::sync::Mutex<()>,
+    /// Requests wait here, one queue a gauge, in the order in which they came; the first waits for its time.
+    queues: Mutex<Vec<Arc<tokio::sync::Mutex<()>>>>,
+    /// The cap over all groups.
+    total: Option<usize>,
+    burst: u32,
 }
 
 impl Pacer {
     /// A limiter that starts at `pace`.
-    pub fn new(pace: Pace) -> Self {
-        let configured = match pace.per_minute {
-            Some(rate) if rate > 0.0 => Duration::from_secs_f64(60.0 / rate * (1.0 + HEADROOM)),
-            _ => Duration::ZERO,
-        };
-        let now = Instant::now();
-        Self {
-            configured,
-            burst: pace.burst.max(1),
-            queue: tokio::sync::Mutex::new(()),
-            state: Mutex::new(State {
-                next: now,
-                paused_until: now,
-                interval: configured,
-                measured: None,
-                announced: None,
-                counting_since: None,
-                accepted: 0,
-                settled: now,
-            }),
+    pub fn new(pace: &Pace) -> Self {
+        let mut gauges = Vec::new();
+        let mut groups = Vec::new();
+        for group in limits::ALL {
+            let figures = pace.groups.get(group.name).copied().unwrap_or_default();
+            groups.push(Group::new(group.name.to_owned(), gauges.len()));
+            gauges.push(Gauge::new(figures.windows(), pace.burst));
+        }
+        let total = pace.total.map(|total| {
+            gauges.push(Gauge::new(vec![Window::minute(total)], pace.burst));
+            gauges.len() - 1
+        });
+        let queues = Mutex::new(gauges.iter().map(|_| Arc::default()).collect());
+        let state =
+            State { gauges, groups, moved: HashMap::new(), suspicion: None, strikes: 0, changes: Vec::new() };
+        Self { state: Mutex::new(state), queues, total, burst: pace.burst }
+    }
+
+    /// The group that an operation is in, by Hex's description or by what the server taught.
+    pub fn group_of(&self, operation: &Operation) -> GroupId {
+        GroupId(self.state().group_of(operation))
+    }
+
+    /// Time until a request of the group could leave if it were the next.
+    pub fn ready_in(&self, group: GroupId) -> Duration {
+        let (state, now) = (self.state(), Instant::now());
+        let gauges = state.gauges_of(group.0).chain(self.total);
+        let at = gauges.map(|at| state.gauges[at].ready_at(now)).max().unwrap_or(now);
+        at.saturating_duration_since(now)
+    }
+
+    /// Time until the longest pause of any group is over.
+    pub fn paused_for(&self) -> Duration {
+        let (state, now) = (self.state(), Instant::now());
+        let until = state.gauges.iter().map(|gauge| gauge.paused_until).max().unwrap_or(now);
+        until.saturating_duration_since(now)
+    }
+
+    /// Waits for this request's turn. Nothing is used up if the wait is given up.
+    pub async fn turn(&self, operation: &Operation) {
+        let group = self.group_of(operation).0;
+        let own = self.state().groups[group].own;
+        let queue = self.queue(own);
+        let _first = queue.lock().await;
+        let own_slot = self.wait_for(own).await;
+        // Only when its own group lets it go does it queue for what is shared: first come, first served, so
+        // that the group with the lower limit gets its share.
+        let mut held = Vec::new();
+        let mut slots = vec![(own, own_slot)];
+        let shared: Vec<usize> =
+            self.state().gauges_of(group).filter(|at| *at != own).chain(self.total).collect();
+        for at in shared {
+            held.push(self.queue(at).lock_owned().await);
+            slots.push((at, self.wait_for(at).await));
+        }
+        loop {
+            let pause = {
+                let mut state = self.state();
+                let now = Instant::now();
+                let pause = slots.iter().map(|(at, _)| state.gauges[*at].paused_until).max();
+                match pause.filter(|until| *until > now) {
+                    // A pause that was called while this request slept holds it too.
+                    Some(until) => until,
+                    None => {
+                        slots.iter().for_each(|(at, slot)| state.gauges[*at].depart(*slot, now));
+                        state.groups[group].used = true;
+                        return;
+                    }
+                }
+            };
+            tokio::time::sleep_until(pause).await;
+            let now = Instant::now();
+            let state = self.state();
+            for (at, slot) in &mut slots {
+                *slot = (*slot).max(state.gauges[*at].slot(now));
+            }
         }
     }
 
-    /// Waits for this request's turn.
-    pub async fn turn(&self) {
-        let _first = self.queue.lock().await;
-        let mut slot = {
-            let state = self.state();
-            let now = Instant::now();
-            let credit = state.interval * (self.burst - 1);
-            state.next.max(now.checked_sub(credit).unwrap_or(now))
-        };
+    /// Waits until a gauge lets a request go.
+    async fn wait_for(&self, at: usize) -> Instant {
         loop {
-            if slot > Instant::now() {
+            let now = Instant::now();
+            let (slot, paused_until) = {
+                let state = self.state();
+                (state.gauges[at].slot(now), state.gauges[at].paused_until)
+            };
+            // Requests that a pause held leave from its end on; a burst is not made up for.
+            let slot = if paused_until > now { slot.max(paused_until) } else { slot };
+            if slot > now {
                 tokio::time::sleep_until(slot).await;
             }
-            let mut state = self.state();
-            let now = Instant::now();
-            // A pause that was called while this request slept holds it too.
-            if state.paused_until <= now {
-                state.counting_since.get_or_insert(now);
-                // From its slot and not from now: waking late must not slow the pace.
-                state.next = slot + state.interval;
-                return;
+            if self.state().gauges[at].paused_until <= Instant::now() {
+                return slot;
             }
-            slot = state.paused_until;
         }
     }
 
-    /// Tells of an answer that the server gave in the ordinary way.
-    pub fn accepted(&self, headers: &LimitHeaders) {
+    /// Takes note of an answer that is no refusal.
+    pub fn accepted(&self, operation: &'static Operation, headers: &LimitHeaders, sent_at: Instant) {
         let mut state = self.state();
-        state.accepted += 1;
-        let now = Instant::now();
-        if let Some(announced) = headers.per_second() {
-            state.announced = Some(announced);
-            state.interval = state.interval.max(spacing(announced));
+        state.learn(operation, headers, self.burst);
+        self.make_queues(&state);
+        let group = state.group_of(operation);
+        state.weigh_answer(group, sent_at);
+        let most_specific = state.gauges_of(group).last();
+        let gauges: Vec<usize> = state.gauges_of(group).chain(self.total).collect();
+        for at in gauges {
+            let of_the_limit =
+                if Some(at) == most_specific { headers.clone() } else { LimitHeaders::default() };
+            let pause = state.gauges[at].accept(&of_the_limit);
+            if let Some(pause) = pause {
+                state.suspect(group, pause);
+            }
         }
-        if headers.remaining.is_some_and(|left| left < 1.0)
-            && let Some(reset) = headers.reset
-        {
-            let until = now + reset.min(LONGEST_PAUSE);
-            state.paused_until = state.paused_until.max(until);
-        }
-        self.recover(&mut state, now);
     }
 
-    /// Tells of a refusal (429). Returns how long nothing will be sent.
-    ///
-    /// The time from the first request counted until the server lets requests through again, and the requests
-    /// accepted in it, measure the server's limit: exactly for a fixed or sliding window, and from the second
-    /// measure on for a token bucket. A few requests measure nothing: someone else may have used the limit up.
+    /// Takes note of a refusal (429). Returns how long nothing of the group will be sent.
     pub fn refused(
         &self,
+        operation: &'static Operation,
         headers: &LimitHeaders,
         retry_after: Option<Duration>,
         sent_at: Instant,
     ) -> Duration {
         let mut state = self.state();
-        let now = Instant::now();
-        let wait = retry_after.or(headers.reset).unwrap_or(Duration::from_secs(1)).min(LONGEST_PAUSE);
-        let already_known =
-            state.paused_until > now || state.counting_since.is_none_or(|since| since > sent_at);
-        let resume = now + wait;
-        state.paused_until = state.paused_until.max(resume);
-        // A server that says that more would be let through refuses for another reason than the pace.
-        if already_known || headers.remaining.is_some_and(|left| left >= 1.0) {
-            return wait;
+        state.learn(operation, headers, self.burst);
+        self.make_queues(&state);
+        let group = state.group_of(operation);
+        // Merged groups are paused together, since they are counted together.
+        let at = state.groups[group].shared.unwrap_or(state.groups[group].own);
+        let refusal = state.gauges[at].refuse(headers, retry_after, sent_at);
+        if refusal.is_news {
+            state.judge(group, at, refusal, operation, sent_at);
         }
-        if let Some(announced) = headers.per_second() {
-            state.announced = Some(announced);
-            state.interval = state.interval.max(spacing(announced));
-        }
-        let held = state.measured.is_some_and(|rate| {
-            let of_measured = state.interval.as_secs_f64() / spacing(rate).as_secs_f64();
-            (0.95..1.15).contains(&of_measured)
-        });
-        if state.accepted < MEASURE_FROM {
-            state.interval = state.interval.max(wait / 60).mul_f64(1.25).min(SLOWEST);
-            return wait;
-        }
-        if held || state.announced.is_some() {
-            // Refused although the limit is held: a whim, or a limit shared with others. Measuring would take
-            // the pause for a lower limit, each time anew.
-            state.interval = state.interval.mul_f64(1.05).min(SLOWEST);
-        } else {
-            let since = state.counting_since.unwrap_or(sent_at);
-            let measured = state.accepted as f64 / (resume - since).as_secs_f64().max(1e-3);
-            state.measured = Some(measured);
-            state.interval = state.interval.max(spacing(measured)).min(SLOWEST);
-            state.settled = now;
-        }
-        state.accepted = 0;
-        state.counting_since = None;
-        wait
+        drop(state);
+        self.make_queues(&self.state());
+        refusal.wait
     }
 
-    /// Requests a minute at the current pace; `None` when nothing limits it.
-    pub fn per_minute(&self) -> Option<f64> {
-        let interval = self.state().interval;
-        (!interval.is_zero()).then(|| 60.0 * (1.0 + HEADROOM) / interval.as_secs_f64())
+    /// What became of the pace since this was last asked.
+    pub fn changes(&self) -> Vec<PaceChange> {
+        std::mem::take(&mut self.state().changes)
     }
 
-    /// Wins a little of the pace back, up to what is known of the limit. A measure that is old is forgotten:
-    /// the limit may have been raised.
-    fn recover(&self, state: &mut State, now: Instant) {
-        if state.measured.is_some() && now.duration_since(state.settled) > PROBE_AFTER {
-            state.measured = None;
-        }
-        let known = state.announced.or(state.measured);
-        let floor = known.map_or(self.configured, spacing).max(self.configured);
-        if state.interval > floor {
-            state.interval = state.interval.mul_f64(1.0 - RECOVERY).max(floor);
-            if floor.is_zero() && state.interval < Duration::from_micros(500) {
-                state.interval = floor;
+    /// Requests a minute at the current pace of an operation; `None` when nothing limits it.
+    pub fn per_minute(&self, operation: &Operation) -> Option<f64> {
+        let state = self.state();
+        state.per_minute(state.group_of(operation), self.total)
+    }
+
+    /// Every group with its limits.
+    pub fn groups(&self) -> Vec<GroupPace> {
+        let state = self.state();
+        let pace_of = |(at, group): (usize, &Group)| {
+            let windows = || state.gauges_of(at).flat_map(|gauge| state.gauges[gauge].windows());
+            let hours = windows().filter(|w| w.length > Duration::from_secs(60));
+            GroupPace {
+                name: group.name.clone(),
+                per_minute: state.per_minute(at, self.total),
+                per_hour: hours.map(|w| w.per_second() * 3600.0).min_by(f64::total_cmp),
+                announced: announced(&state.gauges[group.own]),
+                used: group.used,
+                merged: group.shared.is_some(),
             }
-        }
+        };
+        state.groups.iter().enumerate().map(pace_of).collect()
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// Requests a minute that `--rate` caps all groups at.
+    pub fn total(&self) -> Option<f64> {
+        self.total.and_then(|at| self.state().gauges[at].per_minute())
+    }
+
+    fn queue(&self, at: usize) -> Arc<tokio::sync::Mutex<()>> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)[at].clone()
+    }
+
+    fn make_queues(&self, state: &State) {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = state.gauges.len().max(queues.len());
+        queues.resize_with(wanted, Arc::default);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn spacing(per_second: f64) -> Duration {
-    Duration::from_secs_f64((1.0 + HEADROOM) / per_second.max(1e-3))
+fn announced(gauge: &Gauge) -> Vec<(f64, f64)> {
+    gauge.announced().iter().map(|w| (w.requests, w.length.as_secs_f64())).collect()
+}
+
+impl Group {
+    fn new(name: String, own: usize) -> Self {
+        Self { name, own, shared: None, taught_by: None, used: false, undecided: 0 }
+    }
+}
+
+impl State {
+    fn group_of(&self, operation: &Operation) -> usize {
+        let documented = || limits::ALL.into_iter().position(|group| group.name == operation.group.name);
+        self.moved.get(operation.id).copied().or_else(documented).unwrap_or(0)
+    }
+
+    /// The gauges that a request of the group waits for; the one that counts the server's limit comes last.
+    fn gauges_of(&self, group: usize) -> impl Iterator<Item = usize> + use<> {
+        let group = &self.groups[group];
+        std::iter::once(group.own).chain(group.shared)
+    }
+
+    fn per_minute(&self, group: usize, total: Option<usize>) -> Option<f64> {
+        let rates = self.gauges_of(group).chain(total).filter_map(|at| self.gauges[at].per_minute());
+        rates.min_by(f64::total_cmp)
+    }
+
+    fn report(&mut self, group: usize, pause: Option<Duration>, cause: String) {
+        let per_minute = self.per_minute(group, None);
+        let group = self.groups[group].name.clone();
+        self.changes.push(PaceChange { group, per_minute, pause, cause });
+    }
+
+    /// Takes an announced limit to the operation's own group, or the operation to the group whose limit it is.
+    fn learn(&mut self, operation: &'static Operation, headers: &LimitHeaders, burst: u32) {
+        let windows: Vec<Window> =
+            headers.policies.iter().map(|p| Window { requests: p.requests, length: p.window }).collect();
+        if windows.is_empty() {
+            return;
+        }
+        let mut group = self.group_of(operation);
+        let named = headers.policies.iter().filter_map(|policy| policy.name.as_deref());
+        let named = named.filter_map(|name| self.groups.iter().position(|g| g.name == name)).next();
+        let elsewhere = match named {
+            Some(named) => (named != group).then_some(named),
+            None if self.contradicts(group, operation, &windows) => {
+                Some(self.group_with(&windows, operation, burst))
+            }
+            None => None,
+        };
+        if let Some(other) = elsewhere.filter(|other| *other != group) {
+            self.moved.insert(operation.id, other);
+            let cause = format!("the server counts {} there, by the limit that it announces", operation.id);
+            self.report(other, None, cause);
+            group = other;
+        }
+        self.groups[group].taught_by.get_or_insert(operation.id);
+        let own = self.groups[group].own;
+        if self.gauges[own].announce(&windows).is_some() {
+            let limits: Vec<String> =
+                windows.iter().map(|w| format!("{} in {} s", w.requests, w.length.as_secs_f64())).collect();
+            self.report(
+                group,
+                None,
+                format!("the server announces {} for {}", limits.join(" and "), operation.id),
+            );
+        }
+    }
+
+    /// Whether the limit is another one than that which another operation of the group announced.
+    fn contradicts(&self, group: usize, operation: &Operation, windows: &[Window]) -> bool {
+        let known = self.gauges[self.groups[group].own].announced();
+        let other = self.groups[group].taught_by.is_some_and(|by| by != operation.id);
+        let differs = |a: &Window| known.iter().any(|b| a.length == b.length && a.requests != b.requests);
+        other && windows.iter().any(differs)
+    }
+
+    /// The group that has these limits, or a new one.
+    fn group_with(&mut self, windows: &[Window], operation: &Operation, burst: u32) -> usize {
+        let has = |group: &Group| {
+            let gauge = &self.gauges[group.own];
+            let known = if gauge.announced().is_empty() {
+                gauge.windows().copied().collect()
+            } else {
+                gauge.announced().to_vec()
+            };
+            !known.is_empty() && windows.iter().all(|w| known.contains(w))
+        };
+        if let Some(at) = self.groups.iter().position(has) {
+            return at;
+        }
+        self.groups.push(Group::new(format!("{}'s own", operation.id), self.gauges.len()));
+        self.gauges.push(Gauge::new(windows.to_vec(), burst));
+        self.groups.len() - 1
+    }
+
+    /// Decides what a refusal means: that the group is counted with another one, or that its limit is lower.
+    fn judge(&mut self, group: usize, at: usize, refusal: Refusal, operation: &Operation, sent_at: Instant) {
+        let now = Instant::now();
+        let cause = |what: &str| format!("{} was refused (429){what}", operation.id);
+        if self.groups[group].shared.is_some() || !self.may_be_shared(group, now) {
+            self.gauges[at].slow_down(refusal);
+            return self.report(group, Some(refusal.wait), cause(""));
+        }
+        let told = self.suspicion.filter(|s| s.group != group && sent_at > s.at && now <= s.until);
+        if let Some(other) = told {
+            self.strikes += 1;
+            if self.strikes >= STRIKES || other.until.duration_since(other.at) >= TELLING_PAUSE {
+                return self.merge(group, other.group, refusal);
+            }
+        }
+        self.groups[group].undecided += 1;
+        if self.groups[group].undecided > UNDECIDED {
+            self.gauges[at].slow_down(refusal);
+        }
+        let until = now + refusal.wait;
+        self.suspicion = Some(Suspicion { group, at: now, until, refusal: Some(refusal) });
+        self.report(group, Some(refusal.wait), cause(" although its own limit is kept"));
+    }
+
+    /// Nothing is left in a window of which the group itself has used less: others use it as well.
+    fn suspect(&mut self, group: usize, pause: Duration) {
+        let now = Instant::now();
+        let gauge = &self.gauges[self.groups[group].own];
+        let minute = gauge.windows().map(|w| w.per_second() * 60.0).min_by(f64::total_cmp).unwrap_or(0.0);
+        let unused = (gauge.lately(now) as f64) < 0.9 * minute;
+        if self.suspicion.is_none_or(|s| s.until < now)
+            && self.groups[group].shared.is_none()
+            && unused
+            && self.may_be_shared(group, now)
+        {
+            self.suspicion = Some(Suspicion { group, at: now, until: now + pause, refusal: None });
+        }
+    }
+
+    /// Whether another group was busy enough to have used up a limit that both share.
+    fn may_be_shared(&self, group: usize, now: Instant) -> bool {
+        let keeps_figures = |g: &Group| self.gauges[g.own].has_figures();
+        let busy = |(at, g): (usize, &Group)| {
+            at != group && g.shared.is_none() && keeps_figures(g) && self.gauges[g.own].lately(now) > 0
+        };
+        keeps_figures(&self.groups[group]) && self.groups.iter().enumerate().any(busy)
+    }
+
+    /// An answer to one group in the pause of another: they are not counted together, so the limit of the
+    /// other is a lower one of its own.
+    fn weigh_answer(&mut self, group: usize, sent_at: Instant) {
+        let now = Instant::now();
+        let Some(told) = self.suspicion.filter(|s| s.group != group && sent_at > s.at && now <= s.until)
+        else {
+            return;
+        };
+        self.suspicion = None;
+        self.strikes = 0;
+        self.groups[told.group].undecided = 0;
+        let Some(refusal) = told.refusal else { return };
+        let own = self.groups[told.group].own;
+        self.gauges[own].slow_down(refusal);
+        self.report(told.group, None, "other groups still get answers: the limit is its own".into());
+    }
+
+    fn merge(&mut self, group: usize, other: usize, refusal: Refusal) {
+        let now = Instant::now();
+        let members = [group, other];
+        let figures = members.iter().flat_map(|at| self.gauges[self.groups[*at].own].windows());
+        let minute = figures.filter(|w| w.length <= Duration::from_secs(60)).map(|w| w.per_second() * 60.0);
+        let minute = minute.max_by(f64::total_cmp);
+        let shared = self.gauges.len();
+        let mut gauge = Gauge::new(minute.map(Window::minute).into_iter().collect(), 1);
+        gauge.paused_until = now + refusal.wait;
+        self.gauges.push(gauge);
+        for at in members {
+            self.groups[at].shared = Some(shared);
+            let own = self.groups[at].own;
+            self.gauges[own].forget_measures();
+        }
+        self.suspicion = None;
+        self.strikes = 0;
+        let names = format!("{} and {}", self.groups[group].name, self.groups[other].name);
+        self.report(
+            group,
+            Some(refusal.wait),
+            format!("the server counts {names} together: both were refused while each kept its limit"),
+        );
+    }
 }
 
 #[cfg(all(test, feature = "sim"))]
-mod tests {
-    use super::*;
-    use crate::sim::{Counter, LimitKind, RateLimit};
-
-    #[tokio::test(start_paused = true)]
-    async fn requests_leave_evenly_spaced() {
-        let pacer = Pacer::new(Pace { per_minute: Some(60.0), burst: 1 });
-        let start = Instant::now();
-        for _ in 0..11 {
-            pacer.turn().await;
-        }
-        let elapsed = start.elapsed().as_secs_f64();
-        assert!((10.0..10.2).contains(&elapsed), "{elapsed}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_burst_leaves_together_and_is_paid_back() {
-        let pacer = Pacer::new(Pace { per_minute: Some(60.0), burst: 5 });
-        tokio::time::sleep(Duration::from_secs(60)).await;
-        let start = Instant::now();
-        for _ in 0..5 {
-            pacer.turn().await;
-        }
-        assert!(start.elapsed() < Duration::from_millis(10));
-        pacer.turn().await;
-        assert!(start.elapsed() > Duration::from_millis(900));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_refusal_holds_every_waiting_request() {
-        let pacer = std::sync::Arc::new(Pacer::new(Pace { per_minute: Some(600.0), burst: 1 }));
-        pacer.turn().await;
-        let sent = Instant::now();
-        let other = tokio::spawn({
-            let pacer = pacer.clone();
-            async move {
-                pacer.turn().await;
-                Instant::now()
-            }
-        });
-        tokio::task::yield_now().await;
-        pacer.refused(&LimitHeaders::default(), Some(Duration::from_secs(7)), sent);
-        assert!(other.await.unwrap() - sent >= Duration::from_secs(7));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_limit_is_measured_from_a_refusal_and_held() {
-        let pacer = Pacer::new(Pace { per_minute: Some(180.0), burst: 1 });
-        for _ in 0..60 {
-            pacer.turn().await;
-            pacer.accepted(&LimitHeaders::default());
-        }
-        pacer.turn().await;
-        pacer.refused(&LimitHeaders::default(), Some(Duration::from_secs(40)), Instant::now());
-        let rate = pacer.per_minute().unwrap();
-        assert!((57.0..61.0).contains(&rate), "{rate}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_announced_limit_below_the_pace_is_taken_over() {
-        let pacer = Pacer::new(Pace { per_minute: Some(60.0), burst: 1 });
-        let headers = LimitHeaders { limit: Some(30.0), ..Default::default() };
-        pacer.turn().await;
-        pacer.accepted(&headers);
-        assert!((pacer.per_minute().unwrap() - 30.0).abs() < 0.5);
-        let generous = LimitHeaders { limit: Some(600.0), ..Default::default() };
-        for _ in 0..200 {
-            pacer.accepted(&generous);
-        }
-        assert!((pacer.per_minute().unwrap() - 60.0).abs() < 0.5, "the configured pace is never exceeded");
-    }
-
-    /// What came of sending `total` requests at `per_minute` to a server with a limit of 60 a minute, each
-    /// answered after `latency`: seconds taken and requests refused.
-    async fn drive(kind: LimitKind, per_minute: f64, total: u64, told: Told) -> (f64, u64) {
-        let window = Duration::from_secs(60);
-        let mut server = Counter::new(RateLimit { kind, requests: 60, window });
-        let pacer = Pacer::new(Pace { per_minute: Some(per_minute), burst: 1 });
-        let start = Instant::now();
-        let (mut accepted, mut refused) = (0, 0);
-        while accepted < total {
-            pacer.turn().await;
-            let sent = Instant::now();
-            let standing = server.take(sent.into_std());
-            tokio::time::sleep(Duration::from_millis(80)).await;
-            let headers = match told {
-                Told::Headers => LimitHeaders {
-                    limit: Some(60.0),
-                    window: Some(window),
-                    remaining: Some(f64::from(standing.remaining)),
-                    reset: Some(standing.reset),
-                },
-                Told::Nothing => LimitHeaders::default(),
-            };
-            if standing.allowed {
-                accepted += 1;
-                pacer.accepted(&headers);
-            } else {
-                refused += 1;
-                pacer.refused(&headers, Some(standing.reset), sent);
-            }
-        }
-        (start.elapsed().as_secs_f64(), refused)
-    }
-
-    #[derive(Clone, Copy)]
-    enum Told {
-        Headers,
-        Nothing,
-    }
-
-    const KINDS: [LimitKind; 3] = [LimitKind::FixedWindow, LimitKind::SlidingWindow, LimitKind::TokenBucket];
-
-    #[tokio::test(start_paused = true)]
-    async fn a_pace_at_the_limit_is_never_refused_and_loses_two_percent_at_most() {
-        for kind in KINDS {
-            for told in [Told::Headers, Told::Nothing] {
-                let (took, refused) = drive(kind, 60.0, 1800, told).await;
-                assert!(took <= 1.02 * 1800.0 && refused == 0, "{kind:?}: {took} s, {refused} refused");
-            }
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_pace_three_times_too_high_converges_and_loses_less_than_five_percent() {
-        for kind in KINDS {
-            for told in [Told::Headers, Told::Nothing] {
-                let (took, refused) = drive(kind, 180.0, 1800, told).await;
-                assert!(
-                    took <= 1.05 * 1800.0 && refused <= 1800 / 50,
-                    "{kind:?}: {took} s, {refused} refused"
-                );
-            }
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_limit_that_others_used_up_is_not_taken_for_a_lower_one() {
-        let pacer = Pacer::new(Pace { per_minute: Some(60.0), burst: 1 });
-        pacer.turn().await;
-        pacer.refused(&LimitHeaders::default(), Some(Duration::from_secs(50)), Instant::now());
-        let start = Instant::now();
-        for _ in 0..60 {
-            pacer.turn().await;
-            pacer.accepted(&LimitHeaders::default());
-        }
-        assert!(start.elapsed() < Duration::from_secs(50 + 65), "{:?}", start.elapsed());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn refusals_at_random_do_not_stop_the_crawl() {
-        let pacer = Pacer::new(Pace { per_minute: Some(60.0), burst: 1 });
-        let start = Instant::now();
-        for n in 0..1000 {
-            pacer.turn().await;
-            match n % 20 {
-                19 => drop(pacer.refused(
-                    &LimitHeaders::default(),
-                    Some(Duration::from_secs(1)),
-                    Instant::now(),
-                )),
-                _ => pacer.accepted(&LimitHeaders::default()),
-            }
-        }
-        assert!(start.elapsed() < Duration::from_secs(1250), "{:?}", start.elapsed());
-    }
-}
+mod tests;

@@ -79,7 +79,7 @@ pub(super) async fn ask(
         let body = json!({"reason": "the journal has no answer to it"}).to_string().into_bytes();
         return Ok(Answer { status: 0, body, attempts: 0, fetched_at: Utc::now(), replayed: true });
     };
-    let (status, body, attempts, at) = match client.send(request).await {
+    let (status, body, attempts, at) = match client.send_through_outages(request).await {
         Ok(response) => (response.status, Vec::from(response.body), response.attempts, response.fetched_at),
         Err(error) => failure(error)?,
     };

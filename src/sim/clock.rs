@@ -1,8 +1,7 @@
 //! The simulated workspace's time.
 
-use std::time::Instant;
-
 use chrono::{DateTime, TimeDelta, Utc};
+use tokio::time::Instant;
 
 /// Simulated time: starts at an epoch and runs at a multiple of real time; a scale of 0 stands still.
 #[derive(Debug, Clone)]

@@ -1,13 +1,14 @@
 //! The simulated workspace's HTTP server.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::body::Body;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -22,10 +23,12 @@ use super::call::{Call, Content, Failure, Style};
 use super::changes::Change;
 use super::clock::Clock;
 use super::faults::{About, Fate, Fault, Faults, Refusal, Refused};
-use super::limits::{Counter, RateLimit};
+use super::limits::{Counters, Limits};
 use super::live::Live;
 use super::rng;
 use super::world::{World, WorldConfig};
+use crate::client::limits::{self, LimitGroup};
+use crate::client::operation;
 
 /// Who may ask the simulated server, and what they see.
 #[derive(Debug, Clone, Default)]
@@ -68,8 +71,8 @@ impl SimToken {
 pub struct SimConfig {
     /// The workspace.
     pub world: WorldConfig,
-    /// Request limit; none if not set.
-    pub limit: Option<RateLimit>,
+    /// Request limits; none if not set.
+    pub limit: Option<Limits>,
     /// Faults.
     pub faults: Faults,
     /// Who may ask.
@@ -120,7 +123,7 @@ pub struct RequestRecord {
 /// A running simulated server; stops when dropped.
 pub struct SimServer {
     addr: SocketAddr,
-    sim: Arc<Sim>,
+    pub(super) sim: Arc<Sim>,
     tasks: JoinSet<()>,
 }
 
@@ -132,12 +135,20 @@ impl SimServer {
     pub async fn start(config: SimConfig, addr: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
+        let mut server = Self::unbound(config);
+        server.addr = addr;
+        server.tasks.spawn(accept(listener, server.sim.clone()));
+        Ok(server)
+    }
+
+    /// Generates the workspace, to be asked without a network; see [`InProcess`](super::InProcess).
+    pub fn unbound(config: SimConfig) -> Self {
         let world = World::generate(config.world.clone());
         let sim = Arc::new(Sim {
             clock: Mutex::new(Clock::new(config.world.epoch, config.clock_scale)),
             faults: RwLock::new(Arc::new(config.faults.clone())),
             token: RwLock::new(Arc::new(config.token.clone())),
-            counters: Mutex::new(HashMap::new()),
+            counters: Mutex::default(),
             live: Mutex::new(Live::default()),
             served: AtomicU64::new(0),
             log: Mutex::new(Vec::new()),
@@ -145,9 +156,7 @@ impl SimServer {
             world: RwLock::new(world),
             config,
         });
-        let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, sim.clone()));
-        Ok(Self { addr, sim, tasks })
+        Self { addr: ([127, 0, 0, 1], 0).into(), sim, tasks: JoinSet::new() }
     }
 
     /// The server's root, such as `http://127.0.0.1:4000`.
@@ -255,6 +264,15 @@ async fn accept(listener: TcpListener, sim: Arc<Sim>) {
     }
 }
 
+/// An answer before it is put on a connection.
+pub(super) struct Reply {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub text: Bytes,
+    /// What happens to the body on its way.
+    pub fault: Fault,
+}
+
 /// The simulated workspace and everything that its handlers need.
 pub(crate) struct Sim {
     pub(super) config: SimConfig,
@@ -262,7 +280,7 @@ pub(crate) struct Sim {
     faults: RwLock<Arc<Faults>>,
     token: RwLock<Arc<SimToken>>,
     pub(super) world: RwLock<World>,
-    pub(super) counters: Mutex<HashMap<String, Counter>>,
+    pub(super) counters: Mutex<Counters>,
     pub(super) live: Mutex<Live>,
     pub(super) served: AtomicU64,
     pub(super) log: Mutex<Vec<RequestRecord>>,
@@ -302,13 +320,33 @@ impl Sim {
     }
 
     async fn answer(self: Arc<Self>, request: Request<hyper::body::Incoming>) -> io::Result<Response<Body>> {
+        let (parts, body) = request.into_parts();
+        let body = axum::body::to_bytes(Body::new(body), 16 << 20).await.map_err(io::Error::other)?;
+        let Reply { status, mut headers, text, fault } = self.exchange(&parts, body).await?;
+        let body = match fault {
+            Fault::Truncate if text.len() > 1 => {
+                headers.insert(header::CONTENT_LENGTH, text.len().into());
+                let half = text.slice(..text.len() / 2);
+                // Ending the stream with an error before its declared length closes the connection.
+                let parts = futures::stream::iter([Ok(half), Err(io::Error::other("fault: truncated"))]);
+                Body::from_stream(parts)
+            }
+            _ => Body::from(text),
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        *response.headers_mut() = headers;
+        Ok(response)
+    }
+
+    /// What becomes of a request, whoever carries it. An error is a connection that breaks.
+    pub(super) async fn exchange(&self, parts: &Parts, body: Bytes) -> io::Result<Reply> {
         let number = self.served.fetch_add(1, Ordering::Relaxed);
         let at = Instant::now();
         let faults = read(&self.faults).clone();
         let fate = faults.fate(number);
         self.churn(number);
         self.jump(number);
-        let (parts, body) = request.into_parts();
         let target = parts.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
         let record = |status: u16, body: Bytes| {
             if self.config.record {
@@ -325,34 +363,22 @@ impl Sim {
             tokio::time::sleep(faults.hang).await;
             return Err(io::Error::other("fault: no answer"));
         }
-        let body = axum::body::to_bytes(Body::new(body), 16 << 20).await.map_err(io::Error::other)?;
-        let (status, mut headers, text) = self.respond(&parts, &body, fate, number, &faults);
+        let (status, headers, mut text) = self.respond(parts, &body, fate, number, &faults);
         if fate.fault == Fault::Reset {
             record(0, body);
             return Err(io::Error::other("fault: connection closed"));
         }
         record(status, body);
-        let body = match fate.fault {
-            Fault::Truncate if text.len() > 1 => {
-                headers.insert(header::CONTENT_LENGTH, text.len().into());
-                let half = text.slice(..text.len() / 2);
-                // Ending the stream with an error before its declared length closes the connection.
-                let parts = futures::stream::iter([Ok(half), Err(io::Error::other("fault: truncated"))]);
-                Body::from_stream(parts)
-            }
-            Fault::Malformed if text.len() > 1 => Body::from(text.slice(..text.len() - 1)),
-            _ => Body::from(text),
-        };
-        let mut response = Response::new(body);
-        *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        *response.headers_mut() = headers;
-        Ok(response)
+        if fate.fault == Fault::Malformed && text.len() > 1 {
+            text = text.slice(..text.len() - 1);
+        }
+        Ok(Reply { status, headers, text, fault: fate.fault })
     }
 
     /// Everything that needs no waiting.
     fn respond(
         &self,
-        parts: &axum::http::request::Parts,
+        parts: &Parts,
         body: &[u8],
         fate: Fate,
         number: u64,
@@ -393,7 +419,9 @@ impl Sim {
             invalid: route.map_or(400, |route| route.invalid),
         };
         let style = route.map_or(Style::Newer, |route| route.style);
-        let answer = self.admit(&parts.headers, fate, &call.token, &mut headers).and_then(|()| {
+        let group =
+            route.and_then(|route| operation::by_id(route.operation)).map_or(&limits::DEFAULT, |op| op.group);
+        let answer = self.admit(&parts.headers, group, fate, &call.token, &mut headers).and_then(|()| {
             let Some(route) = route else {
                 return Err(Failure::new(404, format!("There is no {} {path}", parts.method)));
             };
@@ -455,6 +483,7 @@ impl Sim {
     fn admit(
         &self,
         request: &HeaderMap,
+        group: &LimitGroup,
         fate: Fate,
         token: &SimToken,
         headers: &mut HeaderMap,
@@ -471,36 +500,12 @@ impl Sim {
         if token.expired || token.secret.as_deref().is_some_and(|secret| secret != bearer) {
             return Err(Failure::unauthorized());
         }
-        if let Some(limit) = self.config.limit {
-            let standing = {
-                let mut counters = lock(&self.counters);
-                counters.entry(bearer.to_owned()).or_insert_with(|| Counter::new(limit)).take(Instant::now())
-            };
-            // A window of a real server is counted in whole seconds; a scaled one would lose its meaning.
-            let seconds = |d: Duration| match limit.window.as_secs_f64() {
-                w if w < 10.0 => format!("{:.3}", d.as_secs_f64() + 0.0005),
-                _ => d.as_secs_f64().ceil().to_string(),
-            };
-            let window = match limit.window.as_secs_f64() {
-                w if w < 10.0 => format!("{w:.3}"),
-                w => w.ceil().to_string(),
-            };
-            let mut set = |name: &'static str, value: String| {
-                if let Ok(value) = value.parse() {
-                    headers.insert(name, value);
-                }
-            };
-            for (limit_name, remaining, reset) in [
-                ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"),
-                ("ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"),
-            ] {
-                set(limit_name, limit.requests.to_string());
-                set(remaining, standing.remaining.to_string());
-                set(reset, seconds(standing.reset));
+        if let Some(limits) = &self.config.limit {
+            let (allowed, said) = lock(&self.counters).take(limits, bearer, group);
+            for (name, value) in said {
+                headers.insert(name, value.parse().expect("numbers and names are header values"));
             }
-            set("ratelimit-policy", format!("{};w={window}", limit.requests));
-            if !standing.allowed {
-                set("retry-after", seconds(standing.reset));
+            if !allowed {
                 return Err(Failure::new(429, "Too many requests"));
             }
         }

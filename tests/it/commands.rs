@@ -14,7 +14,7 @@ fn check_says_who_what_is_reached_and_the_limit() {
     };
     let sim = Sim::start(SimConfig {
         world: WorldConfig { plan: Plan::Team, ..world_of(40) },
-        limit: Some(limit),
+        limit: Some(limit.into()),
         token: SimToken { forbidden: vec!["ListThreads".into()], ..SimToken::default() },
         ..SimConfig::default()
     });

@@ -241,7 +241,7 @@ impl Contract {
 
 fn client(url: &str) -> Client {
     let mut config = ClientConfig::new(BaseUrl::new(url).unwrap(), Token::new(SECRET).unwrap());
-    config.pace = Pace::UNLIMITED;
+    config.pace = Pace::unlimited();
     Client::new(config).unwrap()
 }
 

@@ -1,0 +1,122 @@
+//! How a request gets to the server and its answer back: HTTP, or anything that stands for it.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use reqwest::header::HeaderMap;
+
+use super::config::{BaseUrl, Token};
+use super::error::TransportKind;
+use super::operation::Method;
+use super::request::ApiRequest;
+
+/// A whole answer.
+#[derive(Debug, Clone)]
+pub struct WireAnswer {
+    /// HTTP status.
+    pub status: u16,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// Body, decompressed.
+    pub body: Bytes,
+}
+
+/// Why no whole answer came.
+#[derive(Debug, Clone)]
+pub struct WireFailure {
+    /// In which way.
+    pub kind: TransportKind,
+    /// The chain of causes, in words.
+    pub detail: String,
+}
+
+/// Carries one request to the server and its answer back. No retries, no pace.
+///
+/// A client speaks HTTP; simulations and tests put something here that answers without a network, so that
+/// hours of a crawl pass in moments.
+pub trait Transport: Send + Sync {
+    /// Sends the request and reads the answer to its end.
+    fn exchange<'a>(&'a self, request: &'a ApiRequest) -> BoxFuture<'a, Result<WireAnswer, WireFailure>>;
+}
+
+/// The API over HTTP.
+pub(super) struct Http {
+    http: reqwest::Client,
+    base_url: BaseUrl,
+    token: Token,
+}
+
+impl Http {
+    pub fn new(base_url: BaseUrl, token: Token, timeout: Duration) -> reqwest::Result<Self> {
+        Ok(Self { http: plain(timeout)?, base_url, token })
+    }
+}
+
+impl Transport for Http {
+    fn exchange<'a>(&'a self, request: &'a ApiRequest) -> BoxFuture<'a, Result<WireAnswer, WireFailure>> {
+        let method = match request.operation().method {
+            Method::Get => reqwest::Method::GET,
+            Method::Post => reqwest::Method::POST,
+            Method::Patch => reqwest::Method::PATCH,
+            Method::Delete => reqwest::Method::DELETE,
+        };
+        let builder = self.http.request(method, self.base_url.join(request.path()));
+        let mut builder = self.token.on(builder).header(reqwest::header::ACCEPT, "application/json");
+        if !request.query_pairs().is_empty() {
+            builder = builder.query(request.query_pairs());
+        }
+        if let Some(body) = request.json_body() {
+            builder = builder.json(body);
+        }
+        Box::pin(async move {
+            let answer = builder.send().await.map_err(failure)?;
+            let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+            let body = answer.bytes().await.map_err(failure)?;
+            Ok(WireAnswer { status, headers, body })
+        })
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is passed to map_err")]
+fn failure(error: reqwest::Error) -> WireFailure {
+    let kind = if error.is_connect() {
+        TransportKind::Connect
+    } else if error.is_timeout() {
+        TransportKind::Timeout
+    } else {
+        TransportKind::Interrupted
+    };
+    WireFailure { kind, detail: chain(&error) }
+}
+
+/// An HTTP client that follows no redirect: it could lead a token elsewhere.
+pub(crate) fn plain(timeout: Duration) -> reqwest::Result<reqwest::Client> {
+    // Fails only when a provider is set already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .user_agent(concat!("hexport/", env!("CARGO_PKG_VERSION")))
+        .timeout(timeout)
+        .connect_timeout(timeout.min(Duration::from_secs(15)))
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .build()
+}
+
+/// An error and its causes in one line, without the URL (a query may hold names).
+pub(crate) fn chain(error: &reqwest::Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut cause: Option<&dyn std::error::Error> = error.source();
+    while let Some(e) = cause {
+        let text = e.to_string();
+        if parts.last() != Some(&text) {
+            parts.push(text);
+        }
+        cause = e.source();
+    }
+    if parts.is_empty() {
+        parts.push(if error.is_timeout() { "no answer in time".into() } else { "request failed".into() });
+    }
+    parts.join(": ")
+}
