@@ -1,7 +1,7 @@
 //! The inner parts by themselves: JSON to Arrow for each table, the journal, Parquet, the derived tables, SQL.
 //! `cargo bench --bench inner`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
@@ -9,13 +9,14 @@ use arrow::array::RecordBatch;
 use chrono::{DateTime, Utc};
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
+use hexport::client::users::ActingAs;
 use hexport::client::{BaseUrl, Client, ClientConfig, Pace, Token, split_page};
 use hexport::crawl::{Quiet, Source, Stop};
 use hexport::derive::names::{Defaults, Warehouse};
 use hexport::derive::sql::{Setting, read};
 use hexport::derive::{DERIVATIONS, Inputs, PART_ROWS};
 use hexport::export::{JournalFate, Options, export};
-use hexport::journal::{CrawlHeader, Entry, Journal, NewEntry};
+use hexport::journal::{CrawlHeader, Entry, FORMAT, Journal, NewEntry};
 use hexport::registry;
 use hexport::schema::{Context, RowMapper, Table, batch_of};
 use hexport::sim::{SimConfig, SimServer, WorldConfig};
@@ -104,11 +105,16 @@ fn json_to_arrow(bencher: Bencher<'_, '_>, name: &str) {
 
 fn header() -> CrawlHeader {
     CrawlHeader {
+        format: FORMAT,
         tool_version: "bench".into(),
         base_url: "bench".into(),
         snapshot_id: "bench".into(),
         snapshot_at: SAMPLE.snapshot_at,
         tables: Vec::new(),
+        workspace: None,
+        acting_as: ActingAs::Unknown,
+        full: false,
+        bases: BTreeMap::new(),
         base_snapshot: None,
         fixed_time: None,
     }
@@ -129,6 +135,7 @@ fn journal_append(bencher: Bencher<'_, '_>) {
                     entity: entry.entity.as_ref(),
                     request: &format!("/{number}"),
                     status: 200,
+                    accepted: true,
                     attempts: 1,
                     fetched_at: entry.fetched_at,
                     body,

@@ -47,7 +47,7 @@ pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failu
     let mut reach = Vec::new();
     let mut project = None;
     let mut group = None;
-    for endpoint in Endpoint::ALL.into_iter().filter(|e| *e != Endpoint::Me) {
+    for endpoint in Endpoint::ALL {
         let entity = match endpoint.scope() {
             Scope::Workspace => None,
             Scope::Group => group.as_deref(),
@@ -61,10 +61,10 @@ pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failu
         let result = client.send(&one_item(endpoint, entity)).await;
         if let Ok(response) = &result {
             last = response.limit.clone();
-            match endpoint {
-                Endpoint::Projects => project = first_project(response),
-                Endpoint::Groups => group = first_id(response),
-                _ => {}
+            if endpoint == Endpoint::PROJECTS {
+                project = first_project(response);
+            } else if endpoint == Endpoint::GROUPS {
+                group = first_id(response);
             }
         }
         reach.push(outcome(endpoint, result)?);
@@ -78,7 +78,7 @@ pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failu
 
 fn one_item(endpoint: Endpoint, entity: Option<&str>) -> ApiRequest {
     // One published project tells about all three things asked of projects.
-    let most = if endpoint == Endpoint::Projects { 25 } else { 1 };
+    let most = if endpoint == Endpoint::PROJECTS { 25 } else { 1 };
     endpoint.first_request(entity).with_query("limit", most)
 }
 
@@ -99,10 +99,12 @@ fn outcome(endpoint: Endpoint, result: Result<Response, Error>) -> Result<Reach,
     let (answer, detail) = match result {
         Ok(_) => ("ok", String::new()),
         Err(Error::Api { status: 403, body, .. }) => {
-            let why = match endpoint {
-                Endpoint::QueriedTables => "needs Hex's Enterprise plan",
-                Endpoint::Threads => "needs a manager's or admin's token",
-                _ => "the token's user or scope doesn't allow it",
+            let why = if endpoint == Endpoint::QUERIED_TABLES {
+                "needs Hex's Enterprise plan"
+            } else if endpoint == Endpoint::THREADS {
+                "needs a manager's or admin's token"
+            } else {
+                "the token's user or scope doesn't allow it"
             };
             ("forbidden", format!("{why}{body}"))
         }

@@ -126,6 +126,12 @@ impl From<crawl::Error> for Failure {
                 .next("Use a token whose scope includes reading projects."),
             E::List { .. } => Failure::new(Code::Nothing, error.to_string())
                 .next(format!("Check the URL (HEX_API_URL), the network and Hex's status page. {AGAIN}")),
+            E::NoProjects { .. } => Failure::new(Code::Nothing, error.to_string()).next(
+                "Nothing was committed, and the last snapshot is as it was. Check whose token it is; if the workspace really is empty, accept it with --accept-shrink=projects.",
+            ),
+            E::OtherProjects { .. } => Failure::new(Code::Destination, error.to_string()).next(
+                "The API doesn't tell which workspace the token reads. If it is the right one, name it with --workspace-id (or HEX_WORKSPACE_ID); else give each workspace a DEST of its own.",
+            ),
             E::Journal(inner) => inner.into(),
         }
     }
@@ -137,9 +143,7 @@ impl From<journal::Error> for Failure {
             journal::Error::Io { .. } => {
                 "Make room or set the rights, then run the same command again: it goes on where it ended."
             }
-            journal::Error::Foreign { .. } => {
-                "Finish it with the version that wrote it, or throw it away with --fresh."
-            }
+            journal::Error::Foreign { .. } => "Finish it with the version that wrote it, or remove the file.",
         };
         Failure::new(Code::Destination, error.to_string()).next(next)
     }
@@ -240,11 +244,11 @@ impl From<export::Error> for Failure {
             E::Derive(crate::derive::Error::Snapshot(inner)) => inner.into(),
             E::Derive(_) => Failure::new(Code::Nothing, text)
                 .next("This is a fault of hexport: please report it. --tables without the derived tables still works."),
-            E::OtherCrawl { .. } => Failure::new(Code::Destination, text)
-                .next("Finish it with HEX_API_URL set to that address, throw it away with --fresh, or name another DEST."),
             E::OtherWorkspace { .. } => {
                 Failure::new(Code::Destination, text).next("Give each workspace a DEST of its own.")
             }
+            E::Worse { .. } => Failure::new(Code::Destination, text)
+                .next("Nothing was replaced. To look at what the journal holds all the same, copy _journal to a new folder and rebuild there."),
             E::NoJournal(_) => Failure::new(Code::Usage, text).next("Journals are kept by hexport export --keep-journal."),
         }
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 
 use super::exit::{Code, Failure};
@@ -13,11 +13,11 @@ use super::progress::{Reporter, stop_on_signals};
 use super::settings::{ApiArgs, Settings, StoreArgs};
 use super::{Output, Ui, render};
 use crate::crawl::{Budget, Source, Stop};
-use crate::export::{self, JournalFate, Options, Outcome, Reuse, Unfinished, choose};
+use crate::export::{self, Accept, JournalFate, Options, Outcome, Reuse, Unfinished, choose};
 use crate::notify::Mode;
 use crate::registry;
 use crate::schema::Table;
-use crate::snapshot::{DeltaMode, Format, Lake};
+use crate::snapshot::{DeltaMode, Format, Lake, TableState};
 use crate::units::parse_duration;
 
 /// Which tables, in which formats.
@@ -51,11 +51,7 @@ impl WhatArgs {
     /// # Errors
     /// For a name that isn't a table's.
     pub fn tables(&self) -> Result<Vec<&'static Table>, Failure> {
-        choose(&self.tables).map_err(|name| {
-            let known: Vec<&str> = registry::all().map(|t| t.name).collect();
-            Failure::new(Code::Usage, format!("there is no table '{name}'"))
-                .next(format!("There are {}.", known.join(", ")))
-        })
+        choose(&self.tables).map_err(|name| unknown_table(&name))
     }
 
     /// The formats, each once.
@@ -87,6 +83,65 @@ struct BudgetArgs {
     max_requests: Option<u64>,
 }
 
+/// What is believed of what the API says.
+#[derive(Debug, clap::Args)]
+struct TruthArgs {
+    /// Believe that lists shrank, this once; or the lists of these tables alone, separated by commas
+    #[arg(long, value_name = "TABLES", value_delimiter = ',', num_args = 0.., require_equals = true)]
+    accept_shrink: Option<Vec<String>>,
+    /// Accept that these tables can't be read any longer: their old rows go, and don't count as a gap
+    #[arg(long, value_name = "TABLES", value_delimiter = ',')]
+    without: Vec<String>,
+    /// Re-read within this time even what seems unchanged, for what leaves no trace; 'never' trusts the traces
+    #[arg(long, value_name = "DURATION", default_value = "14d", value_parser = parse_revalidate)]
+    revalidate: Revalidate,
+    /// Organisation that the token belongs to, where the API doesn't say
+    #[arg(long, env = "HEX_WORKSPACE_ID", value_name = "ID")]
+    workspace_id: Option<String>,
+}
+
+/// When what is reused is read again.
+#[derive(Debug, Clone, Copy)]
+struct Revalidate(Option<TimeDelta>);
+
+fn parse_revalidate(text: &str) -> Result<Revalidate, String> {
+    if text.eq_ignore_ascii_case("never") {
+        return Ok(Revalidate(None));
+    }
+    let within = TimeDelta::from_std(parse_duration(text)?).map_err(|_| "that is too long".to_owned())?;
+    Ok(Revalidate(Some(within)))
+}
+
+impl TruthArgs {
+    /// Adds them to the options of an export.
+    fn apply(&self, options: Options) -> Result<Options, Failure> {
+        let names = self.accept_shrink.clone();
+        let accept_shrink = match names {
+            None => Accept::Nothing,
+            Some(names) if names.is_empty() => Accept::Everything,
+            Some(names) => Accept::Tables(tables(&names)?.iter().map(|t| t.name.to_owned()).collect()),
+        };
+        Ok(Options {
+            accept_shrink,
+            without: tables(&self.without)?,
+            revalidate: self.revalidate.0,
+            workspace_id: self.workspace_id.clone().filter(|id| !id.is_empty()),
+            ..options
+        })
+    }
+}
+
+/// The tables of these names.
+fn tables(names: &[String]) -> Result<Vec<&'static Table>, Failure> {
+    names.iter().map(|name| registry::by_name(name).ok_or_else(|| unknown_table(name))).collect()
+}
+
+fn unknown_table(name: &str) -> Failure {
+    let known: Vec<&str> = registry::all().map(|t| t.name).collect();
+    Failure::new(Code::Usage, format!("there is no table '{name}'"))
+        .next(format!("There are {}.", known.join(", ")))
+}
+
 /// Arguments of `hexport export`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -97,12 +152,14 @@ pub struct Args {
     store: StoreArgs,
     #[command(flatten)]
     what: WhatArgs,
-    /// Read everything anew, also what has not changed since the last snapshot
+    /// Re-read everything, even what hasn't changed
     #[arg(long)]
     full: bool,
-    /// Throw an interrupted crawl away in place of resuming it
+    /// Discard an interrupted crawl instead of resuming it
     #[arg(long)]
     fresh: bool,
+    #[command(flatten)]
+    truth: TruthArgs,
     /// Keep the journal after the commit, for hexport rebuild
     #[arg(long)]
     keep_journal: bool,
@@ -148,7 +205,9 @@ pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failu
         journal: if args.keep_journal { JournalFate::Kept } else { JournalFate::Removed },
         fixed_time: args.fixed_time,
         audit: settings.file.audit.clone(),
+        ..Options::default()
     };
+    let options = args.truth.apply(options)?;
     let stop = Stop::default();
     stop_on_signals(&stop);
     let result =
@@ -194,10 +253,10 @@ async fn tell(outcome: &Outcome, lake: &Lake, settings: &Settings) -> Option<usi
     }
 }
 
-/// Exit code of a committed snapshot.
+/// Exit code of a committed snapshot: it follows from the states of its tables alone.
 pub fn exit_code(outcome: &Outcome, strict: bool) -> Code {
-    let forbidden = strict && outcome.forbidden().next().is_some();
-    if outcome.gaps().next().is_some() || forbidden { Code::Incomplete } else { Code::Complete }
+    let unreadable = strict && outcome.tables_in(|state| state == TableState::Unreadable).next().is_some();
+    if outcome.manifest.complete && !unreadable { Code::Complete } else { Code::Incomplete }
 }
 
 /// Prints what came of an export.
@@ -219,13 +278,15 @@ fn summary(outcome: &Outcome, sent: u64, code: Code) -> serde_json::Value {
         .map(|(name, table)| {
             let seconds = outcome.table_seconds.get(name.as_str());
             let bytes: u64 = table.files.iter().map(|f| f.bytes).sum();
-            (name.as_str(), json!({"rows": table.rows, "bytes": bytes, "seconds": seconds}))
+            (name.as_str(), json!({"rows": table.rows, "bytes": bytes, "seconds": seconds, "state": table.state, "entities": table.entities}))
         })
         .collect();
     let list = |state: &crate::crawl::Coverage| json!({"operation": state.endpoint.name(), "entity": state.entity.as_deref(), "state": state.state.name(), "reason": state.reason});
     json!({
         "snapshot_id": manifest.snapshot_id,
         "path": outcome.place,
+        "sequence": manifest.sequence,
+        "acting_as": manifest.acting_as,
         "complete": manifest.complete,
         "exit_code": code as u8,
         "requests_sent": sent,
@@ -255,7 +316,7 @@ fn show_tables(outcome: &Outcome, sent: u64) {
             states.join(", "),
         ]);
     }
-    let mut tables = render::table(&["Table", "Rows", "Size", "Time"], &[1, 2, 3]);
+    let mut tables = render::table(&["Table", "Rows", "Size", "Time", "State"], &[1, 2, 3]);
     for (name, table) in &manifest.tables {
         let bytes = table.files.iter().map(|f| f.bytes).sum();
         let took = outcome.table_seconds.get(name.as_str()).copied().unwrap_or(0.0);
@@ -264,6 +325,7 @@ fn show_tables(outcome: &Outcome, sent: u64) {
             render::count(table.rows),
             render::bytes(bytes),
             render::seconds(took),
+            table.state.map_or("", TableState::name).to_owned(),
         ]);
     }
     println!("{endpoints}\n\n{tables}\n");
@@ -283,12 +345,16 @@ fn show_tables(outcome: &Outcome, sent: u64) {
     for gone in outcome.forbidden().filter(|c| c.requests > 0) {
         println!("forbidden: {}: {}", gone.endpoint.name(), gone.reason.as_deref().unwrap_or(""));
     }
-    let gaps = outcome.gaps().count();
-    if gaps > 0 {
+    let gaps: Vec<&str> = outcome.tables_in(TableState::is_gap).collect();
+    if !gaps.is_empty() {
         println!(
-            "incomplete: {} things were not read, or are old; the table crawl_coverage says which",
-            render::count(gaps as u64)
+            "incomplete: {} old or missing in part; the table crawl_coverage says which, and why",
+            gaps.join(", ")
         );
+    }
+    let unreadable: Vec<&str> = outcome.tables_in(|state| state == TableState::Unreadable).collect();
+    if !unreadable.is_empty() {
+        println!("not readable with this token: {}", unreadable.join(", "));
     }
     let took = render::seconds(outcome.crawl_seconds);
     println!("{} requests in {took}; committed {}", render::count(sent), outcome.place);

@@ -30,8 +30,8 @@ impl Doings {
     /// Logs each endpoint that is read to its end, once: a fan-out is not before the list that feeds it.
     fn announce(&mut self) {
         let ended = |doing: Option<&Doing>| doing.is_some_and(|d| d.done == d.expected);
-        let projects = ended(self.endpoints.get(&Endpoint::Projects));
-        let groups = ended(self.endpoints.get(&Endpoint::Groups));
+        let projects = ended(self.endpoints.get(&Endpoint::PROJECTS));
+        let groups = ended(self.endpoints.get(&Endpoint::GROUPS));
         for (endpoint, doing) in &mut self.endpoints {
             let fed = match endpoint.scope() {
                 Scope::Workspace => true,
@@ -165,13 +165,17 @@ impl Progress for Reporter {
             State::Forbidden if coverage.requests > 0 => {
                 self.warn(&format!("{name}{of} is forbidden: {reason}"))
             }
-            State::Vanished => tracing::debug!("{name}{of} vanished: {reason}"),
+            State::Vanished => self.warn(&format!("{name}{of} vanished: {reason}")),
             _ => {}
         }
     }
 
     fn note(&self, text: &str) {
         self.say(text);
+    }
+
+    fn warn(&self, text: &str) {
+        Reporter::warn(self, text);
     }
 }
 

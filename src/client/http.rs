@@ -271,7 +271,8 @@ impl Client {
     /// # Errors
     /// Any of [`Error`]: of the last attempt, when none succeeded.
     pub async fn send(&self, request: &ApiRequest) -> Result<Response, Error> {
-        let retry = self.inner.retry;
+        let mut retry = self.inner.retry;
+        retry.attempts = request.attempts().unwrap_or(retry.attempts);
         let operation = request.operation();
         // Time that went by in attempts and in waits of our own: pauses of the server and of the pace don't
         // use up a request's chances.

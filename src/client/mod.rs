@@ -50,7 +50,7 @@ pub use limits::LimitGroup;
 pub use operation::Operation;
 pub use pace::{Figures, GroupId, GroupPace, Pace, PaceChange, Pacer};
 pub use page::{List, Page, PageItems, split_page};
-pub use request::{ApiRequest, PageEnd};
+pub use request::{ApiRequest, Next, PageEnd};
 pub use transport::{Transport, WireAnswer, WireFailure};
 
 /// Sort direction of a list.

@@ -12,7 +12,7 @@ use super::error::Error;
 use super::http::{Client, Response};
 use super::judge::{REPAIRED, kind_of, not_a_list};
 use super::operation::{Listing, Operation, Paging};
-use super::request::{ApiRequest, PageEnd};
+use super::request::{ApiRequest, Next, PageEnd};
 
 /// Pages without an item, in a row, that a list may have.
 const EMPTY_PAGES: usize = 20;
@@ -193,16 +193,19 @@ impl Walk {
     fn step(&mut self, request: &ApiRequest, end: &PageEnd) {
         self.asked.insert(request.key());
         self.empty = if end.items == 0 { self.empty + 1 } else { 0 };
-        let next = request.next(end);
-        let stuck = match &next {
-            None => end.unreadable.clone(),
-            Some(next) if self.asked.contains(&next.key()) => Some("the pages go round in a circle".into()),
-            Some(_) if self.empty >= EMPTY_PAGES => Some(format!("{EMPTY_PAGES} empty pages in a row")),
-            Some(_) => None,
+        let circle = || Some("the pages go round in a circle".to_owned());
+        let (next, stuck) = match request.next(end) {
+            Next::End => (None, end.unreadable.clone()),
+            Next::Repeats => (None, circle()),
+            Next::Page(next) if self.asked.contains(&next.key()) => (None, circle()),
+            Next::Page(_) if self.empty >= EMPTY_PAGES => {
+                (None, Some(format!("{EMPTY_PAGES} empty pages in a row")))
+            }
+            Next::Page(next) => (Some(next), None),
         };
         self.stuck =
             stuck.map(|detail| malformed(request.operation(), format!("a list without an end: {detail}")));
-        self.next = next.filter(|_| self.stuck.is_none());
+        self.next = next;
     }
 }
 

@@ -14,6 +14,7 @@ pub struct ApiRequest {
     path: String,
     query: Vec<(&'static str, String)>,
     body: Option<Value>,
+    attempts: Option<u32>,
 }
 
 impl ApiRequest {
@@ -35,7 +36,7 @@ impl ApiRequest {
         }
         path.push_str(rest);
         assert!(params.next().is_none(), "{op} takes fewer path parameters");
-        Self { op, path, query: Vec::new(), body: None }
+        Self { op, path, query: Vec::new(), body: None, attempts: None }
     }
 
     /// Adds a query parameter.
@@ -62,6 +63,17 @@ impl ApiRequest {
     pub fn body(mut self, body: Value) -> Self {
         self.body = Some(body);
         self
+    }
+
+    /// Limits the attempts of a request whose answer is worth no long wait.
+    pub fn at_most(mut self, attempts: u32) -> Self {
+        self.attempts = Some(attempts);
+        self
+    }
+
+    /// Attempts that the request is limited to.
+    pub fn attempts(&self) -> Option<u32> {
+        self.attempts
     }
 
     /// The operation asked for.
@@ -96,16 +108,20 @@ impl ApiRequest {
         key
     }
 
-    /// The request for the page after `page`, or `None` when `page` is the last one.
-    ///
-    /// A missing, null or empty cursor ends a list, and so does one that points at the page just read. A page
-    /// without items doesn't: Hex sends some that have a next page.
-    pub fn next(&self, page: &PageEnd) -> Option<ApiRequest> {
-        let listing = self.op.listing?;
+    /// What is asked for after `page`. A missing, null or empty cursor ends a list; an empty page with a cursor does
+    /// not (hex-api.md: a page may be empty and still have an `after`); a cursor that points at the page just read
+    /// leads nowhere, as with a server that ignores `after`.
+    pub fn next(&self, page: &PageEnd) -> Next {
+        let Some(listing) = self.op.listing else { return Next::End };
         let (name, value) = match listing.paging {
-            Paging::Cursor => ("after", page.after.clone().filter(|a| !a.is_empty())?),
+            Paging::Cursor => match page.after.as_ref().filter(|after| !after.is_empty()) {
+                Some(after) => ("after", after.clone()),
+                None => return Next::End,
+            },
             Paging::Offset => {
-                let next = page.next_page.as_deref().filter(|n| !n.is_empty())?;
+                let Some(next) = page.next_page.as_deref().filter(|n| !n.is_empty()) else {
+                    return Next::End;
+                };
                 let here: u64 = self.param("offset").and_then(|o| o.parse().ok()).unwrap_or(0);
                 // The host of the URL is not followed: behind a proxy it is not ours, and a token is never
                 // sent to a host that an answer names.
@@ -113,15 +129,26 @@ impl ApiRequest {
                 ("offset", offset.to_string())
             }
         };
-        if self.param(name) == Some(value.as_str()) {
-            return None;
+        if self.param(name) == Some(value.as_str()) || (name == "offset" && value == "0") {
+            return Next::Repeats;
         }
-        Some(self.clone().with_query(name, value))
+        Next::Page(self.clone().with_query(name, value))
     }
 
     fn param(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str())
     }
+}
+
+/// What follows a page.
+#[derive(Debug, Clone)]
+pub enum Next {
+    /// Nothing: the list is at its end.
+    End,
+    /// Another page.
+    Page(ApiRequest),
+    /// The page that was just read, again: the list can't be read to its end.
+    Repeats,
 }
 
 /// What the end of a page says about the next one.
@@ -179,24 +206,33 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_is_followed_until_it_is_null_empty_or_the_same() {
+    fn a_cursor_is_followed_until_it_is_null_or_empty() {
         let first = ApiRequest::new(&LIST_USERS, &[]).query("limit", 500);
-        let second = first.next(&end(500, Some("c1"), None)).unwrap();
+        let Next::Page(second) = first.next(&end(500, Some("c1"), None)) else {
+            panic!("there is a next page")
+        };
         assert_eq!(second.key(), "GET /users?limit=500&after=c1");
-        assert!(second.next(&end(500, Some("c1"), None)).is_none());
-        assert!(second.next(&end(500, Some(""), None)).is_none());
-        assert!(second.next(&end(500, None, None)).is_none());
-        assert!(second.next(&end(0, Some("c2"), None)).is_some());
+        assert!(matches!(second.next(&end(500, Some("c1"), None)), Next::Repeats));
+        assert!(matches!(second.next(&end(500, Some(""), None)), Next::End));
+        assert!(matches!(second.next(&end(500, None, None)), Next::End));
+        assert!(
+            matches!(second.next(&end(0, Some("c2"), None)), Next::Page(_)),
+            "an empty page is not the end"
+        );
     }
 
     #[test]
     fn a_next_page_url_gives_its_offset_and_never_its_host() {
         let first = ApiRequest::new(&GET_PROJECT_RUNS, &["p"]).query("limit", 100).query("offset", 0);
-        let next =
-            first.next(&end(100, None, Some("https://evil.example/runs?limit=100&offset=100"))).unwrap();
+        let page = |next| match next {
+            Next::Page(request) => request,
+            other => panic!("there is a next page, not {other:?}"),
+        };
+        let next = page(first.next(&end(100, None, Some("https://evil.example/runs?limit=100&offset=100"))));
         assert_eq!(next.key(), "GET /projects/p/runs?limit=100&offset=100");
-        let odd = next.next(&end(100, None, Some("/next"))).unwrap();
+        let odd = page(next.next(&end(100, None, Some("/next"))));
         assert_eq!(odd.key(), "GET /projects/p/runs?limit=100&offset=200");
-        assert!(next.next(&end(100, None, None)).is_none());
+        assert!(matches!(next.next(&end(100, None, None)), Next::End));
+        assert!(matches!(next.next(&end(0, None, Some("?offset=100"))), Next::Repeats));
     }
 }

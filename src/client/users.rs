@@ -63,6 +63,42 @@ pub struct TokenInfo {
     pub exp: Option<f64>,
 }
 
+/// Who a token acts as: what it can see depends on that, so a snapshot records it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ActingAs {
+    /// A person: the token is a personal one.
+    User {
+        /// Identifier of the user.
+        id: Option<String>,
+        /// Email address.
+        email: Option<String>,
+    },
+    /// A workspace token: `Me` leaves the user out.
+    WorkspaceToken,
+    /// `Me` could not be read.
+    #[default]
+    Unknown,
+}
+
+impl ActingAs {
+    /// Whether both are known and are the same.
+    pub fn is(&self, other: &Self) -> bool {
+        *self != ActingAs::Unknown && self == other
+    }
+}
+
+impl std::fmt::Display for ActingAs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ActingAs::User { email: Some(email), .. } => f.write_str(email),
+            ActingAs::User { id: Some(id), .. } => write!(f, "user {id}"),
+            ActingAs::User { .. } | ActingAs::Unknown => f.write_str("an unknown user"),
+            ActingAs::WorkspaceToken => f.write_str("a workspace token"),
+        }
+    }
+}
+
 /// What a list of users is sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UserSort {

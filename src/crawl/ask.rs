@@ -5,8 +5,10 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
-use super::{Endpoint, Error};
-use crate::client::{self, ApiErrorBody, ApiRequest, Client};
+use super::Error;
+use crate::client::operation::LIST_PROJECTS;
+use crate::client::projects::ListProjects;
+use crate::client::{self, ApiErrorBody, ApiRequest, Client, List};
 use crate::journal::{Entry, Journal, NewEntry};
 
 /// Where answers come from that are not in the journal.
@@ -23,6 +25,8 @@ pub enum Source {
 pub(super) struct Answer {
     /// HTTP status; 0 if no whole answer came.
     pub status: u16,
+    /// Whether it is one that the operation promises: asking again could not change it.
+    pub accepted: bool,
     /// The body; of an error, Hex's words in its own form.
     pub body: Vec<u8>,
     pub attempts: u32,
@@ -32,8 +36,9 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    pub fn is_ok(&self) -> bool {
-        (200..300).contains(&self.status)
+    /// Whether the server itself refused, in contrast to an answer that never came or made no sense.
+    pub fn is_refusal(&self) -> bool {
+        (300..500).contains(&self.status) && !matches!(self.status, 408 | 429)
     }
 
     /// What the API said was wrong.
@@ -52,14 +57,16 @@ impl Answer {
     }
 }
 
-/// Whether asking again could give something else.
-fn is_final(status: u16) -> bool {
-    (200..500).contains(&status) && !matches!(status, 401 | 408 | 429)
-}
-
-/// What the journal has for a request that need not be sent again.
-pub(super) fn journalled(journal: &Journal, source: &Source, key: &str) -> Option<Entry> {
-    journal.find(key).filter(|entry| is_final(entry.status) || matches!(source, Source::JournalOnly))
+/// What the journal has for a request that need not be sent again. Only an accepted answer is final: after a
+/// refusal the admin may have granted the scope, after a failure the server may be well again.
+pub(super) fn journalled(
+    journal: &Journal,
+    source: &Source,
+    request: &ApiRequest,
+    entity: Option<&Arc<str>>,
+) -> Option<Entry> {
+    let entry = journal.find(request.operation(), entity, &request.key())?;
+    (entry.accepted || matches!(source, Source::JournalOnly)).then_some(entry)
 }
 
 /// Gets an answer, and journals it if it is new.
@@ -69,69 +76,67 @@ pub(super) async fn ask(
     request: &ApiRequest,
     entity: Option<&Arc<str>>,
 ) -> Result<Answer, Error> {
-    let key = request.key();
-    if let Some(entry) = journalled(journal, source, &key) {
+    if let Some(entry) = journalled(journal, source, request, entity) {
         let body = journal.body(&entry)?;
-        let (status, attempts, fetched_at) = (entry.status, entry.attempts, entry.fetched_at);
-        return Ok(Answer { status, body, attempts, fetched_at, replayed: true });
+        let Entry { status, accepted, attempts, fetched_at, .. } = entry;
+        return Ok(Answer { status, accepted, body, attempts, fetched_at, replayed: true });
     }
     let Source::Api(client) = source else {
-        let body = json!({"reason": "the journal has no answer to it"}).to_string().into_bytes();
-        return Ok(Answer { status: 0, body, attempts: 0, fetched_at: Utc::now(), replayed: true });
+        let body = words("the journal has no answer to it");
+        let fetched_at = journal.header().snapshot_at;
+        return Ok(Answer { status: 0, accepted: false, body, attempts: 0, fetched_at, replayed: true });
     };
-    let (status, body, attempts, at) = match client.send_through_outages(request).await {
-        Ok(response) => (response.status, Vec::from(response.body), response.attempts, response.fetched_at),
-        Err(error) => failure(error)?,
+    let (status, accepted, body, attempts, at) = match client.send_through_outages(request).await {
+        // The client has judged it: what it hands on can be read.
+        Ok(response) => {
+            (response.status, true, response.body.to_vec(), response.attempts, response.fetched_at)
+        }
+        Err(error) => failure(client, request, error).await?,
     };
     let fetched_at = journal.header().fixed_time.unwrap_or(at);
-    let operation = request.operation();
-    if !is_final(status) && entity.is_none() {
-        // A list that can't be read ends the crawl; only gaps in a fan-out are told by a rebuilt snapshot.
-        return Ok(Answer { status, body, attempts, fetched_at, replayed: false });
-    }
-    journal.append(NewEntry {
-        operation,
-        entity,
-        request: &key,
-        status,
-        attempts,
-        fetched_at,
-        body: &body,
-    })?;
-    Ok(Answer { status, body, attempts, fetched_at, replayed: false })
+    let (operation, key) = (request.operation(), request.key());
+    let new =
+        NewEntry { operation, entity, request: &key, status, accepted, attempts, fetched_at, body: &body };
+    journal.append(new)?;
+    Ok(Answer { status, accepted, body, attempts, fetched_at, replayed: false })
 }
 
-/// The organisation that the token belongs to, if the API tells it.
-///
-/// # Errors
-/// As [`crawl`](super::crawl).
-pub async fn org_id(source: &Source, journal: &Journal) -> Result<Option<String>, Error> {
-    let answer = ask(source, journal, &Endpoint::Me.first_request(None), None).await?;
-    if !is_final(answer.status) && matches!(source, Source::Api(_)) {
-        return Err(Error::List { operation: Endpoint::Me.operation().id, reason: answer.reason() });
-    }
-    Ok(answer.is_ok().then(|| read_org_id(&answer.body)).flatten())
+fn words(reason: &str) -> Vec<u8> {
+    json!({"reason": reason}).to_string().into_bytes()
 }
 
-pub(super) fn read_org_id(body: &[u8]) -> Option<String> {
-    let me: client::users::Me = serde_json::from_slice(body).ok()?;
-    Some(me.org.id).filter(|id| !id.is_empty())
-}
+type Failed = (u16, bool, Vec<u8>, u32, DateTime<Utc>);
 
 /// An error that is an answer of its own, to be journalled; or one that ends the crawl.
-fn failure(error: client::Error) -> Result<(u16, Vec<u8>, u32, DateTime<Utc>), Error> {
+async fn failure(client: &Client, request: &ApiRequest, error: client::Error) -> Result<Failed, Error> {
     let now = Utc::now();
-    let words = |reason: Option<String>, details: Option<String>, trace: Option<String>| {
-        json!({"reason": reason, "details": details, "traceId": trace}).to_string().into_bytes()
-    };
     match error {
-        client::Error::Api { status: 401, .. } => Err(Error::Refused(error)),
+        client::Error::Api { status: 401, .. } if !is_token_good(client, request).await? => {
+            Err(Error::Refused(error))
+        }
         client::Error::Api { status, body, attempts, .. } => {
-            Ok((status, words(body.reason.or(body.code), body.details, body.trace_id), attempts, now))
+            let body = json!({
+                "reason": body.reason.or(body.code), "details": body.details, "traceId": body.trace_id,
+            });
+            Ok((status, false, body.to_string().into_bytes(), attempts, now))
         }
         client::Error::Transport { attempts, .. } | client::Error::Malformed { attempts, .. } => {
-            Ok((0, words(Some(error.to_string()), None, None), attempts, now))
+            Ok((0, false, words(&error.to_string()), attempts, now))
         }
         other => Err(Error::Api(other)),
+    }
+}
+
+/// After a 401: whether it is of the operation's scope (the token may still list projects) and not of the token.
+pub(super) async fn is_token_good(client: &Client, refused: &ApiRequest) -> Result<bool, Error> {
+    if refused.operation().id == LIST_PROJECTS.id {
+        return Ok(false);
+    }
+    let probe = ListProjects { page_size: Some(1), ..ListProjects::default() }.request();
+    match client.send(&probe).await {
+        Ok(_) => Ok(true),
+        Err(client::Error::Api { status: 401, .. }) => Ok(false),
+        Err(client::Error::Api { .. }) => Ok(true),
+        Err(other) => Err(Error::Api(other)),
     }
 }

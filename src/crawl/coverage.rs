@@ -13,7 +13,7 @@ use crate::tables::CRAWL_COVERAGE;
 pub enum State {
     /// Read to its end, or (runs) to what was known already.
     Fetched,
-    /// Unchanged since an earlier snapshot, whose rows are taken over.
+    /// Unchanged since an earlier snapshot, whose rows are carried over.
     Reused,
     /// Not asked for: the answer is known to be empty.
     Skipped,
@@ -21,13 +21,30 @@ pub enum State {
     Deferred,
     /// The token or the workspace's plan doesn't allow it.
     Forbidden,
-    /// Gone between the list that named it and the call that asked about it.
+    /// 404, although the list that was just read names it.
     Vanished,
-    /// No usable answer came.
+    /// No usable answer came, or not to the end of the list.
     Failed,
+    /// An entity that a list no longer names, which isn't believed yet: its last known row is kept.
+    Missing,
+    /// Not asked for, since the list that should name the entity doesn't, which isn't believed yet.
+    Held,
 }
 
 impl State {
+    /// Every state.
+    pub const ALL: [Self; 9] = [
+        Self::Fetched,
+        Self::Reused,
+        Self::Skipped,
+        Self::Deferred,
+        Self::Forbidden,
+        Self::Vanished,
+        Self::Failed,
+        Self::Missing,
+        Self::Held,
+    ];
+
     /// Name in `crawl_coverage` and in manifests.
     pub fn name(self) -> &'static str {
         match self {
@@ -38,13 +55,32 @@ impl State {
             State::Forbidden => "forbidden",
             State::Vanished => "vanished",
             State::Failed => "failed",
+            State::Missing => "missing",
+            State::Held => "held",
         }
     }
 
-    /// Whether a snapshot with it is incomplete: something that could be read was not.
-    pub fn is_gap(self) -> bool {
-        matches!(self, State::Deferred | State::Failed)
+    /// The state of this name.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
     }
+}
+
+/// How a snapshot stands towards one entity, after a crawl.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Its rows are those of this crawl.
+    Read,
+    /// It is known to have no rows.
+    Empty,
+    /// Its rows are carried over, and still hold.
+    Reused,
+    /// Its rows are those of an earlier crawl, and may no longer hold.
+    Stale,
+    /// It could be read, and has no rows yet, or not all.
+    Partial,
+    /// The API doesn't give it, and never did.
+    Unreadable,
 }
 
 /// What came of one endpoint and entity: a row of `crawl_coverage`.
@@ -52,7 +88,7 @@ impl State {
 pub struct Coverage {
     /// What was asked.
     pub endpoint: Endpoint,
-    /// Group or project asked about.
+    /// Group or project asked about; of a missing entity, that entity.
     pub entity: Option<Arc<str>>,
     /// What came of it.
     pub state: State,
@@ -68,9 +104,30 @@ pub struct Coverage {
     pub stamp: Option<String>,
     /// Whether every item that the API has was received (and not only those that are new).
     pub whole: bool,
+    /// Whether an earlier snapshot holds what was read of it.
+    pub known: bool,
+    /// Whether the server itself refused it, in contrast to an answer that never came.
+    pub refused: bool,
 }
 
 impl Coverage {
+    /// How the snapshot stands towards the entity.
+    pub fn standing(&self) -> Standing {
+        match self.state {
+            State::Fetched => Standing::Read,
+            State::Skipped => Standing::Empty,
+            State::Reused => Standing::Reused,
+            State::Missing | State::Held => Standing::Stale,
+            State::Deferred | State::Forbidden | State::Vanished | State::Failed if self.known => {
+                Standing::Stale
+            }
+            State::Deferred => Standing::Partial,
+            // The beginning of a list that broke off is in the snapshot.
+            _ if self.rows > 0 || !self.refused => Standing::Partial,
+            _ => Standing::Unreadable,
+        }
+    }
+
     /// The row of `crawl_coverage`.
     pub fn row(&self, snapshot_at: DateTime<Utc>) -> Row {
         let row = vec![

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
-use super::base::{Base, KnownRuns};
+use super::base::{Base, Known, KnownRuns};
 use super::{Endpoint, Scope};
 use crate::client::identifier;
 use crate::client::operation::LIST_PROJECTS;
-use crate::schema::float;
+use crate::schema::{float, parse_timestamp};
 
 /// What the list of projects says that decides what else is asked about a project.
 #[derive(Debug, Clone)]
@@ -43,18 +44,49 @@ impl ProjectFacts {
         })
     }
 
-    /// What moves when an endpoint's answer may have changed. Cells are the draft's: editing changes them, and
-    /// publishing gives them new identifiers. Queried tables are those of published runs.
-    pub fn stamp(&self, endpoint: Endpoint) -> String {
-        let text = |time: &Option<String>| time.clone().unwrap_or_else(|| "-".into());
-        let (edited, published, refreshed) =
-            (text(&self.edited), text(&self.published), text(&self.refreshed));
-        match endpoint {
-            Endpoint::Cells => format!("edited {edited} published {published}"),
-            Endpoint::QueriedTables => format!("published {published} refreshed {refreshed}"),
-            _ => format!("published {published}"),
-        }
+    /// What moves when cells may have changed: they are the draft's, so editing changes them, and publishing gives
+    /// them new identifiers.
+    pub fn draft_stamp(&self) -> String {
+        format!("edited {} published {}", or_dash(&self.edited), or_dash(&self.published))
     }
+
+    /// What moves when queried tables may have changed: they are those of published runs. API runs move neither
+    /// time by default (hex-api.md); they are counted apart, see [`decide`].
+    pub fn results_stamp(&self) -> String {
+        format!("published {} refreshed {}", or_dash(&self.published), or_dash(&self.refreshed))
+    }
+
+    /// What moves when another version runs.
+    pub fn publication_stamp(&self) -> String {
+        format!("published {}", or_dash(&self.published))
+    }
+
+    /// Whether the project has visibly not moved since `at`: an answer of then about its draft or its results
+    /// still holds.
+    pub fn rests_since(&self, at: DateTime<Utc>) -> bool {
+        let at = at.timestamp_micros();
+        let moved = [&self.edited, &self.published, &self.refreshed];
+        moved.into_iter().flatten().all(|time| parse_timestamp(time).is_some_and(|time| time < at))
+    }
+
+    /// When the results were last published or refreshed, in microseconds since 1970.
+    fn results_at(&self) -> Option<i64> {
+        let time = |text: &Option<String>| text.as_deref().and_then(parse_timestamp);
+        time(&self.published).max(time(&self.refreshed))
+    }
+}
+
+fn or_dash(time: &Option<String>) -> &str {
+    time.as_deref().unwrap_or("-")
+}
+
+/// When what was read before is read again.
+#[derive(Debug, Clone, Copy)]
+pub struct Reread {
+    /// The crawl's time.
+    pub now: DateTime<Utc>,
+    /// What is reused is read again within this time, for what no stamp shows; `None` for never.
+    pub within: Option<TimeDelta>,
 }
 
 /// What is done about an endpoint and project.
@@ -62,7 +94,7 @@ impl ProjectFacts {
 pub enum Decision {
     /// It is read; a run history only back to what is known.
     Read(Option<Arc<KnownRuns>>),
-    /// The last snapshot's rows still hold.
+    /// The last known rows still hold.
     Reuse,
     /// It is known to be empty.
     Skip(&'static str),
@@ -70,25 +102,88 @@ pub enum Decision {
 
 /// Decides what is done about an endpoint and project. Without a `base` everything that can have an answer is
 /// read to its end.
-pub fn decide(endpoint: Endpoint, project: &ProjectFacts, base: Option<&Base>) -> Decision {
+pub fn decide(endpoint: Endpoint, project: &ProjectFacts, base: Option<&Base>, reread: &Reread) -> Decision {
     debug_assert_eq!(endpoint.scope(), Scope::Project);
-    if matches!(endpoint, Endpoint::Runs | Endpoint::QueriedTables) && project.published.is_none() {
-        return Decision::Skip("never published: it has no runs");
+    if let Some(why) = (endpoint.spec().known_empty)(project) {
+        return Decision::Skip(why);
     }
     let known = base.and_then(|base| base.known(endpoint, Some(&project.id)));
-    let Some(stamp) = known.and_then(|known| known.stamp.as_ref()) else {
+    let Some((known, then)) = known.and_then(|known| Some((known, known.stamp.as_ref()?))) else {
         return Decision::Read(None);
     };
-    if endpoint == Endpoint::Runs {
+    if endpoint == Endpoint::RUNS {
         // Runs leave no stamp on their project: a history is asked for every time.
         return Decision::Read(base.and_then(|base| base.runs(&project.id)).cloned());
     }
-    if *stamp == project.stamp(endpoint) { Decision::Reuse } else { Decision::Read(None) }
+    let api_run = base.and_then(|base| base.runs(&project.id)).and_then(|runs| runs.latest_api_run);
+    let has_moved = stamp(endpoint, project, Some(then), api_run).is_none_or(|now| now.moved);
+    match has_moved || is_due(&project.id, known, reread) {
+        true => Decision::Read(None),
+        false => Decision::Reuse,
+    }
+}
+
+/// How long a re-read because of an API run keeps later ones from causing another: an API that runs a project every
+/// minute must not have its tables read every night.
+const API_RUN_COUNTS_FOR: i64 = 7 * 86_400_000_000;
+const API_RUN: &str = " api-run ";
+
+/// State of a project that an endpoint's answer depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    /// What is noted if it is read now.
+    pub text: String,
+    /// Whether it has moved since it was last read.
+    pub moved: bool,
+}
+
+/// State of a project that an endpoint's answer depends on; `then` is what was noted when it was last read,
+/// `api_run` the start of the latest API run that is known.
+///
+/// Queried tables depend on API runs too, which move no time of the project. Two of them are noted: the latest
+/// when the tables were last read, and the latest that had them read.
+pub fn stamp(
+    endpoint: Endpoint,
+    project: &ProjectFacts,
+    then: Option<&str>,
+    api_run: Option<i64>,
+) -> Option<Stamp> {
+    let rest = (endpoint.spec().stamp?)(project);
+    if endpoint != Endpoint::QUERIED_TABLES {
+        return Some(Stamp { moved: then != Some(rest.as_str()), text: rest });
+    }
+    let (rest_then, runs) = match then.map(|then| then.split_once(API_RUN).unwrap_or((then, ""))) {
+        Some((rest, runs)) => (Some(rest), runs),
+        None => (None, ""),
+    };
+    let mut runs = runs.split(" counted ").map(|at| at.parse::<i64>().ok());
+    let (seen, counted) = (runs.next().flatten(), runs.next().flatten());
+    let later = api_run.filter(|at| Some(*at) > project.results_at() && Some(*at) > seen);
+    let counts = later.filter(|at| counted.is_none_or(|counted| *at >= counted + API_RUN_COUNTS_FOR));
+    let has_moved = rest_then != Some(rest.as_str());
+    let counted = if has_moved { counted } else { counts.or(counted) };
+    let text = match (api_run.max(seen), counted) {
+        (Some(seen), Some(counted)) => format!("{rest}{API_RUN}{seen} counted {counted}"),
+        (Some(seen), None) => format!("{rest}{API_RUN}{seen}"),
+        (None, _) => rest,
+    };
+    Some(Stamp { text, moved: has_moved || counts.is_some() })
+}
+
+/// Whether what is reused is read again all the same. The moment differs from project to project, in the second
+/// half of the time allowed, so that the nights share the requests.
+fn is_due(project: &str, known: &Known, reread: &Reread) -> bool {
+    let Some(within) = reread.within else { return false };
+    let Some(read) = known.last_read_at else { return true };
+    let share = f64::from(crc32fast::hash(project.as_bytes())) / f64::from(u32::MAX);
+    let allowed = within.num_milliseconds() as f64 * (0.5 + 0.45 * share);
+    let age = (reread.now - read).num_milliseconds();
+    // A read in the future is of a clock that was wrong.
+    age < -3_600_000 || age as f64 >= allowed
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::base::Known;
     use super::*;
 
     #[test]
@@ -110,8 +205,25 @@ mod tests {
     }
 
     fn project(edited: &str, published: Option<&str>) -> ProjectFacts {
-        let item = serde_json::json!({"id": "p", "lastEditedAt": edited, "lastPublishedAt": published});
+        let day = |day: &str| format!("2026-01-0{day}T00:00:00Z");
+        let item = serde_json::json!({"id": "p", "lastEditedAt": day(edited), "lastPublishedAt": published.map(day)});
         ProjectFacts::read(&item.to_string()).unwrap()
+    }
+
+    fn at(day: &str) -> DateTime<Utc> {
+        format!("2026-{day}T00:00:00Z").parse().unwrap()
+    }
+
+    fn never() -> Reread {
+        Reread { now: at("02-01"), within: None }
+    }
+
+    fn decide(endpoint: Endpoint, project: &ProjectFacts, base: Option<&Base>) -> Decision {
+        super::decide(endpoint, project, base, &never())
+    }
+
+    fn stamp(endpoint: Endpoint, project: &ProjectFacts) -> Option<String> {
+        super::stamp(endpoint, project, None, None).map(|stamp| stamp.text)
     }
 
     fn base(endpoint: Endpoint, stamp: Option<String>) -> Base {
@@ -120,35 +232,70 @@ mod tests {
 
     #[test]
     fn what_is_known_to_be_empty_is_not_asked_for() {
-        for endpoint in [Endpoint::Runs, Endpoint::QueriedTables] {
+        for endpoint in [Endpoint::RUNS, Endpoint::QUERIED_TABLES] {
             assert!(matches!(decide(endpoint, &project("1", None), None), Decision::Skip(_)));
             assert!(matches!(decide(endpoint, &project("1", Some("1")), None), Decision::Read(None)));
         }
-        assert!(matches!(decide(Endpoint::Cells, &project("1", None), None), Decision::Read(None)));
+        assert!(matches!(decide(Endpoint::CELLS, &project("1", None), None), Decision::Read(None)));
     }
 
     #[test]
     fn cells_are_reused_until_an_edit_or_a_publication() {
         let now = project("2", Some("1"));
-        let base = base(Endpoint::Cells, Some(now.stamp(Endpoint::Cells)));
-        assert!(matches!(decide(Endpoint::Cells, &now, Some(&base)), Decision::Reuse));
+        let base = base(Endpoint::CELLS, stamp(Endpoint::CELLS, &now));
+        assert!(matches!(decide(Endpoint::CELLS, &now, Some(&base)), Decision::Reuse));
         assert!(matches!(
-            decide(Endpoint::Cells, &project("3", Some("1")), Some(&base)),
+            decide(Endpoint::CELLS, &project("3", Some("1")), Some(&base)),
             Decision::Read(None)
         ));
         assert!(matches!(
-            decide(Endpoint::Cells, &project("2", Some("2")), Some(&base)),
+            decide(Endpoint::CELLS, &project("2", Some("2")), Some(&base)),
             Decision::Read(None)
         ));
-        assert!(matches!(decide(Endpoint::Cells, &project("2", None), Some(&base)), Decision::Read(None)));
+        assert!(matches!(decide(Endpoint::CELLS, &project("2", None), Some(&base)), Decision::Read(None)));
     }
 
     #[test]
     fn runs_are_read_back_to_what_is_known_only_if_that_was_read_to_its_end() {
         let now = project("2", Some("1"));
-        let whole = base(Endpoint::Runs, Some("x".into()));
-        assert!(matches!(decide(Endpoint::Runs, &now, Some(&whole)), Decision::Read(Some(_))));
-        let part = base(Endpoint::Runs, None);
-        assert!(matches!(decide(Endpoint::Runs, &now, Some(&part)), Decision::Read(None)));
+        let whole = base(Endpoint::RUNS, Some("x".into()));
+        assert!(matches!(decide(Endpoint::RUNS, &now, Some(&whole)), Decision::Read(Some(_))));
+        let part = base(Endpoint::RUNS, None);
+        assert!(matches!(decide(Endpoint::RUNS, &now, Some(&part)), Decision::Read(None)));
+    }
+
+    #[test]
+    fn an_api_run_has_the_queried_tables_read_again_at_most_once_a_week() {
+        let now = project("2", Some("1"));
+        let endpoint = Endpoint::QUERIED_TABLES;
+        let run = |day: &str| at(day).timestamp_micros();
+        let read_at = |stamp: Option<String>, api_run: i64| base(endpoint, stamp).with_api_run("p", api_run);
+        let first = super::stamp(endpoint, &now, None, Some(run("01-18"))).unwrap().text;
+        let decide = |stamp: &str, day: &str| {
+            let base = read_at(Some(stamp.to_owned()), run(day));
+            matches!(decide(endpoint, &now, Some(&base)), Decision::Read(None))
+        };
+        assert!(!decide(&first, "01-18"), "a run that was known when the tables were read");
+        assert!(decide(&first, "01-20"));
+        let counted = super::stamp(endpoint, &now, Some(&first), Some(run("01-20"))).unwrap().text;
+        for (day, is_read) in [("01-20", false), ("01-26", false), ("01-27", true), ("01-30", true)] {
+            assert_eq!(decide(&counted, day), is_read, "{day}");
+        }
+        let without_runs = stamp(endpoint, &now).unwrap();
+        assert!(!decide(&without_runs, "01-01"), "a run before the publication");
+    }
+
+    #[test]
+    fn what_is_reused_is_read_again_within_the_time_allowed_and_not_all_at_once() {
+        let within = Some(TimeDelta::days(14));
+        let read = |id: &str, days: i64| {
+            let known = Known { last_read_at: Some(at("01-01")), stamp: None, rows: 1 };
+            is_due(id, &known, &Reread { now: at("01-01") + TimeDelta::days(days), within })
+        };
+        let ids: Vec<String> = (0..1000).map(|i| format!("project {i}")).collect();
+        let due = |days| ids.iter().filter(|id| read(id, days)).count();
+        assert_eq!((due(0), due(6), due(14)), (0, 0, 1000));
+        let nights: Vec<usize> = (7..14).map(|day| due(day + 1) - due(day)).collect();
+        assert!(nights.iter().all(|n| *n < 250), "{nights:?}");
     }
 }

@@ -1,44 +1,67 @@
 //! The scheduler: one loop that hands out requests, most wanted first, and takes their answers in.
 
-use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::ask::{Answer, Source, ask, journalled, read_org_id};
+use super::ask::{Answer, Source, ask, journalled};
+use super::decide::stamp;
+use super::endpoint::Need;
+use super::gate::{Gates, Passage, forbidden};
 use super::runs::History;
+use super::task::{Rank, Task};
 use super::{
-    Base, Coverage, Decision, Endpoint, Error, Options, Progress, ProjectFacts, Scope, State, Stop, decide,
+    Base, Coverage, Decision, Empty, Endpoint, Error, Options, Progress, ProjectFacts, Scope, State, Stop,
+    Workspace, decide,
 };
 use crate::client::operation::GET_RUN_STATUS;
-use crate::client::{ApiRequest, identifier, split_page};
+use crate::client::{ApiRequest, Next, identifier, split_page};
 use crate::journal::Journal;
 use crate::snapshot::EndpointSummary;
 
-/// Refusals (403) at the start of an endpoint's fan-out, with no answer between them, after which the rest is
-/// not asked for: the token may not use the operation at all.
-const REFUSALS: u32 = 5;
 /// Time that requests under way get to be answered when the crawl is told to stop.
 const GRACE: Duration = Duration::from_secs(3);
+/// An answer that an interrupted crawl left is used for so long; then the world may have moved on.
+const FRESH: TimeDelta = TimeDelta::hours(24);
+/// How far in the future an answer may seem to be: beyond it, a clock was wrong.
+const SKEW: TimeDelta = TimeDelta::hours(1);
 
 /// What a crawl found.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Report {
     /// What came of each endpoint and entity.
     pub coverage: Vec<Coverage>,
     /// Sums of it by endpoint.
     pub endpoints: BTreeMap<Endpoint, EndpointSummary>,
-    /// Organisation, if the API told it.
-    pub org_id: Option<String>,
     /// Projects listed.
-    pub projects: Vec<ProjectFacts>,
+    pub projects: Vec<Arc<ProjectFacts>>,
     /// Groups listed.
     pub groups: Vec<Arc<str>>,
+    /// Identifiers that each list of the workspace named, as far as it was read.
+    pub listed: BTreeMap<Endpoint, HashSet<Arc<str>>>,
     /// Answers that the journal had already.
     pub replayed: u64,
+}
+
+impl Report {
+    /// Adds what came of an endpoint and entity.
+    pub fn add(&mut self, coverage: Coverage) {
+        let summary = self.endpoints.entry(coverage.endpoint).or_default();
+        summary.requests += coverage.requests;
+        summary.rows += if coverage.state == State::Reused { 0 } else { coverage.rows };
+        *summary.states.entry(coverage.state.name().into()).or_default() += 1;
+        self.coverage.push(coverage);
+    }
+
+    /// Whether a list of the workspace was read to its end.
+    pub fn is_whole(&self, list: Endpoint) -> bool {
+        let of = |c: &&Coverage| c.endpoint == list && c.entity.is_none();
+        self.coverage.iter().find(of).is_some_and(|c| c.state == State::Fetched)
+    }
 }
 
 /// Reads everything that `options` name. What is in the journal is not asked for again.
@@ -48,127 +71,93 @@ pub struct Report {
 pub async fn crawl(
     source: Source,
     journal: Arc<Journal>,
-    base: Option<Arc<Base>>,
+    base: Arc<Base>,
     options: Options,
     progress: Arc<dyn Progress>,
     stop: Stop,
 ) -> Result<Report, Error> {
-    let spent = journal.entries().iter().map(|entry| u64::from(entry.attempts)).sum();
+    let spent = journal.attempts() + options.spent;
     let mut engine = Engine {
         source,
         journal,
         base,
         options,
         progress,
-        heap: BinaryHeap::new(),
+        queues: BTreeMap::new(),
         held: Vec::new(),
         tasks: JoinSet::new(),
-        gates: HashMap::new(),
+        under_way: HashMap::new(),
+        gates: Gates::default(),
         lists_open: 0,
         met: HashSet::new(),
+        awaiting_runs: HashMap::new(),
+        first_lists: BTreeMap::new(),
         serial: 0,
         spent,
-        report: Report {
-            coverage: Vec::new(),
-            endpoints: BTreeMap::new(),
-            org_id: None,
-            projects: Vec::new(),
-            groups: Vec::new(),
-            replayed: 0,
-        },
+        report: Report::default(),
     };
     engine.run(&stop).await?;
     Ok(engine.report)
 }
 
-/// One question of a row of questions about an endpoint and entity.
-#[derive(Debug)]
-struct Task {
-    endpoint: Endpoint,
-    entity: Option<Arc<str>>,
-    request: ApiRequest,
-    /// Most wanted first: lists and further pages, then what was read longest ago, then what is viewed most.
-    rank: (u8, i64, i64),
-    serial: u64,
-    stamp: Option<String>,
-    history: Option<History>,
-    /// Keys of the pages read: a server whose cursors go round in a circle is not followed.
-    visited: HashSet<String>,
-    requests: u64,
-    rows: u64,
-    read_at: Option<DateTime<Utc>>,
-    /// Single runs that are asked for after the pages.
-    stragglers: Vec<String>,
-    in_stragglers: bool,
-}
-
-impl PartialEq for Task {
-    fn eq(&self, other: &Self) -> bool {
-        (self.rank, self.serial) == (other.rank, other.serial)
-    }
-}
-
-impl Eq for Task {}
-
-impl PartialOrd for Task {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Task {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        // The heap gives its greatest, and the least rank is wanted most.
-        (other.rank, other.serial).cmp(&(self.rank, self.serial))
-    }
-}
-
-/// Whether an endpoint's fan-out may be asked for.
-#[derive(Debug)]
-enum Gate {
-    /// The first answer is awaited: it tells whether the workspace's plan has the operation.
-    Probing { waiting: Vec<Task> },
-    /// Refused so often so far, and never answered.
-    Unproven { refusals: u32 },
-    /// It was answered.
-    Open,
-    /// It is refused.
-    Closed { reason: String },
-}
-
 type Landed = (Task, Result<Answer, Error>);
+/// Name of a group of operations that the server counts together.
+type Group = &'static str;
 
 struct Engine {
     source: Source,
     journal: Arc<Journal>,
-    base: Option<Arc<Base>>,
+    base: Arc<Base>,
     options: Options,
     progress: Arc<dyn Progress>,
-    heap: BinaryHeap<Task>,
+    /// One queue per limit group: a group that must wait holds no other one up.
+    queues: BTreeMap<Group, BinaryHeap<Task>>,
     /// With a budget, the fan-out waits until all projects are known and can be ranked.
     held: Vec<Task>,
     tasks: JoinSet<Landed>,
-    gates: HashMap<Endpoint, Gate>,
+    under_way: HashMap<Group, usize>,
+    gates: Gates,
     /// Lists of projects and groups that are not read to their end.
     lists_open: u32,
     /// Projects and groups met so far: one that is listed twice, since pages shift while a workspace changes, is
     /// asked about once.
     met: HashSet<Arc<str>>,
+    /// Queried tables wait for their project's runs: API runs may have them read that would be reused, and the
+    /// latest that is known when they are read is noted.
+    awaiting_runs: HashMap<Arc<str>, (Task, Decision)>,
+    /// Lists that are being read once more, and what they said the first time.
+    first_lists: BTreeMap<Endpoint, (Coverage, HashSet<Arc<str>>)>,
     serial: u64,
     spent: u64,
     report: Report,
+}
+
+fn group(task: &Task) -> Group {
+    task.request.operation().group.name
 }
 
 impl Engine {
     async fn run(&mut self, stop: &Stop) -> Result<(), Error> {
         for endpoint in self.options.endpoints.clone() {
             if endpoint.scope() == Scope::Workspace {
-                self.lists_open += u32::from(matches!(endpoint, Endpoint::Projects | Endpoint::Groups));
+                self.lists_open += u32::from(endpoint.names().next().is_some());
                 self.progress.expect(endpoint, 1);
                 let task = self.task(endpoint, None, (0, 0, 0));
-                self.heap.push(task);
+                self.queue(task);
             }
         }
+        self.work(stop).await?;
+        if self.list_again() {
+            self.work(stop).await?;
+            self.drop_unlisted();
+        }
+        debug_assert!(self.queues.values().all(BinaryHeap::is_empty) && self.held.is_empty());
+        debug_assert!(self.awaiting_runs.is_empty());
+        Ok(())
+    }
+
+    /// Sends what is queued, and what its answers lead to, until nothing is left.
+    async fn work(&mut self, stop: &Stop) -> Result<(), Error> {
         loop {
             self.launch();
             let landed = tokio::select! {
@@ -182,8 +171,52 @@ impl Engine {
                 return self.wind_down(error).await;
             }
         }
-        debug_assert!(self.heap.is_empty() && self.held.is_empty());
         Ok(())
+    }
+
+    /// After a 404 for something that a list named: reads the list once more, since only the list can tell a project
+    /// that was deleted while the crawl ran from one that the token can't reach. Whether there was need to.
+    fn list_again(&mut self) -> bool {
+        let vanished = self.report.coverage.iter().filter(|c| c.state == State::Vanished);
+        let lists: BTreeSet<Endpoint> = vanished.filter_map(|c| c.endpoint.named_by()).collect();
+        let lists = lists.into_iter().filter(|list| self.report.is_whole(*list)).collect::<Vec<_>>();
+        if matches!(self.source, Source::JournalOnly) {
+            return false;
+        }
+        for list in &lists {
+            self.journal.begin_again(list.operation(), None);
+            let before = self.report.coverage.iter().position(|c| c.endpoint == *list && c.entity.is_none());
+            let before =
+                before.map(|at| self.report.coverage.swap_remove(at)).expect("a whole list is covered");
+            let ids = self.report.listed.remove(list).unwrap_or_default();
+            self.first_lists.insert(*list, (before, ids));
+            self.lists_open += 1;
+            self.progress.expect(*list, 1);
+            let task = self.task(*list, None, (0, 0, 0));
+            self.queue(task);
+        }
+        !lists.is_empty()
+    }
+
+    /// Forgets what is no longer listed: it was deleted while the crawl ran.
+    fn drop_unlisted(&mut self) {
+        for list in std::mem::take(&mut self.first_lists).into_keys() {
+            let listed = self.report.listed.get(&list).cloned().unwrap_or_default();
+            let is_there = |id: &Arc<str>| listed.contains(id);
+            self.report.projects.retain(|facts| list != Endpoint::PROJECTS || is_there(&facts.id));
+            self.report.groups.retain(|id| list != Endpoint::GROUPS || is_there(id));
+            let named = |c: &Coverage| c.endpoint.named_by() == Some(list);
+            self.report.coverage.retain(|c| !named(c) || c.entity.as_ref().is_none_or(is_there));
+        }
+    }
+
+    /// The list couldn't be read once more: what it said the first time stands.
+    fn keep_first_list(&mut self, list: Endpoint) {
+        let Some((before, ids)) = self.first_lists.remove(&list) else { return };
+        self.journal.prefer_whole_of(list.operation(), None);
+        self.report.listed.insert(list, ids);
+        self.report.coverage.push(before);
+        self.list_ended();
     }
 
     /// Gives the requests under way a little time to be answered and journalled.
@@ -194,66 +227,66 @@ impl Engine {
         Err(error)
     }
 
-    fn task(&mut self, endpoint: Endpoint, entity: Option<Arc<str>>, rank: (u8, i64, i64)) -> Task {
+    fn task(&mut self, endpoint: Endpoint, entity: Option<Arc<str>>, rank: Rank) -> Task {
         self.serial += 1;
-        Task {
-            endpoint,
-            request: endpoint.first_request(entity.as_deref()),
-            entity,
-            rank,
-            serial: self.serial,
-            stamp: None,
-            history: None,
-            visited: HashSet::new(),
-            requests: 0,
-            rows: 0,
-            read_at: None,
-            stragglers: Vec::new(),
-            in_stragglers: false,
-        }
+        Task::new(endpoint, entity, rank, self.serial)
     }
 
-    /// Starts as many requests as may be under way.
+    fn queue(&mut self, task: Task) {
+        self.queues.entry(group(&task)).or_default().push(task);
+    }
+
+    /// Starts as many requests as may be under way, in each group.
     fn launch(&mut self) {
-        while self.tasks.len() < self.options.concurrency.max(1) {
-            let Some(task) = self.heap.pop() else { return };
-            let Some(task) = self.pass_gate(task) else {
-                continue;
-            };
-            if self.is_spent(&task) {
-                self.defer(task);
-                continue;
+        let groups: Vec<Group> = self.queues.keys().copied().collect();
+        for group in groups {
+            while self.under_way.get(group).copied().unwrap_or(0) < self.options.concurrency.max(1) {
+                let Some(task) = self.queues.get_mut(group).and_then(BinaryHeap::pop) else { break };
+                match self.gates.pass(task) {
+                    Passage::Wait => {}
+                    Passage::Refused(task, reason) => {
+                        self.finish(*task, State::Forbidden, Some(reason), true);
+                    }
+                    Passage::Pass(task) if self.is_spent(&task) => self.defer(*task),
+                    Passage::Pass(task) => self.start(*task, group),
+                }
             }
-            let (source, journal) = (self.source.clone(), self.journal.clone());
-            self.tasks.spawn(async move {
-                let answer = ask(&source, &journal, &task.request, task.entity.as_ref()).await;
-                (task, answer)
-            });
         }
     }
 
-    /// Holds a task back while its endpoint is probed, and drops it where the endpoint is refused.
-    fn pass_gate(&mut self, task: Task) -> Option<Task> {
-        if task.endpoint.scope() == Scope::Workspace || !task.visited.is_empty() {
-            return Some(task);
+    fn start(&mut self, task: Task, group: Group) {
+        if task.visited.is_empty() && !task.in_stragglers {
+            self.forget_if_old(&task);
         }
-        match self.gates.get_mut(&task.endpoint) {
-            None if task.endpoint == Endpoint::QueriedTables => {
-                self.gates.insert(task.endpoint, Gate::Probing { waiting: Vec::new() });
-            }
-            None => drop(self.gates.insert(task.endpoint, Gate::Unproven { refusals: 0 })),
-            Some(Gate::Probing { waiting }) => {
-                waiting.push(task);
-                return None;
-            }
-            Some(Gate::Unproven { .. } | Gate::Open) => {}
-            Some(Gate::Closed { reason }) => {
-                let reason = reason.clone();
-                self.finish(task, State::Forbidden, Some(reason));
-                return None;
+        *self.under_way.entry(group).or_default() += 1;
+        let (source, journal) = (self.source.clone(), self.journal.clone());
+        self.tasks.spawn(async move {
+            let answer = ask(&source, &journal, &task.request, task.entity.as_ref()).await;
+            (task, answer)
+        });
+    }
+
+    /// Whether a resumed crawl must ask again, since what the journal has is too old to be a picture of today.
+    /// Cells and queried tables of a project that has not moved since are as good as new.
+    fn forget_if_old(&self, task: &Task) {
+        if matches!(self.source, Source::JournalOnly) || self.journal.header().fixed_time.is_some() {
+            return;
+        }
+        let (operation, entity) = (task.endpoint.operation(), task.entity.as_ref());
+        let Some(at) = self.journal.first_answer_at(operation, entity, &task.request.key()) else { return };
+        let age = Utc::now() - at;
+        let is_list = task.endpoint.scope() == Scope::Workspace;
+        let is_old =
+            age > FRESH || age < -SKEW || (is_list && self.options.doubted_before.is_some_and(|d| at < d));
+        let rests = task.endpoint != Endpoint::RUNS
+            && age >= -SKEW
+            && task.facts.as_ref().is_some_and(|facts| facts.rests_since(at));
+        if is_old && !rests {
+            self.journal.begin_again(operation, entity);
+            if task.endpoint == Endpoint::RUNS {
+                self.journal.begin_again(&GET_RUN_STATUS, entity);
             }
         }
-        Some(task)
     }
 
     fn is_spent(&self, task: &Task) -> bool {
@@ -263,26 +296,27 @@ impl Engine {
         }
         let over = budget.until.is_some_and(|until| Instant::now() >= until)
             || budget.requests.is_some_and(|most| self.spent + self.tasks.len() as u64 >= most);
-        over && journalled(&self.journal, &self.source, &task.request.key()).is_none()
+        over && journalled(&self.journal, &self.source, &task.request, task.entity.as_ref()).is_none()
     }
 
     fn defer(&mut self, task: Task) {
-        if let Some(Gate::Probing { waiting }) = self.gates.get_mut(&task.endpoint)
-            && task.visited.is_empty()
-        {
-            // The probe itself is not sent: nobody waits for it any more.
-            let waiting = std::mem::take(waiting);
-            self.gates.remove(&task.endpoint);
-            self.heap.extend(waiting);
+        if task.visited.is_empty() {
+            // The probe itself is not sent: nobody waits for it any longer.
+            for waiting in self.gates.give_up_probe(task.endpoint) {
+                self.queue(waiting);
+            }
         }
         let reason = match task.requests {
             0 => "the budget ended first; the next export reads it".to_owned(),
-            sent => format!("the budget ended after {sent} requests; the next export reads it anew"),
+            sent => format!("the budget ended after {sent} requests; the next export reads it again"),
         };
-        self.finish(task, State::Deferred, Some(reason));
+        self.finish(task, State::Deferred, Some(reason), false);
     }
 
     fn land(&mut self, (mut task, answer): Landed) -> Result<(), Error> {
+        if let Some(under_way) = self.under_way.get_mut(group(&task)) {
+            *under_way -= 1;
+        }
         let answer = answer?;
         task.requests += u64::from(answer.attempts);
         self.report.endpoints.entry(task.endpoint).or_default().retries +=
@@ -292,159 +326,190 @@ impl Engine {
         } else {
             self.spent += u64::from(answer.attempts);
         }
-        let first = task.visited.is_empty();
-        if first {
-            self.settle_gate(task.endpoint, &answer);
+        if task.visited.is_empty() {
+            for waiting in self.gates.settle(task.endpoint, &answer) {
+                self.queue(waiting);
+            }
         }
         if task.in_stragglers {
             return self.land_straggler(task, &answer);
         }
-        if !answer.is_ok() {
+        if !answer.accepted {
             return self.land_refusal(task, &answer);
         }
         task.read_at.get_or_insert(answer.fetched_at);
-        let Some(listing) = task.request.operation().listing else {
-            self.report.org_id = read_org_id(&answer.body);
-            self.progress.page(task.endpoint, 1, answer.replayed);
-            task.rows = 1;
-            self.finish(task, State::Fetched, None);
-            return Ok(());
-        };
+        self.land_page(task, &answer)
+    }
+
+    fn land_page(&mut self, mut task: Task, answer: &Answer) -> Result<(), Error> {
+        let listing = task.request.operation().listing.expect("endpoints are lists");
         let page = match split_page(&listing, &answer.body) {
             Ok(page) => page,
-            Err(why) => return self.fail(task, format!("the answer is not a page: {why}")),
+            Err(why) => return self.fail(task, format!("the answer is not a page: {why}"), answer),
         };
         task.rows += page.items.len() as u64;
+        task.see(page.items.iter().map(|item| item.get()));
         self.progress.page(task.endpoint, page.items.len() as u64, answer.replayed);
-        match task.endpoint {
-            Endpoint::Projects => page.items.iter().for_each(|item| self.found_project(item.get())),
-            Endpoint::Groups => page.items.iter().for_each(|item| self.found_group(item.get())),
-            Endpoint::Runs => {
-                if let Some(history) = &mut task.history {
-                    page.items.iter().for_each(|item| history.see(item.get()));
-                }
-            }
-            _ => {}
+        for item in &page.items {
+            self.found(&mut task, item.get());
         }
         if let Some(why) = &page.end.unreadable {
-            return self.fail(task, why.clone());
+            return self.fail(task, why.clone(), answer);
         }
-        let key = task.request.key();
-        let next = task.request.next(&page.end).filter(|next| !task.visited.contains(&next.key()));
-        task.visited.insert(key);
-        let enough = task.history.as_ref().is_some_and(History::is_enough);
+        let next = task.request.next(&page.end);
+        task.visited.insert(task.request.key());
+        let most = u64::from(listing.max_page);
+        let enough = task.history.as_ref().is_some_and(|history| history.is_enough(most));
         match next {
-            Some(next) if !enough => {
+            _ if enough => self.read_to_known(task),
+            Next::End => {
+                self.check_projects(&task)?;
+                self.next_straggler(task, true)
+            }
+            Next::Page(next) if !task.is_barren() && !task.visited.contains(&next.key()) => {
                 task.request = next;
                 task.rank.0 = 0;
-                self.heap.push(task);
+                self.queue(task);
+                Ok(())
             }
-            more => {
-                let whole = more.is_none();
-                // A run that had not ended, and that a history read to its end doesn't have, is gone.
-                if !whole && let Some(history) = &task.history {
-                    task.stragglers = history.unseen_open();
-                }
-                self.next_straggler(task, whole);
+            Next::Page(_) if task.is_barren() => {
+                self.fail(task, "page after page brought nothing new: it has no end".into(), answer)
             }
+            Next::Page(_) | Next::Repeats => {
+                self.fail(task, "its cursors go round in a circle: it has no end".into(), answer)
+            }
+        }
+    }
+
+    /// Takes in what a page's item says about other requests.
+    fn found(&mut self, task: &mut Task, item: &str) {
+        let endpoint = task.endpoint;
+        if let Some(history) = &mut task.history {
+            history.see(item);
+        }
+        if endpoint.scope() != Scope::Workspace {
+            return;
+        }
+        let listing = endpoint.operation().listing;
+        if let Some(id) = listing.and_then(|listing| identifier(&listing, item)) {
+            let id: Arc<str> = Arc::from(id);
+            self.report.listed.entry(endpoint).or_default().insert(id.clone());
+            if endpoint == Endpoint::GROUPS {
+                self.found_group(id);
+            }
+        }
+        if endpoint == Endpoint::PROJECTS {
+            self.found_project(item);
+        }
+    }
+
+    /// Once the list of projects is read to its end: whether it can be the workspace that the lake is of, before
+    /// anything is spent on its projects.
+    fn check_projects(&self, task: &Task) -> Result<(), Error> {
+        let known = self.base.listed(Endpoint::PROJECTS).map_or(0, HashSet::len);
+        if task.endpoint != Endpoint::PROJECTS || known == 0 {
+            return Ok(());
+        }
+        let listed = self.report.listed.get(&Endpoint::PROJECTS).map_or(0, HashSet::len);
+        if listed == 0 && self.options.empty == Empty::Refused {
+            return Err(Error::NoProjects { known });
+        }
+        let both = |(known, listed): (&HashSet<_>, &HashSet<_>)| known.intersection(listed).count();
+        let sets = self.base.listed(Endpoint::PROJECTS).zip(self.report.listed.get(&Endpoint::PROJECTS));
+        let shared = sets.map_or(0, both);
+        if self.options.workspace == Workspace::ByItsProjects && shared * 2 < known {
+            return Err(Error::OtherProjects { known, shared });
         }
         Ok(())
     }
 
-    fn next_straggler(&mut self, mut task: Task, whole: bool) {
+    fn read_to_known(&mut self, mut task: Task) -> Result<(), Error> {
+        if let Some(history) = &task.history {
+            task.stragglers = history.unseen_open();
+        }
+        self.next_straggler(task, false)
+    }
+
+    fn next_straggler(&mut self, mut task: Task, whole: bool) -> Result<(), Error> {
         match task.stragglers.pop() {
             Some(run) => {
                 let project = task.entity.clone().expect("runs are of a project");
                 task.request = ApiRequest::new(&GET_RUN_STATUS, &[&project, &run]);
                 task.in_stragglers = true;
                 task.rank.0 = 0;
-                self.heap.push(task);
+                self.queue(task);
+                Ok(())
             }
-            None => self.finish_as(task, State::Fetched, None, whole),
+            None => {
+                if matches!(self.source, Source::Api(_)) {
+                    self.journal.mark_whole(task.endpoint.operation(), task.entity.as_ref())?;
+                }
+                self.finish_as(task, State::Fetched, None, false, whole);
+                Ok(())
+            }
         }
     }
 
     fn land_straggler(&mut self, mut task: Task, answer: &Answer) -> Result<(), Error> {
         match answer.status {
             404 => {}
-            _ if answer.is_ok() => task.rows += 1,
-            _ => return self.fail(task, answer.reason()),
+            _ if answer.accepted => task.rows += 1,
+            _ => return self.fail(task, answer.reason(), answer),
         }
-        self.next_straggler(task, false);
-        Ok(())
+        self.next_straggler(task, false)
     }
 
     fn land_refusal(&mut self, task: Task, answer: &Answer) -> Result<(), Error> {
-        let reason = answer.reason();
-        let needed = matches!(task.endpoint, Endpoint::Projects);
-        match (answer.status, task.endpoint.scope()) {
-            (403, _) if needed => {
-                return Err(Error::Forbidden { operation: task.endpoint.operation().id, reason });
-            }
-            (403, _) => self.finish(task, State::Forbidden, Some(forbidden(reason))),
-            (404, Scope::Workspace) if !needed => {
-                self.finish(
-                    task,
-                    State::Skipped,
-                    Some(format!("this server doesn't have the operation: {reason}")),
-                );
-            }
-            (404, Scope::Group | Scope::Project) => self.finish(task, State::Vanished, Some(reason)),
-            _ => return self.fail(task, reason),
+        if self.first_lists.contains_key(&task.endpoint) {
+            self.keep_first_list(task.endpoint);
+            return Ok(());
         }
-        Ok(())
+        let reason = answer.reason();
+        let is_required = task.endpoint.spec().need == Need::Required;
+        match (answer.status, task.endpoint.scope()) {
+            (403, _) if is_required => {
+                Err(Error::Forbidden { operation: task.endpoint.operation().id, reason })
+            }
+            (401 | 403, _) => {
+                self.finish(task, State::Forbidden, Some(forbidden(reason)), true);
+                Ok(())
+            }
+            (404, Scope::Group | Scope::Project) => {
+                let reason = format!("not found, although it is still listed: {reason}");
+                self.finish(task, State::Vanished, Some(reason), true);
+                Ok(())
+            }
+            (404, Scope::Workspace) => {
+                self.fail(task, format!("this server doesn't have the operation: {reason}"), answer)
+            }
+            _ => self.fail(task, reason, answer),
+        }
     }
 
-    /// A gap, or for a list of the workspace the end of the crawl: a snapshot without half the projects would
-    /// say that they are gone.
-    fn fail(&mut self, task: Task, reason: String) -> Result<(), Error> {
-        if task.endpoint.scope() == Scope::Workspace {
+    /// A gap; or, for the list that everything depends on, the end of the crawl: a snapshot without half the
+    /// projects would say that they are gone.
+    fn fail(&mut self, task: Task, reason: String, answer: &Answer) -> Result<(), Error> {
+        if self.first_lists.contains_key(&task.endpoint) {
+            self.keep_first_list(task.endpoint);
+            return Ok(());
+        }
+        if task.endpoint.spec().need == Need::Required {
             return Err(Error::List { operation: task.endpoint.operation().id, reason });
         }
-        self.finish(task, State::Failed, Some(reason));
+        // Lists may be refused with any status, 500 among them (hex-api.md); a fan-out that is down is a gap.
+        let refused = task.endpoint.scope() == Scope::Workspace || answer.is_refusal();
+        self.finish(task, State::Failed, Some(reason), refused);
         Ok(())
-    }
-
-    fn settle_gate(&mut self, endpoint: Endpoint, answer: &Answer) {
-        let Some(gate) = self.gates.get_mut(&endpoint) else {
-            return;
-        };
-        let refused = answer.status == 403;
-        let mut waiting = Vec::new();
-        let next = match gate {
-            Gate::Probing { waiting: held } => {
-                waiting = std::mem::take(held);
-                match refused {
-                    true => Gate::Closed { reason: forbidden(answer.reason()) },
-                    // Neither refused nor answered: the next one probes.
-                    false if !answer.is_ok() && answer.status != 404 => Gate::Probing { waiting: Vec::new() },
-                    false => Gate::Open,
-                }
-            }
-            Gate::Unproven { refusals } if refused && *refusals + 1 >= REFUSALS => {
-                let reason = forbidden(answer.reason());
-                Gate::Closed { reason: format!("the first {REFUSALS} were all refused: {reason}") }
-            }
-            Gate::Unproven { refusals } if refused => Gate::Unproven { refusals: *refusals + 1 },
-            Gate::Unproven { .. } if answer.is_ok() => Gate::Open,
-            _ => return,
-        };
-        if matches!(next, Gate::Probing { .. }) {
-            self.gates.remove(&endpoint);
-        } else {
-            *gate = next;
-        }
-        self.heap.extend(waiting);
     }
 
     fn found_project(&mut self, item: &str) {
-        let Some(facts) = ProjectFacts::read(item) else {
+        let Some(facts) = ProjectFacts::read(item).map(Arc::new) else {
             return;
         };
         if !self.met.insert(facts.id.clone()) {
             return;
         }
-        for endpoint in [Endpoint::QueriedTables, Endpoint::Runs, Endpoint::Cells] {
+        for endpoint in Endpoint::PROJECTS.names() {
             if self.options.endpoints.contains(&endpoint) {
                 self.plan_project(endpoint, &facts);
             }
@@ -452,48 +517,81 @@ impl Engine {
         self.report.projects.push(facts);
     }
 
-    fn plan_project(&mut self, endpoint: Endpoint, facts: &ProjectFacts) {
+    fn plan_project(&mut self, endpoint: Endpoint, facts: &Arc<ProjectFacts>) {
         let id = facts.id.clone();
-        let known = self.base.as_ref().and_then(|base| base.known(endpoint, Some(&id))).cloned();
+        let known = self.base.known(endpoint, Some(&id));
+        // What was read in part is as good as unread.
+        let whole = known.filter(|known| known.stamp.is_some());
         let read_before =
-            known.as_ref().and_then(|known| known.last_read_at).map_or(i64::MIN, |at| at.timestamp_micros());
+            whole.and_then(|known| known.last_read_at).map_or(i64::MIN, |at| at.timestamp_micros());
         let rank = match self.options.budget.is_limited() {
             true => (1, read_before, -facts.views),
             false => (1, 0, 0),
         };
-        let mut task = self.task(endpoint, Some(id), rank);
-        task.stamp = Some(facts.stamp(endpoint));
-        let decision = decide(endpoint, facts, self.base.as_deref());
+        let mut task = self.task(endpoint, Some(id.clone()), rank);
+        task.facts = Some(facts.clone());
+        let reusable = (!self.options.full).then_some(&*self.base);
+        let decision = decide(endpoint, facts, reusable, &self.options.reread);
         self.progress.expect(endpoint, 1);
+        let runs_come =
+            endpoint == Endpoint::QUERIED_TABLES && self.options.endpoints.contains(&Endpoint::RUNS);
         match decision {
-            Decision::Skip(why) => self.finish(task, State::Skipped, Some(why.into())),
-            Decision::Reuse => {
-                let known = known.expect("what is reused is known");
+            Decision::Skip(why) => self.finish(task, State::Skipped, Some(why.into()), false),
+            // With a budget, what was never read doesn't wait for runs that may be read last.
+            Decision::Read(_) if runs_come && self.options.budget.is_limited() => {
+                let latest = self.base.runs(&id).and_then(|runs| runs.latest_api_run);
+                self.carry_out(task, Decision::Read(None), latest);
+            }
+            decision if runs_come => drop(self.awaiting_runs.insert(id, (task, decision))),
+            decision => {
+                let latest = self.base.runs(&id).and_then(|runs| runs.latest_api_run);
+                self.carry_out(task, decision, latest);
+            }
+        }
+    }
+
+    /// Reuses what is known of a project, or reads it.
+    fn carry_out(&mut self, mut task: Task, decision: Decision, latest_api_run: Option<i64>) {
+        let known = self.base.known(task.endpoint, task.entity.as_ref());
+        let facts = task.facts.as_ref().expect("a fan-out over projects has their facts");
+        let then = known.and_then(|known| known.stamp.as_deref());
+        let now = stamp(task.endpoint, facts, then, latest_api_run);
+        let has_moved = now.as_ref().is_none_or(|now| now.moved);
+        match (decision, known) {
+            (Decision::Reuse, Some(known)) if !has_moved => {
                 task.rows = known.rows;
                 task.read_at = known.last_read_at;
-                self.finish(task, State::Reused, None);
+                task.stamp = known.stamp.clone();
+                self.finish(task, State::Reused, None, false);
             }
-            Decision::Read(known_runs) => {
-                if endpoint == Endpoint::Runs {
-                    task.history = Some(History::new(known_runs));
+            (decision, _) => {
+                task.stamp = now.map(|now| now.text);
+                if task.endpoint == Endpoint::RUNS {
+                    let known = if let Decision::Read(known) = decision { known } else { None };
+                    task.history = Some(History::new(known));
                 }
                 self.enqueue(task);
             }
         }
     }
 
-    fn found_group(&mut self, item: &str) {
-        let listing = Endpoint::Groups.operation().listing;
-        let Some(id) = listing.and_then(|listing| identifier(&listing, item)) else { return };
-        let id: Arc<str> = Arc::from(id);
+    /// The runs of a project are read as far as they will be: its queried tables are next.
+    fn settle_queried_tables(&mut self, project: &Arc<str>, latest_api_run: Option<i64>) {
+        if let Some((task, decision)) = self.awaiting_runs.remove(project) {
+            self.carry_out(task, decision, latest_api_run);
+        }
+    }
+
+    fn found_group(&mut self, id: Arc<str>) {
         if !self.met.insert(id.clone()) {
             return;
         }
-        if self.options.endpoints.contains(&Endpoint::GroupMembers) {
-            self.progress.expect(Endpoint::GroupMembers, 1);
-            // Groups are few, and who may see what matters: they come before all projects.
-            let task = self.task(Endpoint::GroupMembers, Some(id.clone()), (1, i64::MIN, i64::MIN));
-            self.enqueue(task);
+        for endpoint in Endpoint::GROUPS.names() {
+            if self.options.endpoints.contains(&endpoint) {
+                self.progress.expect(endpoint, 1);
+                let task = self.task(endpoint, Some(id.clone()), (1, 0, 0));
+                self.enqueue(task);
+            }
         }
         self.report.groups.push(id);
     }
@@ -502,18 +600,23 @@ impl Engine {
         if self.options.budget.is_limited() && self.lists_open > 0 {
             self.held.push(task);
         } else {
-            self.heap.push(task);
+            self.queue(task);
         }
     }
 
-    fn finish(&mut self, task: Task, state: State, reason: Option<String>) {
+    fn finish(&mut self, task: Task, state: State, reason: Option<String>, refused: bool) {
         let whole = state == State::Fetched;
-        self.finish_as(task, state, reason, whole);
+        self.finish_as(task, state, reason, refused, whole);
     }
 
-    fn finish_as(&mut self, task: Task, state: State, reason: Option<String>, whole: bool) {
-        let known = self.base.as_ref().and_then(|base| base.known(task.endpoint, task.entity.as_ref()));
+    fn finish_as(&mut self, task: Task, state: State, reason: Option<String>, refused: bool, whole: bool) {
+        let known = self.base.known(task.endpoint, task.entity.as_ref());
+        let read_before: Option<DateTime<Utc>> = known.and_then(|known| known.last_read_at);
         let untouched = task.read_at.is_none();
+        let latest_api_run =
+            task.history.as_ref().and_then(History::latest_api_run).max(
+                task.entity.as_ref().and_then(|id| self.base.runs(id)).and_then(|runs| runs.latest_api_run),
+            );
         let coverage = Coverage {
             endpoint: task.endpoint,
             state,
@@ -522,31 +625,36 @@ impl Engine {
             rows: task.rows,
             // What was not read now is as old, and as whole, as it was. What was read in part is not whole:
             // between its new rows and the known ones there may be others.
-            last_read_at: task.read_at.or_else(|| known.and_then(|k| k.last_read_at)),
+            last_read_at: task.read_at.or(read_before),
             stamp: match state {
                 State::Fetched | State::Reused => task.stamp,
-                State::Deferred | State::Failed if untouched => known.and_then(|k| k.stamp.clone()),
+                State::Skipped => None,
+                _ if untouched => known.and_then(|k| k.stamp.clone()),
                 _ => None,
             },
             entity: task.entity,
             whole,
+            known: read_before.is_some(),
+            refused,
         };
-        let summary = self.report.endpoints.entry(coverage.endpoint).or_default();
-        summary.requests += coverage.requests;
-        summary.rows += if state == State::Reused { 0 } else { coverage.rows };
-        *summary.states.entry(state.name().into()).or_default() += 1;
         self.progress.done(&coverage);
-        let list_ended = matches!(coverage.endpoint, Endpoint::Projects | Endpoint::Groups);
-        self.report.coverage.push(coverage);
+        let list_ended = coverage.endpoint.names().next().is_some();
+        let runs_of = (coverage.endpoint == Endpoint::RUNS).then(|| coverage.entity.clone()).flatten();
+        self.report.add(coverage);
+        if let Some(project) = runs_of {
+            self.settle_queried_tables(&project, latest_api_run);
+        }
         if list_ended {
-            self.lists_open = self.lists_open.saturating_sub(1);
-            if self.lists_open == 0 {
-                self.heap.extend(std::mem::take(&mut self.held));
+            self.list_ended();
+        }
+    }
+
+    fn list_ended(&mut self) {
+        self.lists_open = self.lists_open.saturating_sub(1);
+        if self.lists_open == 0 {
+            for task in std::mem::take(&mut self.held) {
+                self.queue(task);
             }
         }
     }
-}
-
-fn forbidden(reason: String) -> String {
-    format!("{reason}; ask a workspace admin for a token or plan that has it")
 }

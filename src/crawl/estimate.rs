@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Base, Decision, Endpoint, Report, Scope, decide};
+use super::{Base, Decision, Endpoint, Report, Reread, Scope, decide};
 
 /// What reading an endpoint would cost.
 #[derive(Debug, Clone, Serialize)]
@@ -22,7 +22,7 @@ pub struct Estimate {
 }
 
 /// Estimates what reading an endpoint would cost, from the lists of projects and groups.
-pub fn estimate(endpoint: Endpoint, report: &Report, base: Option<&Base>) -> Estimate {
+pub fn estimate(endpoint: Endpoint, report: &Report, base: Option<&Base>, reread: &Reread) -> Estimate {
     let mut sum =
         Estimate { endpoint: endpoint.name(), read: 0, reused: 0, skipped: 0, requests: 0, why: "" };
     let page = endpoint.operation().listing.map_or(1, |listing| u64::from(listing.max_page));
@@ -43,11 +43,13 @@ pub fn estimate(endpoint: Endpoint, report: &Report, base: Option<&Base>) -> Est
         }
         Scope::Project => {
             sum.why = match endpoint {
-                Endpoint::Runs => "runs leave no stamp on their project; read back to what is known",
+                endpoint if endpoint == Endpoint::RUNS => {
+                    "runs leave no stamp on their project; read back to what is known"
+                }
                 _ => "never read, or its project was edited, published or refreshed",
             };
             for project in &report.projects {
-                match decide(endpoint, project, base) {
+                match decide(endpoint, project, base, reread) {
                     Decision::Skip(_) => sum.skipped += 1,
                     Decision::Reuse => sum.reused += 1,
                     Decision::Read(Some(_)) => {

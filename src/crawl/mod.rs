@@ -1,7 +1,7 @@
 //! The crawl: which requests to make, in what order, with what budget.
 //!
 //! A crawl's only state is its [journal]: a request that was answered there is not sent
-//! again, so the same crawl goes on after any interruption. What the last snapshot knows ([`Base`]) decides
+//! again, so the same crawl continues after any interruption. What earlier snapshots know ([`Base`]) decides
 //! what need not be asked again at all.
 
 mod ask;
@@ -11,19 +11,23 @@ mod decide;
 mod endpoint;
 mod engine;
 mod estimate;
+mod gate;
+mod identity;
 mod runs;
+mod task;
 
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
-pub use ask::{Source, org_id};
-pub use base::{Base, Known, KnownRuns};
-pub use coverage::{Coverage, State};
-pub use decide::{Decision, ProjectFacts, decide};
-pub use endpoint::{Endpoint, Scope};
+pub use ask::Source;
+pub use base::{Base, GIVEN_UP_AFTER, Known, KnownRuns, is_given_up, primary_table};
+pub use coverage::{Coverage, Standing, State};
+pub use decide::{Decision, ProjectFacts, Reread, decide};
+pub use endpoint::{Endpoint, Need, Probe, Scope, Shrink, Spec};
 pub use engine::{Report, crawl};
 pub use estimate::{Estimate, estimate};
+pub use identity::{Identity, identify};
 
 use crate::client;
 use crate::journal;
@@ -50,10 +54,40 @@ impl Budget {
 pub struct Options {
     /// What to read.
     pub endpoints: std::collections::BTreeSet<Endpoint>,
-    /// Requests under way at once.
+    /// Requests under way at once, in each group of operations that the server counts together.
     pub concurrency: usize,
     /// How much may be spent.
     pub budget: Budget,
+    /// Requests that were spent on it before.
+    pub spent: u64,
+    /// Whether what has not changed is read again all the same.
+    pub full: bool,
+    /// When what is reused is read again.
+    pub reread: Reread,
+    /// Lists that the journal has from before are read again: who asked for them can't be told from who asks now.
+    pub doubted_before: Option<chrono::DateTime<chrono::Utc>>,
+    /// How it is known that the token's workspace is the one of the base.
+    pub workspace: Workspace,
+    /// What is done about a list of projects that is empty, and wasn't before.
+    pub empty: Empty,
+}
+
+/// How it is known that the token's workspace is the one that the base is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Workspace {
+    /// By its identifier, or there is nothing to compare with.
+    Settled,
+    /// At least half of the projects that were listed before must be listed again.
+    ByItsProjects,
+}
+
+/// What is done about a list of projects that is empty, and wasn't before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Empty {
+    /// It ends the crawl.
+    Refused,
+    /// A person says that it is right.
+    Accepted,
 }
 
 /// Listens to a crawl. Calls come often and must be quick.
@@ -66,6 +100,10 @@ pub trait Progress: Send + Sync {
     fn done(&self, coverage: &Coverage);
     /// Something that a person should read.
     fn note(&self, text: &str);
+    /// Something that a person should look into.
+    fn warn(&self, text: &str) {
+        self.note(text);
+    }
 }
 
 /// Hears nothing.
@@ -134,6 +172,22 @@ pub enum Error {
         operation: &'static str,
         /// What went wrong.
         reason: String,
+    },
+    /// No project is listed, and some were before.
+    #[error("the list of projects is empty, and had {known} before")]
+    NoProjects {
+        /// Projects known.
+        known: usize,
+    },
+    /// The projects listed are hardly those that the base knows.
+    #[error(
+        "of {known} projects that the destination knows, the token lists {shared}: this may be another workspace"
+    )]
+    OtherProjects {
+        /// Projects known.
+        known: usize,
+        /// Of these, listed.
+        shared: usize,
     },
     /// The journal can't be written or read.
     #[error(transparent)]

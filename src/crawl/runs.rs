@@ -22,20 +22,32 @@ pub(super) struct History {
     newest_first: bool,
     reached: bool,
     seen_open: HashSet<String>,
+    latest_api_run: Option<i64>,
 }
 
 impl History {
     pub fn new(known: Option<Arc<KnownRuns>>) -> Self {
-        Self { known, earliest: i64::MAX, newest_first: true, reached: false, seen_open: HashSet::new() }
+        Self {
+            known,
+            earliest: i64::MAX,
+            newest_first: true,
+            reached: false,
+            seen_open: HashSet::new(),
+            latest_api_run: None,
+        }
     }
 
     /// Takes note of a run.
     pub fn see(&mut self, item: &str) {
+        let run: Value = serde_json::from_str(item).unwrap_or_default();
+        let start = timestamp(&run["startTime"]);
+        if run["runTrigger"] == "API" {
+            self.latest_api_run = self.latest_api_run.max(start);
+        }
         let Some(known) = &self.known else { return };
         let id = GET_PROJECT_RUNS.listing.as_ref().and_then(|listing| identifier(listing, item));
         let Some(run_id) = id else { return };
-        let run: Value = serde_json::from_str(item).unwrap_or_default();
-        if let Some(start) = timestamp(&run["startTime"]) {
+        if let Some(start) = start {
             self.newest_first &= start <= self.earliest.saturating_add(SLACK_MICROS);
             self.earliest = self.earliest.min(start);
         }
@@ -45,9 +57,17 @@ impl History {
         }
     }
 
-    /// Whether all that is older is known already. A server whose order isn't newest first is read to the end.
-    pub fn is_enough(&self) -> bool {
-        self.reached && self.newest_first
+    /// Start of the latest API run on the pages read, or known before.
+    pub fn latest_api_run(&self) -> Option<i64> {
+        self.latest_api_run.max(self.known.as_ref().and_then(|known| known.latest_api_run))
+    }
+
+    /// Whether what is older need not be paged for: it is known already, but for runs that had not ended, and
+    /// asking for these one by one is cheaper than reading on. A server whose order isn't newest first is read
+    /// to the end.
+    pub fn is_enough(&self, page: u64) -> bool {
+        let pages = self.known.as_ref().map_or(0, |known| known.runs.div_ceil(page.max(1)));
+        self.reached && self.newest_first && self.unseen_open().len() as u64 <= pages.max(1)
     }
 
     /// Runs that had not ended when they were last read and were not on the pages read now.

@@ -37,6 +37,7 @@ use crate::snapshot::{self, KeyRange, TableReader};
 pub use cells::read_cells;
 pub use effective_access::{EFFECTIVE_ACCESS, write_access};
 pub use frame::to_batch;
+pub use lineage::LINEAGE;
 
 /// What can go wrong with a derived table.
 #[derive(Debug, thiserror::Error)]

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -15,15 +17,14 @@ use serde_json::Value;
 use super::Error;
 use crate::audit;
 use crate::client::operation::GET_RUN_STATUS;
+use crate::client::runs::is_terminal;
 use crate::client::split_page;
-use crate::crawl::{Coverage, Endpoint, Report, Scope, State};
+use crate::crawl::{Base, Coverage, Endpoint, Report, Scope, Standing, is_given_up};
 use crate::derive;
 use crate::journal::{Entry, Journal};
 use crate::registry;
 use crate::schema::{Context, Drift, GONE, Origin, Row, RowMapper, Table, batch_of, sort_unique};
-use crate::snapshot::{
-    self, Format, KeyRange, Lake, Manifest, TableEntry, TableReader, TableWriter, WorkspaceEntry,
-};
+use crate::snapshot::{self, Format, KeyRange, Lake, TableEntry, TableReader, TableWriter, WorkspaceEntry};
 use crate::tables::{self, AUDIT_FINDINGS, AUDIT_RULES};
 
 /// A chunk is written when it has so many rows,
@@ -37,8 +38,20 @@ pub struct Sources<'a> {
     pub journal: &'a Journal,
     /// What came of the crawl.
     pub report: &'a Report,
-    /// The snapshot that rows are taken over from.
-    pub base: Option<(&'a Lake, &'a Manifest)>,
+    /// The destination.
+    pub lake: &'a Lake,
+    /// What rows are carried over from.
+    pub base: &'a Base,
+}
+
+impl Sources<'_> {
+    /// The rows of a table in the snapshot that it builds on.
+    fn old(&self, table: &'static Table) -> Result<Option<TableReader>, snapshot::Error> {
+        match self.base.manifest(table) {
+            Some(manifest) => TableReader::open(self.lake, manifest, table),
+            None => Ok(None),
+        }
+    }
 }
 
 /// Where and how a snapshot is written.
@@ -114,10 +127,10 @@ impl<'a> Index<'a> {
         let mut entries: HashMap<Endpoint, BTreeMap<Option<Arc<str>>, Vec<Entry>>> = HashMap::new();
         for entry in sources.journal.entries() {
             let endpoint = match entry.operation == &GET_RUN_STATUS {
-                true => Some(Endpoint::Runs),
+                true => Some(Endpoint::RUNS),
                 false => Endpoint::of(entry.operation.id, entry.entity.is_some()),
             };
-            if let Some(endpoint) = endpoint.filter(|_| (200..300).contains(&entry.status)) {
+            if let Some(endpoint) = endpoint.filter(|_| entry.accepted) {
                 entries.entry(endpoint).or_default().entry(entry.entity.clone()).or_default().push(entry);
             }
         }
@@ -165,11 +178,34 @@ impl Job<'_> {
                 {
                     self.read(entry, &mut mapper, &mut chunk)?;
                 }
+                self.keep_listed(endpoint, &mut chunk)?;
                 self.flush(chunk, None, &mut writer)?;
             }
             Some(endpoint) => self.fan_out(endpoint, &mut mapper, &mut writer)?,
         }
         Ok((writer.finish()?, mapper.drift))
+    }
+
+    /// Adds the old rows of what a list of the workspace doesn't name, as far as they are kept.
+    fn keep_listed(&self, list: Endpoint, chunk: &mut Chunk) -> Result<(), Error> {
+        let of_list = self.index.coverage.get(&(list, None)).map(|c| c.standing());
+        let is_kept: Box<dyn Fn(&str) -> bool> = match of_list {
+            Some(Standing::Stale) => {
+                let listed = self.sources.report.listed.get(&list);
+                Box::new(move |id| listed.is_none_or(|listed| !listed.contains(id)))
+            }
+            _ => Box::new(|id| self.index.coverage.contains_key(&(list, Some(Arc::from(id))))),
+        };
+        let Some(reader) = self.sources.old(self.table)? else { return Ok(()) };
+        for batch in reader {
+            let batch = batch?;
+            let ids = batch.column(self.table.key_indices()[0]).as_string::<i32>();
+            let mask: BooleanArray = ids.iter().map(|id| Some(id.is_some_and(&is_kept))).collect();
+            let kept = filter_record_batch(&batch, &mask).map_err(|e| self.failed(e))?;
+            chunk.old_rows += kept.num_rows();
+            chunk.old.push(kept);
+        }
+        Ok(())
     }
 
     /// Walks over groups or projects in the order of their identifiers, which is the files' order too, here
@@ -182,11 +218,7 @@ impl Job<'_> {
     ) -> Result<(), Error> {
         let none = BTreeMap::new();
         let answers = self.index.entries.get(&endpoint).unwrap_or(&none);
-        let reader = match self.sources.base {
-            Some((lake, manifest)) => TableReader::open(lake, manifest, self.table)?,
-            None => None,
-        };
-        let mut old = Groups::new(reader);
+        let mut old = Groups::new(self.sources.old(self.table)?);
         let mut chunk = Chunk::default();
         let mut new = answers.iter().peekable();
         loop {
@@ -206,7 +238,10 @@ impl Job<'_> {
                 }
             }
             if turn.is_le() {
-                for entry in new.next().into_iter().flat_map(|(_, entries)| entries) {
+                // What has no coverage was deleted while the crawl ran.
+                let next =
+                    new.next().filter(|(id, _)| self.index.coverage.contains_key(&(endpoint, (*id).clone())));
+                for entry in next.into_iter().flat_map(|(_, entries)| entries) {
                     self.read(entry, mapper, &mut chunk)?;
                 }
             }
@@ -217,12 +252,11 @@ impl Job<'_> {
         self.flush(chunk, Some(endpoint), writer)
     }
 
-    /// Whether an entity's rows of the last snapshot are taken over.
+    /// Whether an entity's old rows are carried over.
     fn keeps(&self, endpoint: Endpoint, entity: &Arc<str>) -> bool {
         let coverage = self.index.coverage.get(&(endpoint, Some(entity.clone())));
-        let held =
-            coverage.is_some_and(|c| matches!(c.state, State::Reused | State::Deferred | State::Failed));
-        held || self.table.accumulates()
+        let standing = coverage.map(|coverage| coverage.standing());
+        matches!(standing, Some(Standing::Reused | Standing::Stale)) || self.table.accumulates()
     }
 
     /// Adds the rows of one answer.
@@ -270,7 +304,10 @@ impl Job<'_> {
         batches.push(new);
         let merged = sort_unique(self.table, &self.table.schema(), &batches)?;
         match (fresh, endpoint) {
-            (Some(fresh), Some(endpoint)) => self.mark_gone(&merged, &fresh, endpoint),
+            (Some(fresh), Some(endpoint)) => {
+                let merged = self.mark_gone(&merged, &fresh, endpoint)?;
+                self.mark_open(&merged, &chunk.old)
+            }
             _ => Ok(merged),
         }
     }
@@ -311,12 +348,53 @@ impl Job<'_> {
         RecordBatch::try_new(merged.schema(), columns)
     }
 
+    /// Notes when each run was first seen, and which ones have been open for so long that they are given up.
+    fn mark_open(&self, merged: &RecordBatch, old: &[RecordBatch]) -> Result<RecordBatch, ArrowError> {
+        let place = |name| self.table.index_of(name).expect("a column of a table that accumulates");
+        let (at_seen, at_up) = (place("first_seen_at"), place("given_up"));
+        let key = self.table.key_indices();
+        let times = |batch: &RecordBatch, name| {
+            batch.column(place(name)).as_primitive::<TimestampMicrosecondType>().clone()
+        };
+        let mut seen_before: HashMap<(&str, &str), i64> = HashMap::new();
+        for batch in old {
+            let (first, fetched) = (times(batch, "first_seen_at"), times(batch, "fetched_at"));
+            let (entity, id) =
+                (batch.column(key[0]).as_string::<i32>(), batch.column(key[1]).as_string::<i32>());
+            for i in 0..batch.num_rows() {
+                // Snapshots of earlier versions don't have it: when the row was read stands in.
+                let at = if first.is_valid(i) { first.value(i) } else { fetched.value(i) };
+                seen_before.insert((entity.value(i), id.value(i)), at);
+            }
+        }
+        let (entity, id) =
+            (merged.column(key[0]).as_string::<i32>(), merged.column(key[1]).as_string::<i32>());
+        let (fetched, start) = (times(merged, "fetched_at"), times(merged, "start_time"));
+        let status = merged.column(place("status")).as_string::<i32>();
+        let seen: TimestampMicrosecondArray = (0..merged.num_rows())
+            .map(|i| seen_before.get(&(entity.value(i), id.value(i))).copied().unwrap_or(fetched.value(i)))
+            .collect::<Vec<i64>>()
+            .into();
+        let clock = self.sources.base.run_clock(self.target.snapshot_at);
+        let given_up: BooleanArray = (0..merged.num_rows())
+            .map(|i| {
+                let begun = if start.is_valid(i) { start.value(i) } else { seen.value(i) };
+                let is_open = status.is_valid(i) && !is_terminal(status.value(i));
+                Some(is_open && is_given_up(Some(begun), clock))
+            })
+            .collect();
+        let mut columns = merged.columns().to_vec();
+        columns[at_seen] = Arc::new(seen.with_timezone("UTC"));
+        columns[at_up] = Arc::new(given_up);
+        RecordBatch::try_new(merged.schema(), columns)
+    }
+
     /// Whether the crawl knows everything that the API still has of an entity: what it doesn't know is gone.
     fn all_known(&self, endpoint: Endpoint, entity: &str) -> bool {
         match self.index.coverage.get(&(endpoint, Some(Arc::from(entity)))) {
-            // Not listed any more.
+            // Neither listed nor kept.
             None => true,
-            Some(coverage) => coverage.whole || coverage.state == State::Vanished,
+            Some(coverage) => coverage.whole,
         }
     }
 
@@ -381,16 +459,15 @@ impl Groups {
 /// The first that any table met.
 pub fn derive(
     target: &Target<'_>,
-    base: Option<(&Lake, &Manifest)>,
+    sources: &Sources<'_>,
     tables: &[&'static Table],
 ) -> Result<Vec<Built>, Error> {
     let is_wanted = |table: &Table| tables.iter().any(|t| t.name == table.name);
-    let last_lineage = match base {
-        Some((lake, manifest)) => {
-            let files =
-                manifest.tables.get("lineage").map(|table| table.files.as_slice()).unwrap_or_default();
-            let file = files.iter().find(|f| f.format == "parquet");
-            file.map(|file| lake.file(manifest, file)).transpose()?
+    let last_lineage = match sources.base.manifest(&derive::LINEAGE) {
+        Some(manifest) => {
+            let files = manifest.tables.get(derive::LINEAGE.name).map(|table| table.files.as_slice());
+            let file = files.unwrap_or_default().iter().find(|f| f.format == "parquet");
+            file.map(|file| sources.lake.file(manifest, file)).transpose()?
         }
         None => None,
     };
@@ -436,7 +513,7 @@ pub fn derive(
         built.push(Built { table, entry, drift: Drift::new(), took: started.elapsed() });
     }
     if is_wanted(&AUDIT_FINDINGS) || is_wanted(&AUDIT_RULES) {
-        built.extend(audited(target, base, create)?);
+        built.extend(audited(target, sources, create)?);
     }
     Ok(built)
 }
@@ -444,14 +521,14 @@ pub fn derive(
 /// What the audit finds in the tables that are there, as the tables that hold it.
 fn audited(
     target: &Target<'_>,
-    base: Option<(&Lake, &Manifest)>,
+    sources: &Sources<'_>,
     create: impl Fn(&'static Table) -> Result<TableWriter, snapshot::Error>,
 ) -> Result<[Built; 2], Error> {
     let started = Instant::now();
     let folder = audit::Folder(target.folder);
     let mut found = audit::audit_folder(&folder, target.snapshot_at, target.workspace, target.audit)?;
-    if let Some((lake, manifest)) = base {
-        audit::Record::date_new(&mut found, lake, manifest)?;
+    if let Some(manifest) = sources.base.manifest(&AUDIT_FINDINGS) {
+        audit::Record::date_new(&mut found, sources.lake, manifest)?;
     }
     let failed =
         |table: &Table, e: ArrowError| snapshot::Error::Table { table: table.name, why: e.to_string() };

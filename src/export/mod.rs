@@ -12,21 +12,35 @@
 //! # Ok(()) }
 //! ```
 
+mod bases;
 mod build;
+mod journals;
+mod truth;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::crawl::{self, Base, Budget, Coverage, Endpoint, Progress, Report, Source, State, Stop};
+use crate::client::operation::ME;
+use crate::client::users::ActingAs;
+use crate::crawl::{
+    self, Base, Budget, Coverage, Empty, Endpoint, Identity, Progress, Report, Reread, Source, State, Stop,
+    Workspace,
+};
 use crate::journal::{self, CrawlHeader, Journal};
 use crate::schema::{Origin, SCHEMA_VERSION, Table};
-use crate::snapshot::{self, DeltaMode, Format, Lake, Manifest, ToolEntry, WorkspaceEntry, snapshot_id};
+use crate::snapshot::{
+    self, DeltaMode, EndpointSummary, Format, Lake, Manifest, Manifests, TableEntry, TableState, ToolEntry,
+    WorkspaceEntry,
+};
+
+use bases::Bases;
+use journals::{Crawler, open_journal, report_damage};
 
 pub use build::choose;
+pub use truth::Accept;
 
 /// How to export.
 #[derive(Debug, Clone)]
@@ -53,7 +67,18 @@ pub struct Options {
     pub fixed_time: Option<DateTime<Utc>>,
     /// What the audit of the snapshot goes by.
     pub audit: crate::audit::Config,
+    /// The organisation, where the API doesn't tell it.
+    pub workspace_id: Option<String>,
+    /// Lists that are believed although they shrank.
+    pub accept_shrink: Accept,
+    /// Tables whose loss is accepted: if they can't be read any longer, their old rows go.
+    pub without: Vec<&'static Table>,
+    /// What is reused is read again within this time; `None` for never.
+    pub revalidate: Option<TimeDelta>,
 }
+
+/// What is reused is read again within two weeks, for what no stamp shows.
+pub const REVALIDATE: TimeDelta = TimeDelta::days(14);
 
 impl Default for Options {
     fn default() -> Self {
@@ -69,6 +94,10 @@ impl Default for Options {
             journal: JournalFate::Removed,
             fixed_time: None,
             audit: crate::audit::Config::default(),
+            workspace_id: None,
+            accept_shrink: Accept::Nothing,
+            without: Vec::new(),
+            revalidate: Some(REVALIDATE),
         }
     }
 }
@@ -112,14 +141,6 @@ pub enum Error {
     /// The journal.
     #[error(transparent)]
     Journal(#[from] journal::Error),
-    /// The destination holds an unfinished crawl of another server.
-    #[error("the destination holds an unfinished crawl of {url} ({})", path.display())]
-    OtherCrawl {
-        /// The other server.
-        url: String,
-        /// The crawl's journal.
-        path: PathBuf,
-    },
     /// The destination holds snapshots of another workspace.
     #[error("the destination holds snapshots of the workspace {theirs}, and the token is of {ours}")]
     OtherWorkspace {
@@ -131,6 +152,14 @@ pub enum Error {
     /// A derived table.
     #[error(transparent)]
     Derive(#[from] crate::derive::Error),
+    /// What a journal gives is less than what is there.
+    #[error("the snapshot {snapshot_id} would know less than it does: {why}")]
+    Worse {
+        /// The snapshot.
+        snapshot_id: String,
+        /// What would be worse.
+        why: String,
+    },
     /// There is no journal to rebuild from.
     #[error("{0}")]
     NoJournal(String),
@@ -160,12 +189,28 @@ pub struct Outcome {
 impl Outcome {
     /// What was asked for and is not in the snapshot, or is old.
     pub fn gaps(&self) -> impl Iterator<Item = &Coverage> {
-        self.coverage.iter().filter(|c| c.state.is_gap())
+        self.coverage.iter().filter(|c| {
+            use crawl::Standing;
+            matches!(c.standing(), Standing::Partial | Standing::Stale)
+                || (c.standing() == Standing::Unreadable && self.is_gap(c.endpoint))
+        })
     }
 
     /// What the token or the plan doesn't allow.
     pub fn forbidden(&self) -> impl Iterator<Item = &Coverage> {
         self.coverage.iter().filter(|c| c.state == State::Forbidden)
+    }
+
+    /// Tables in a state, by name.
+    pub fn tables_in(&self, wanted: impl Fn(TableState) -> bool) -> impl Iterator<Item = &str> {
+        let tables = self.manifest.tables.iter();
+        tables.filter(move |(_, entry)| entry.state.is_some_and(&wanted)).map(|(name, _)| name.as_str())
+    }
+
+    /// Whether a table of the endpoint is partial or stale.
+    fn is_gap(&self, endpoint: Endpoint) -> bool {
+        self.tables_in(TableState::is_gap)
+            .any(|name| crate::registry::by_name(name).and_then(Endpoint::of_table) == Some(endpoint))
     }
 }
 
@@ -182,20 +227,46 @@ pub async fn export(
     stop: Stop,
 ) -> Result<Outcome, Error> {
     lake.check()?;
+    let identity = crawl::identify(&source).await?;
+    if let Some(why) = &identity.failure {
+        progress.note(&format!("who the token acts as is not known: {why}"));
+    }
     let lock = lake.lock()?;
-    if let Some(warning) = lake.manifests()?.warning() {
+    let result = export_locked(source, lake, options, identity, progress, stop).await;
+    lake.tidy(lock);
+    result
+}
+
+async fn export_locked(
+    source: Source,
+    lake: &Lake,
+    options: Options,
+    identity: Identity,
+    progress: Arc<dyn Progress>,
+    stop: Stop,
+) -> Result<Outcome, Error> {
+    let manifests = lake.manifests()?;
+    if let Some(warning) = manifests.warning() {
         progress.note(&warning);
     }
+    warn_of_clock(&manifests, &options, &*progress);
     lake.repair()?;
     if let (Some(mode), Some(manifest)) = (options.delta, lake.latest()?) {
         delta(lake, manifest, mode, Catch::Up).await?;
     }
-    let (journal, resumed) = open_journal(lake, &options, &*progress)?;
+    let (workspace, how) = settle_workspace(&manifests, &identity, &options)?;
+    let crawler = Crawler::new(&options, workspace, identity.acting_as.clone());
+    let (journal, resumed) = open_journal(lake, &options, &crawler, &*progress)?;
     lake.clean(Some(&journal.header().snapshot_id))?;
-    let mut result = run(source, lake, &options, &journal, progress, stop).await;
-    if let (Ok(outcome), JournalFate::Kept) = (&mut result, options.journal) {
-        journal.sync()?;
-        outcome.journal = Some(lake.keep_journal(journal.path())?);
+    let bases = bases::choose(lake, &options.tables)?;
+    let job = Job { source, lake, options: &options, journal: &journal, bases, how, identity };
+    let mut result = job.run(progress, stop).await;
+    if let Ok(outcome) = &mut result {
+        // Before anything else can fail: from here on no crawl continues this journal.
+        journal.commit(journal.header().fixed_time.unwrap_or_else(Utc::now))?;
+        if options.journal == JournalFate::Kept {
+            outcome.journal = Some(lake.keep_journal(journal.path())?);
+        }
     }
     if let (Err(_), true) = (&result, journal.is_empty()) {
         // Not one answer: nothing is worth keeping.
@@ -209,8 +280,37 @@ pub async fn export(
     if let (Ok(outcome), Some(mode)) = (&result, options.delta) {
         delta(lake, outcome.manifest.clone(), mode, Catch::New).await?;
     }
-    lake.tidy(lock);
     result.map(|outcome| Outcome { resumed, ..outcome })
+}
+
+/// Snapshots are ordered by their sequence, so a wrong clock does no harm to the order; but its times mislead people.
+fn warn_of_clock(manifests: &Manifests, options: &Options, progress: &dyn Progress) {
+    let now = options.fixed_time.unwrap_or_else(Utc::now);
+    let newest = manifests.readable.iter().map(|m| m.snapshot_at).max();
+    if let Some(newest) = newest.filter(|newest| *newest > now + TimeDelta::hours(1)) {
+        progress.note(&format!(
+            "this machine's clock says {}, and the lake has a snapshot of {}: check the clock",
+            now.format("%Y-%m-%d %H:%M UTC"),
+            newest.format("%Y-%m-%d %H:%M UTC"),
+        ));
+    }
+}
+
+/// The workspace that is exported, and how it is known to be the lake's. By the API's word first, then by a
+/// person's, then by the projects that are listed.
+fn settle_workspace(
+    manifests: &Manifests,
+    identity: &Identity,
+    options: &Options,
+) -> Result<(Option<String>, Workspace), Error> {
+    let ours = identity.org_id.clone().or_else(|| options.workspace_id.clone());
+    let theirs = manifests.readable.iter().rev().find_map(|m| m.workspace.org_id.clone());
+    match (ours, theirs) {
+        (Some(ours), Some(theirs)) if ours != theirs => Err(Error::OtherWorkspace { theirs, ours }),
+        (Some(ours), Some(_)) => Ok((Some(ours), Workspace::Settled)),
+        (Some(ours), None) if options.workspace_id.is_some() => Ok((Some(ours), Workspace::Settled)),
+        (ours, theirs) => Ok((ours.or(theirs), Workspace::ByItsProjects)),
+    }
 }
 
 /// Whether Delta tables are made, or only brought up to a snapshot that is committed.
@@ -249,6 +349,18 @@ pub async fn rebuild(
     stop: Stop,
 ) -> Result<Outcome, Error> {
     let lock = lake.lock()?;
+    let result = rebuild_locked(lake, snapshot, options, progress, stop).await;
+    lake.tidy(lock);
+    result
+}
+
+async fn rebuild_locked(
+    lake: &Lake,
+    snapshot: Option<&str>,
+    options: Options,
+    progress: Arc<dyn Progress>,
+    stop: Stop,
+) -> Result<Outcome, Error> {
     lake.fetch_journals()?;
     let journals = lake.journals()?;
     let path = match snapshot {
@@ -264,178 +376,269 @@ pub async fn rebuild(
             }
         })
     })?;
-    let journal = Arc::new(Journal::open(&path)?);
-    let options =
-        Options { base_url: journal.header().base_url.clone(), budget: Budget::default(), ..options };
-    let result = run(Source::JournalOnly, lake, &options, &journal, progress, stop).await;
+    let journal = Arc::new(Journal::open_read(&path)?);
+    journal.prefer_whole();
+    report_damage(&journal, &*progress);
+    let header = journal.header();
+    let options = Options {
+        base_url: header.base_url.clone(),
+        budget: Budget::default(),
+        tables: journalled_tables(header, &options.tables),
+        reuse: if header.full { Reuse::Nothing } else { Reuse::Unchanged },
+        revalidate: None,
+        ..options
+    };
+    let manifests = lake.manifests()?;
+    let identity = Identity {
+        org_id: header.workspace.clone(),
+        acting_as: header.acting_as.clone(),
+        ..Identity::default()
+    };
+    let bases = bases::of_journal(lake, header, &manifests, &options.tables);
+    let how = Workspace::Settled;
+    let source = Source::JournalOnly;
+    let job = Job { source, lake, options: &options, journal: &journal, bases, how, identity };
+    let result = job.run(progress, stop).await;
     if let (Ok(outcome), Some(mode)) = (&result, options.delta) {
         delta(lake, outcome.manifest.clone(), mode, Catch::New).await?;
     }
-    lake.tidy(lock);
     let journal_at = path.display().to_string();
     result.map(|outcome| Outcome { resumed: journal.len(), journal: Some(journal_at), ..outcome })
 }
 
-/// The journal of the crawl that goes on, or of a new one, and how many answers it has.
-fn open_journal(
-    lake: &Lake,
-    options: &Options,
-    progress: &dyn Progress,
-) -> Result<(Arc<Journal>, usize), Error> {
-    let committed = lake.snapshots()?;
-    let unfinished: Vec<_> = lake.journals()?.into_iter().filter(|(id, _)| !committed.contains(id)).collect();
-    if options.unfinished == Unfinished::Discard {
-        for (_, path) in &unfinished {
-            std::fs::remove_file(path).map_err(|source| journal::Error::Io { path: path.clone(), source })?;
-        }
-    } else if let Some((_, path)) = unfinished.last() {
-        let journal = Journal::open(path)?;
-        let header = journal.header();
-        if header.base_url != options.base_url {
-            return Err(Error::OtherCrawl { url: header.base_url.clone(), path: path.clone() });
-        }
-        let begun = header.snapshot_at.format("%Y-%m-%d %H:%M:%S UTC");
-        progress.note(&format!(
-            "resuming the crawl begun at {begun}: {} answers are there already",
-            journal.len()
-        ));
-        let resumed = journal.len();
-        return Ok((Arc::new(journal), resumed));
-    }
-    let mut at = options.fixed_time.unwrap_or_else(Utc::now);
-    while committed.contains(&snapshot_id(at)) || !lake.claim(&snapshot_id(at))? {
-        at += TimeDelta::seconds(1);
-    }
-    let header = CrawlHeader {
-        tool_version: env!("CARGO_PKG_VERSION").into(),
-        base_url: options.base_url.clone(),
-        snapshot_id: snapshot_id(at),
-        snapshot_at: at,
-        tables: options.tables.iter().map(|t| t.name.to_owned()).collect(),
-        base_snapshot: base_for(lake, &options.tables)?,
-        fixed_time: options.fixed_time,
-    };
-    let folder = lake.journal_folder();
-    std::fs::create_dir_all(&folder).map_err(|source| journal::Error::Io { path: folder, source })?;
-    Ok((Arc::new(Journal::create(&lake.journal_path(&header.snapshot_id), header)?), 0))
-}
-
-/// The snapshot to compare with: the last one that has all the tables that are wanted, since an export of some
-/// tables alone must not end the history of the others; else the last one.
-fn base_for(lake: &Lake, tables: &[&'static Table]) -> Result<Option<String>, Error> {
-    let manifests = lake.manifests()?;
-    for manifest in manifests.readable.iter().rev() {
-        let has = |table: &&Table| {
-            manifest.tables.get(table.name).is_some_and(|t| t.files.iter().any(|f| f.format == "parquet"))
+/// Of the tables wanted, those that a journal has answers for, and what can be derived from these.
+fn journalled_tables(header: &CrawlHeader, wanted: &[&'static Table]) -> Vec<&'static Table> {
+    let asked = header.tables.iter().filter_map(|name| crate::registry::by_name(name));
+    let endpoints = Endpoint::needed_for(asked);
+    let mut names = BTreeSet::new();
+    for table in wanted {
+        let is_there = match table.origin {
+            Origin::Api(_) => Endpoint::of_table(table).is_some_and(|e| endpoints.contains(&e)),
+            Origin::Derived(from) => from.iter().all(|name| names.contains(name)),
+            Origin::Crawl => true,
         };
-        if tables.iter().filter(|table| matches!(table.origin, Origin::Api(_))).all(has) {
-            return Ok(Some(manifest.snapshot_id.clone()));
+        if is_there {
+            names.insert(table.name);
         }
     }
-    Ok(manifests.latest().map(|manifest| manifest.snapshot_id.clone()))
+    wanted.iter().copied().filter(|table| names.contains(table.name)).collect()
 }
 
-async fn run(
+/// A crawl and the snapshot that it becomes.
+struct Job<'a> {
     source: Source,
-    lake: &Lake,
-    options: &Options,
-    journal: &Arc<Journal>,
-    progress: Arc<dyn Progress>,
-    stop: Stop,
-) -> Result<Outcome, Error> {
-    let header = journal.header().clone();
-    let base_manifest = header.base_snapshot.as_deref().map(|id| lake.manifest(id)).transpose()?;
-    check_workspace(&source, journal, base_manifest.as_ref()).await?;
-    let base = match (&base_manifest, options.reuse) {
-        (Some(manifest), Reuse::Unchanged) => Base::load(lake, manifest.clone())?.map(Arc::new),
-        _ => None,
-    };
-    if base.is_none() && base_manifest.is_some() && options.reuse == Reuse::Unchanged {
-        progress.note("the last snapshot has no Parquet files to compare with: everything is read anew");
-    }
-    let crawl_options = crawl::Options {
-        endpoints: Endpoint::needed_for(options.tables.iter().copied()),
-        concurrency: options.concurrency,
-        budget: options.budget,
-    };
-    let started = Instant::now();
-    let report = crawl::crawl(source, journal.clone(), base, crawl_options, progress.clone(), stop).await?;
-    let crawl_time = started.elapsed();
-    progress.note("all answers are there; writing tables");
-    let (lake, options, journal) = (lake.clone(), options.clone(), journal.clone());
-    let write = move || commit(&lake, &options, &journal, base_manifest.as_ref(), report, crawl_time);
-    tokio::task::spawn_blocking(write).await.expect("writing tables doesn't panic")
+    lake: &'a Lake,
+    options: &'a Options,
+    journal: &'a Arc<Journal>,
+    bases: Bases,
+    how: Workspace,
+    identity: Identity,
 }
 
-/// Makes sure that the destination's snapshots are of the token's workspace, before anything is spent.
-async fn check_workspace(source: &Source, journal: &Journal, base: Option<&Manifest>) -> Result<(), Error> {
-    let ours = crawl::org_id(source, journal).await?;
-    let theirs = base.and_then(|manifest| manifest.workspace.org_id.clone());
-    match (ours, theirs) {
-        (Some(ours), Some(theirs)) if ours != theirs => Err(Error::OtherWorkspace { theirs, ours }),
-        _ => Ok(()),
+impl Job<'_> {
+    async fn run(self, progress: Arc<dyn Progress>, stop: Stop) -> Result<Outcome, Error> {
+        let now = self.options.fixed_time.unwrap_or_else(Utc::now);
+        let base = Arc::new(Base::load(self.lake, self.bases.clone(), now)?);
+        let endpoints = self.endpoints();
+        let accepts_none = self.accepts(Endpoint::PROJECTS);
+        let crawl_options = crawl::Options {
+            endpoints: endpoints.clone(),
+            concurrency: self.options.concurrency,
+            budget: self.options.budget,
+            spent: self.identity.requests,
+            full: self.options.reuse == Reuse::Nothing,
+            reread: Reread { now, within: self.options.revalidate },
+            doubted_before: (self.identity.acting_as == ActingAs::Unknown).then_some(now),
+            workspace: self.how,
+            empty: if accepts_none { Empty::Accepted } else { Empty::Refused },
+        };
+        let started = Instant::now();
+        let (source, journal) = (self.source.clone(), self.journal.clone());
+        let mut report =
+            crawl::crawl(source, journal, base.clone(), crawl_options, progress.clone(), stop).await?;
+        let crawl_time = started.elapsed();
+        let without: BTreeSet<Endpoint> =
+            self.options.without.iter().filter_map(|table| Endpoint::of_table(table)).collect();
+        let doubt = truth::Doubt {
+            base: &base,
+            acting_as: &self.identity.acting_as,
+            accept: &|list| self.accepts(list),
+            without: &without,
+        };
+        let kept = truth::keep(&mut report, &endpoints, &doubt);
+        for note in &kept.notes {
+            progress.warn(note);
+        }
+        progress.note("crawl finished; writing tables");
+        let commit = Commit {
+            lake: self.lake.clone(),
+            options: self.options.clone(),
+            journal: self.journal.clone(),
+            identity: self.identity,
+            bases: self.bases,
+            base,
+            report,
+            kept,
+            crawl_time,
+        };
+        tokio::task::spawn_blocking(move || commit.run()).await.expect("writing tables doesn't panic")
+    }
+
+    /// What is asked: what the tables need, and the list of projects where it alone tells the workspace.
+    fn endpoints(&self) -> BTreeSet<Endpoint> {
+        let mut endpoints = Endpoint::needed_for(self.options.tables.iter().copied());
+        if self.how == Workspace::ByItsProjects && !self.bases.is_empty() {
+            endpoints.insert(Endpoint::PROJECTS);
+        }
+        endpoints
+    }
+
+    /// Whether a list is believed however much it shrank: a person says so, or (of a snapshot that is built again)
+    /// it was believed when the snapshot was committed.
+    fn accepts(&self, list: Endpoint) -> bool {
+        let was_believed = || {
+            let manifest = self.lake.manifest(&self.journal.header().snapshot_id).ok();
+            let table = crawl::primary_table(list);
+            manifest.zip(table).is_some_and(|(m, t)| {
+                m.tables.get(t.name).and_then(|entry| entry.state).is_some_and(TableState::is_current)
+            })
+        };
+        self.options.accept_shrink.holds(list)
+            || (matches!(self.source, Source::JournalOnly) && was_believed())
     }
 }
 
-fn commit(
-    lake: &Lake,
-    options: &Options,
-    journal: &Journal,
-    base: Option<&Manifest>,
+/// Everything that a snapshot is committed from.
+struct Commit {
+    lake: Lake,
+    options: Options,
+    journal: Arc<Journal>,
+    identity: Identity,
+    bases: Bases,
+    base: Arc<Base>,
     report: Report,
+    kept: truth::Kept,
     crawl_time: Duration,
-) -> Result<Outcome, Error> {
-    let header = journal.header();
-    let staging = lake.stage(&header.snapshot_id)?;
-    let sources = build::Sources { journal, report: &report, base: base.map(|manifest| (lake, manifest)) };
-    let is_derived = |table: &Table| matches!(table.origin, Origin::Derived(_));
-    let (derived, plain): (Vec<&Table>, Vec<&Table>) =
-        options.tables.iter().partition(|table| is_derived(table));
-    let mut formats = options.formats.clone();
-    if !derived.is_empty() && !formats.contains(&Format::Parquet) {
-        formats.push(Format::Parquet);
+}
+
+impl Commit {
+    fn run(self) -> Result<Outcome, Error> {
+        let header = self.journal.header();
+        let states = truth::states(&self.report, &self.base, &self.options.tables);
+        self.check_rebuilt(&states)?;
+        let staging = self.lake.stage(&header.snapshot_id)?;
+        let built = self.build(staging.folder())?;
+        let manifest = self.manifest(&built, &states)?;
+        let place = staging.commit(&manifest)?;
+        let mut bases: Vec<&str> = self.bases.values().map(|m| m.snapshot_id.as_str()).collect();
+        bases.sort_unstable();
+        Ok(Outcome {
+            place,
+            journal: None,
+            table_seconds: built.iter().map(|b| (b.table.name, b.took.as_secs_f64())).collect(),
+            crawl_seconds: self.crawl_time.as_secs_f64(),
+            resumed: 0,
+            base: bases.last().map(|id| (*id).to_owned()),
+            manifest,
+            coverage: self.report.coverage,
+        })
     }
-    let workspace = WorkspaceEntry { base_url: header.base_url.clone(), org_id: report.org_id.clone() };
-    let target = build::Target {
-        folder: staging.folder(),
-        snapshot_id: &header.snapshot_id,
-        snapshot_at: header.snapshot_at,
-        formats: &formats,
-        workspace: &workspace,
-        audit: &options.audit,
-    };
-    let mut built = build::build(&sources, &target, &plain)?;
-    built.extend(build::derive(&target, sources.base, &derived)?);
-    build::strip(&mut built, staging.folder(), &options.formats)?;
-    let manifest = Manifest {
-        manifest_version: snapshot::MANIFEST_VERSION,
-        snapshot_id: header.snapshot_id.clone(),
-        sequence: Some(lake.sequence_for(&header.snapshot_id)?),
-        snapshot_at: header.snapshot_at,
-        committed_at: header.fixed_time.unwrap_or_else(Utc::now),
-        tool: ToolEntry { name: "hexport".into(), version: env!("CARGO_PKG_VERSION").into() },
-        workspace: workspace.clone(),
-        complete: !report.coverage.iter().any(|c| c.state.is_gap()),
-        schema_version: SCHEMA_VERSION,
-        tables: built.iter().map(|b| (b.table.name.to_owned(), b.entry.clone())).collect(),
-        endpoints: report
-            .endpoints
-            .iter()
-            .map(|(e, summary)| (e.name().to_owned(), summary.clone()))
-            .collect(),
-        schema_drift: drift(&built),
-    };
-    let place = staging.commit(&manifest)?;
-    Ok(Outcome {
-        manifest,
-        place,
-        journal: None,
-        table_seconds: built.iter().map(|b| (b.table.name, b.took.as_secs_f64())).collect(),
-        crawl_seconds: crawl_time.as_secs_f64(),
-        resumed: 0,
-        base: base.map(|manifest| manifest.snapshot_id.clone()),
-        coverage: report.coverage,
-    })
+
+    /// A snapshot that is there is never replaced by one that knows less.
+    fn check_rebuilt(&self, states: &BTreeMap<&'static str, truth::Known>) -> Result<(), Error> {
+        let snapshot_id = self.journal.header().snapshot_id.clone();
+        let Some(there) = self.lake.manifests()?.get(&snapshot_id).cloned() else { return Ok(()) };
+        let is_complete = !states.values().any(|known| known.state.is_gap());
+        let why = truth::worse(&there.tables, states).or_else(|| {
+            (there.complete && !is_complete).then(|| "it is complete, and the journal is not".to_owned())
+        });
+        match why {
+            Some(why) => Err(Error::Worse { snapshot_id, why }),
+            None => Ok(()),
+        }
+    }
+
+    fn build(&self, folder: &std::path::Path) -> Result<Vec<build::Built>, Error> {
+        let header = self.journal.header();
+        let (journal, lake, base) = (&*self.journal, &self.lake, &*self.base);
+        let sources = build::Sources { journal, report: &self.report, lake, base };
+        let is_derived = |table: &Table| matches!(table.origin, Origin::Derived(_));
+        let (derived, plain): (Vec<&Table>, Vec<&Table>) =
+            self.options.tables.iter().partition(|table| is_derived(table));
+        let mut formats = self.options.formats.clone();
+        if !derived.is_empty() && !formats.contains(&Format::Parquet) {
+            formats.push(Format::Parquet);
+        }
+        let workspace = self.workspace();
+        let target = build::Target {
+            folder,
+            snapshot_id: &header.snapshot_id,
+            snapshot_at: header.snapshot_at,
+            formats: &formats,
+            workspace: &workspace,
+            audit: &self.options.audit,
+        };
+        let mut built = build::build(&sources, &target, &plain)?;
+        built.extend(build::derive(&target, &sources, &derived)?);
+        build::strip(&mut built, folder, &self.options.formats)?;
+        Ok(built)
+    }
+
+    fn workspace(&self) -> WorkspaceEntry {
+        let header = self.journal.header();
+        WorkspaceEntry { base_url: header.base_url.clone(), org_id: header.workspace.clone() }
+    }
+
+    fn manifest(
+        &self,
+        built: &[build::Built],
+        states: &BTreeMap<&'static str, truth::Known>,
+    ) -> Result<Manifest, Error> {
+        let header = self.journal.header();
+        let tables: BTreeMap<String, TableEntry> = built.iter().map(|b| self.entry(b, states)).collect();
+        Ok(Manifest {
+            manifest_version: snapshot::MANIFEST_VERSION,
+            snapshot_id: header.snapshot_id.clone(),
+            sequence: Some(self.lake.sequence_for(&header.snapshot_id)?),
+            snapshot_at: header.snapshot_at,
+            committed_at: header.fixed_time.unwrap_or_else(Utc::now),
+            tool: ToolEntry { name: "hexport".into(), version: env!("CARGO_PKG_VERSION").into() },
+            workspace: self.workspace(),
+            acting_as: Some(self.identity.acting_as.clone()),
+            complete: !tables.values().any(|entry| entry.state.is_some_and(TableState::is_gap)),
+            schema_version: SCHEMA_VERSION,
+            tables,
+            endpoints: self.endpoints(),
+            schema_drift: drift(built),
+        })
+    }
+
+    /// What the crawl did with each operation, `Me` among them.
+    fn endpoints(&self) -> BTreeMap<String, EndpointSummary> {
+        let requests = self.identity.requests;
+        let of_me = EndpointSummary { requests, retries: requests.saturating_sub(1), ..Default::default() };
+        let me = (requests > 0).then(|| (ME.id.to_owned(), of_me));
+        let crawled = self.report.endpoints.iter().map(|(e, summary)| (e.name().to_owned(), summary.clone()));
+        crawled.chain(me).collect()
+    }
+
+    fn entry(
+        &self,
+        built: &build::Built,
+        states: &BTreeMap<&'static str, truth::Known>,
+    ) -> (String, TableEntry) {
+        let known = states.get(built.table.name).copied().unwrap_or_default();
+        let endpoint = Endpoint::of_table(built.table);
+        let seen_by = endpoint.and_then(|e| self.kept.seen_by.get(&e));
+        let entry = TableEntry {
+            state: Some(known.state),
+            entities: endpoint.map(|_| known.entities),
+            base: truth::base_of(&self.bases, built.table).map(str::to_owned),
+            seen_by: seen_by.filter(|seen_by| **seen_by != self.identity.acting_as).cloned(),
+            ..built.entry.clone()
+        };
+        (built.table.name.to_owned(), entry)
+    }
 }
 
 fn drift(built: &[build::Built]) -> BTreeMap<String, BTreeMap<String, u64>> {
@@ -453,27 +656,39 @@ pub async fn plan(
     progress: Arc<dyn Progress>,
     stop: Stop,
 ) -> Result<Vec<crawl::Estimate>, Error> {
-    let base = match (lake.latest()?, options.reuse) {
-        (Some(manifest), Reuse::Unchanged) => Base::load(lake, manifest)?,
-        _ => None,
-    };
+    let now = Utc::now();
+    let base = Arc::new(Base::load(lake, bases::choose(lake, &options.tables)?, now)?);
     let scratch =
         tempfile::tempdir().map_err(|source| journal::Error::Io { path: std::env::temp_dir(), source })?;
     let header = CrawlHeader {
+        format: journal::FORMAT,
         tool_version: env!("CARGO_PKG_VERSION").into(),
         base_url: options.base_url.clone(),
+        workspace: None,
+        acting_as: ActingAs::Unknown,
         snapshot_id: "plan".into(),
-        snapshot_at: Utc::now(),
+        snapshot_at: now,
         tables: Vec::new(),
+        full: true,
+        bases: BTreeMap::new(),
         base_snapshot: None,
         fixed_time: None,
     };
     let journal = Arc::new(Journal::create(&scratch.path().join("plan.hxj"), header)?);
     let wanted = Endpoint::needed_for(options.tables.iter().copied());
-    let lists =
-        wanted.iter().copied().filter(|e| matches!(e, Endpoint::Projects | Endpoint::Groups)).collect();
-    let crawl_options =
-        crawl::Options { endpoints: lists, concurrency: options.concurrency, budget: Budget::default() };
-    let report = crawl::crawl(source, journal, None, crawl_options, progress, stop).await?;
-    Ok(wanted.into_iter().map(|endpoint| crawl::estimate(endpoint, &report, base.as_ref())).collect())
+    let reread = Reread { now, within: options.revalidate };
+    let crawl_options = crawl::Options {
+        endpoints: wanted.iter().copied().filter(|e| e.names().next().is_some()).collect(),
+        concurrency: options.concurrency,
+        budget: Budget::default(),
+        spent: 0,
+        full: true,
+        reread,
+        doubted_before: None,
+        workspace: Workspace::Settled,
+        empty: Empty::Accepted,
+    };
+    let report = crawl::crawl(source, journal, Arc::default(), crawl_options, progress, stop).await?;
+    let known = (options.reuse == Reuse::Unchanged).then_some(&*base);
+    Ok(wanted.into_iter().map(|endpoint| crawl::estimate(endpoint, &report, known, &reread)).collect())
 }

@@ -3,15 +3,21 @@
 //! A file is a row of frames: `u32` length and `u32` CRC-32 of the payload, little-endian, then the payload:
 //! `u32` length of a JSON header, the header, and the body as one zstd frame. Every frame is handed to the
 //! operating system in one write before anything is derived from it, so a process that is killed loses at
-//! most the answers it had not received, and a torn last frame is recognised and cut off.
+//! most the responses it had not received. A torn last frame is cut off; damage in the middle is skipped and
+//! reported ([`Journal::damage`]), since one bad sector must not cost the answers behind it.
+//!
+//! A journal is *open* until its snapshot is committed; then a frame says so, and no crawl continues it.
+//!
+//! A list that is read again in a resumed crawl starts a new *generation*: pages of two generations never mix,
+//! and a rebuild uses the newest one that was read to its end.
 //!
 //! No token and no header of a request ever enters it. Files are made with mode 0600.
 
-use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{File, OpenOptions};
 use std::hash::{Hash, Hasher};
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,13 +26,16 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::client::operation::{self, Operation};
+use crate::client::users::ActingAs;
+
+mod scan;
 
 /// Ending of journal files.
 pub const EXTENSION: &str = "hxj";
-/// First bytes of a journal file; the last one is the format's version.
-const MAGIC: &[u8; 8] = b"HXJRNL\0\x01";
-/// Larger frames are taken for damage.
-const MAX_FRAME: u32 = 1 << 30;
+/// Version of the form of journals that this version writes.
+pub const FORMAT: u32 = 2;
+/// First bytes of a journal file; the format's version follows.
+const MAGIC: &[u8; 7] = b"HXJRNL\0";
 const ZSTD_LEVEL: i32 = 3;
 
 /// What can go wrong with a journal.
@@ -50,23 +59,50 @@ pub enum Error {
     },
 }
 
-/// What a journal says about its crawl: enough to resume it and to rebuild its snapshot.
+/// What a journal says about its crawl: enough to decide who may resume it, and to rebuild its snapshot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CrawlHeader {
+    /// Version of the journal's form; 1 before journals said whose they are.
+    #[serde(default = "first_format")]
+    pub format: u32,
     /// Version of hexport that began it.
     pub tool_version: String,
     /// Base URL of the API.
     pub base_url: String,
+    /// Organisation that the crawl reads, if it is known.
+    #[serde(default)]
+    pub workspace: Option<String>,
+    /// Who the token acts as.
+    #[serde(default)]
+    pub acting_as: ActingAs,
     /// Snapshot that it becomes.
     pub snapshot_id: String,
     /// The snapshot's time: when the crawl began.
     pub snapshot_at: DateTime<Utc>,
     /// Tables asked for.
     pub tables: Vec<String>,
-    /// Snapshot that rows are reused from, if any.
+    /// Whether everything is read again, even what hasn't changed (`--full`).
+    #[serde(default)]
+    pub full: bool,
+    /// Snapshot that each table builds on.
+    #[serde(default)]
+    pub bases: BTreeMap<String, String>,
+    /// Snapshot that all tables build on, in journals of format 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_snapshot: Option<String>,
     /// A fixed time for every answer, where one was asked for (reproducible samples).
     pub fixed_time: Option<DateTime<Utc>>,
+}
+
+fn first_format() -> u32 {
+    1
+}
+
+impl CrawlHeader {
+    /// Snapshots that the crawl builds on.
+    pub fn base_snapshots(&self) -> BTreeSet<&str> {
+        self.bases.values().chain(&self.base_snapshot).map(String::as_str).collect()
+    }
 }
 
 /// A response in short: what it answers, and where in the file it is.
@@ -76,12 +112,15 @@ pub struct Entry {
     pub operation: &'static Operation,
     /// Project or group of a fan-out request.
     pub entity: Option<Arc<str>>,
-    /// HTTP status.
+    /// HTTP status; 0 if no usable answer came.
     pub status: u16,
+    /// Whether the answer was usable: asking again could not change it.
+    pub accepted: bool,
     /// Requests that were sent for it.
     pub attempts: u32,
     /// When it was complete.
     pub fetched_at: DateTime<Utc>,
+    generation: u32,
     key: u64,
     offset: u64,
     length: u32,
@@ -93,13 +132,33 @@ enum Header {
     Crawl(CrawlHeader),
     Response {
         operation: String,
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         entity: Option<String>,
         request: String,
         status: u16,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        accepted: Option<bool>,
         attempts: u32,
         fetched_at: DateTime<Utc>,
+        #[serde(default, skip_serializing_if = "is_zero")]
+        generation: u32,
     },
+    /// A list was read to its end in this generation.
+    Whole {
+        operation: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        entity: Option<String>,
+        #[serde(default, skip_serializing_if = "is_zero")]
+        generation: u32,
+    },
+    /// The snapshot is committed.
+    Committed {
+        at: DateTime<Utc>,
+    },
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 /// What is journalled about one response.
@@ -111,8 +170,10 @@ pub struct NewEntry<'a> {
     pub entity: Option<&'a Arc<str>>,
     /// The request's key (see [`ApiRequest::key`](crate::client::ApiRequest::key)).
     pub request: &'a str,
-    /// HTTP status.
+    /// HTTP status; 0 if no usable answer came.
     pub status: u16,
+    /// Whether the answer was usable: asking again could not change it.
+    pub accepted: bool,
     /// Requests that were sent for it.
     pub attempts: u32,
     /// When it was complete.
@@ -121,13 +182,35 @@ pub struct NewEntry<'a> {
     pub body: &'a [u8],
 }
 
+/// A stretch of a journal file that can't be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Damage {
+    /// Where it begins, in bytes from the start of the file.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub bytes: u64,
+}
+
 /// A journal, open for reading and appending.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
     header: CrawlHeader,
+    damage: Vec<Damage>,
     inner: Mutex<Inner>,
     reader: File,
+}
+
+/// A list, or what is asked about one group or project.
+type Asked = (&'static str, Option<Arc<str>>);
+
+/// The generations of one list.
+#[derive(Debug, Default)]
+struct Generations {
+    /// The one that answers are looked up in and added to.
+    current: u32,
+    newest: u32,
+    whole: BTreeSet<u32>,
 }
 
 #[derive(Debug)]
@@ -136,8 +219,47 @@ struct Inner {
     end: u64,
     entries: Vec<Entry>,
     by_key: HashMap<u64, usize>,
+    generations: HashMap<Asked, Generations>,
+    committed: Option<DateTime<Utc>>,
     /// Set when a write failed half way and could not be taken back.
     broken: bool,
+}
+
+impl Inner {
+    fn new(file: File, end: u64) -> Self {
+        Self {
+            file,
+            end,
+            entries: Vec::new(),
+            by_key: HashMap::new(),
+            generations: HashMap::new(),
+            committed: None,
+            broken: false,
+        }
+    }
+
+    fn generation(&self, operation: &'static str, entity: Option<&Arc<str>>) -> u32 {
+        self.generations.get(&(operation, entity.cloned())).map_or(0, |g| g.current)
+    }
+
+    fn take_in(&mut self, entry: Entry) {
+        self.by_key.insert(entry.key, self.entries.len());
+        self.entries.push(entry);
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<u64> {
+        if self.broken {
+            return Err(io::Error::other("an earlier write failed half way"));
+        }
+        let end = self.end;
+        if let Err(error) = self.file.write_all(bytes) {
+            let undone = self.file.set_len(end).and_then(|()| self.file.seek(SeekFrom::Start(end)));
+            self.broken = undone.is_err();
+            return Err(error);
+        }
+        self.end += bytes.len() as u64;
+        Ok(end)
+    }
 }
 
 impl Journal {
@@ -161,73 +283,118 @@ impl Journal {
             .open(&beside)
             .map_err(io)?;
         let mut bytes = MAGIC.to_vec();
+        bytes.push(FORMAT as u8);
         bytes.extend(frame(&Header::Crawl(header.clone()), &[]).map_err(io)?);
         file.write_all(&bytes).map_err(io)?;
         file.sync_all().map_err(io)?;
         std::fs::rename(&beside, path).map_err(io)?;
         let reader = file.try_clone().map_err(io)?;
-        let end = bytes.len() as u64;
-        let inner = Inner { file, end, entries: Vec::new(), by_key: HashMap::new(), broken: false };
-        Ok(Self { path: path.to_owned(), header, inner: Mutex::new(inner), reader })
+        let inner = Mutex::new(Inner::new(file, bytes.len() as u64));
+        Ok(Self { path: path.to_owned(), header, damage: Vec::new(), inner, reader })
     }
 
-    /// Opens a journal; a torn tail is cut off.
+    /// Opens a journal for a crawl that continues; a torn tail is cut off.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Foreign`] for a file that isn't a journal or whose first frame is damaged.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let io = |source| Error::Io { path: path.to_owned(), source };
-        let foreign = |why: &str| Error::Foreign { path: path.to_owned(), why: why.into() };
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(io)?;
-        let length = file.metadata().map_err(io)?.len();
-        let mut input = BufReader::with_capacity(1 << 20, file.try_clone().map_err(io)?);
-        let mut magic = [0; MAGIC.len()];
-        if input.read_exact(&mut magic).is_err() || &magic != MAGIC {
-            return Err(foreign("it does not begin like one"));
+        let journal = Self::scan(path, file)?;
+        let end = {
+            let mut inner = journal.inner();
+            let end = inner.end;
+            if end < inner.file.metadata().map_err(io)?.len() {
+                inner.file.set_len(end).map_err(io)?;
+            }
+            inner.file.seek(SeekFrom::Start(end)).map_err(io)?
+        };
+        debug_assert_eq!(end, journal.inner().end);
+        Ok(journal)
+    }
+
+    /// Opens a journal to read it alone: the file is left as it is, and may be on a read-only file system.
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
+    pub fn open_read(path: &Path) -> Result<Self, Error> {
+        let file = File::open(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+        Self::scan(path, file)
+    }
+
+    fn scan(path: &Path, file: File) -> Result<Self, Error> {
+        let io = |source| Error::Io { path: path.to_owned(), source };
+        let foreign = |why: String| Error::Foreign { path: path.to_owned(), why };
+        let mut magic = [0; MAGIC.len() + 1];
+        if file.read_exact_at(&mut magic, 0).is_err() || !magic.starts_with(MAGIC) {
+            return Err(foreign("it does not begin like one".into()));
         }
-        let mut end = MAGIC.len() as u64;
-        let mut header = None;
-        let mut entries: Vec<Entry> = Vec::new();
-        let mut by_key = HashMap::new();
+        let format = u32::from(magic[MAGIC.len()]);
+        if !(1..=FORMAT).contains(&format) {
+            return Err(foreign(format!("it is of format {format}")));
+        }
+        let mut inner = Inner::new(file.try_clone().map_err(io)?, magic.len() as u64);
         let mut entities: HashMap<String, Arc<str>> = HashMap::new();
-        while let Some(payload) = next_frame(&mut input).map_err(io)? {
-            let size = payload.len() as u64 + 8;
-            let Some((head, _)) = split(&payload) else { break };
-            match serde_json::from_slice::<Header>(head) {
-                Ok(Header::Crawl(crawl)) => header = Some(crawl),
-                Ok(Header::Response { operation, entity, request, status, attempts, fetched_at }) => {
-                    // An operation that this version doesn't know was written by a later one.
+        let mut intern = |entity: Option<String>| {
+            entity.map(|e| entities.entry(e).or_insert_with_key(|e| Arc::from(e.as_str())).clone())
+        };
+        let mut header = None;
+        let mut damage = Vec::new();
+        for found in scan::frames(&file, magic.len() as u64).map_err(io)? {
+            let (offset, payload) = match found.map_err(io)? {
+                scan::Found::Frame { offset, payload } => (offset, payload),
+                scan::Found::Damage(stretch) => {
+                    damage.push(stretch);
+                    continue;
+                }
+            };
+            inner.end = offset + 8 + payload.len() as u64;
+            let Some((head, _)) = split(&payload) else { continue };
+            // A kind of record that this version doesn't know was written by a later one.
+            let Ok(record) = serde_json::from_slice::<Header>(head) else { continue };
+            match record {
+                Header::Crawl(crawl) => header = Some(crawl),
+                Header::Committed { at } => inner.committed = Some(at),
+                Header::Whole { operation, entity, generation } => {
                     if let Some(operation) = operation::by_id(&operation) {
-                        let entity = entity
-                            .map(|e| entities.entry(e).or_insert_with_key(|e| Arc::from(e.as_str())).clone());
-                        let key = key_hash(&request);
-                        let length = payload.len() as u32;
-                        by_key.insert(key, entries.len());
-                        entries.push(Entry {
-                            operation,
-                            entity,
-                            status,
-                            attempts,
-                            fetched_at,
-                            key,
-                            offset: end + 8,
-                            length,
-                        });
+                        let of = inner.generations.entry((operation.id, intern(entity))).or_default();
+                        of.whole.insert(generation);
                     }
                 }
-                Err(_) => break,
+                Header::Response {
+                    operation,
+                    entity,
+                    request,
+                    status,
+                    accepted,
+                    attempts,
+                    fetched_at,
+                    generation,
+                } => {
+                    let Some(operation) = operation::by_id(&operation) else { continue };
+                    let entity = intern(entity);
+                    let of = inner.generations.entry((operation.id, entity.clone())).or_default();
+                    of.newest = of.newest.max(generation);
+                    of.current = of.newest;
+                    inner.take_in(Entry {
+                        operation,
+                        entity,
+                        status,
+                        accepted: accepted.unwrap_or((200..300).contains(&status)),
+                        attempts,
+                        fetched_at,
+                        generation,
+                        key: key_hash(&request, generation),
+                        offset: offset + 8,
+                        length: payload.len() as u32,
+                    });
+                }
             }
-            end += size;
         }
-        let header = header.ok_or_else(|| foreign("its first record is damaged"))?;
-        if end < length {
-            file.set_len(end).map_err(io)?;
-        }
-        let mut file = file;
-        file.seek(SeekFrom::Start(end)).map_err(io)?;
-        let reader = file.try_clone().map_err(io)?;
-        let inner = Inner { file, end, entries, by_key, broken: false };
-        Ok(Self { path: path.to_owned(), header, inner: Mutex::new(inner), reader })
+        let header = header.ok_or_else(|| foreign("its first record is damaged".into()))?;
+        // What no frame follows is a torn tail: an interrupted write, and no damage.
+        damage.retain(|stretch| stretch.offset < inner.end);
+        Ok(Self { path: path.to_owned(), header, damage, inner: Mutex::new(inner), reader: file })
     }
 
     /// Where the journal is.
@@ -240,60 +407,145 @@ impl Journal {
         &self.header
     }
 
+    /// Stretches of the file that could not be read when it was opened.
+    pub fn damage(&self) -> &[Damage] {
+        &self.damage
+    }
+
+    /// When the snapshot of this journal was committed; `None` while the crawl is open.
+    pub fn committed(&self) -> Option<DateTime<Utc>> {
+        self.inner().committed
+    }
+
+    /// Notes that the snapshot is committed: no crawl continues this journal from now on.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn commit(&self, at: DateTime<Utc>) -> Result<(), Error> {
+        self.note(&Header::Committed { at })?;
+        self.inner().committed = Some(at);
+        self.sync()
+    }
+
     /// Appends a response. When this returns, the response survives the death of the process.
     ///
     /// # Errors
     /// [`Error::Io`]; the journal is then as it was before, or takes no more.
     pub fn append(&self, new: NewEntry<'_>) -> Result<(), Error> {
         let io = |source| Error::Io { path: self.path.clone(), source };
+        let generation = self.inner().generation(new.operation.id, new.entity);
         let header = Header::Response {
             operation: new.operation.id.to_owned(),
             entity: new.entity.map(|e| e.to_string()),
             request: new.request.to_owned(),
             status: new.status,
+            accepted: Some(new.accepted),
             attempts: new.attempts,
             fetched_at: new.fetched_at,
+            generation,
         };
         // Compressed before the lock is taken, so that writers wait for the disk only.
         let bytes = frame(&header, new.body).map_err(io)?;
         let mut inner = self.inner();
-        if inner.broken {
-            return Err(io(io::Error::other("an earlier write failed half way")));
-        }
-        let end = inner.end;
-        if let Err(error) = inner.file.write_all(&bytes) {
-            let undone = inner.file.set_len(end).and_then(|()| inner.file.seek(SeekFrom::Start(end)));
-            inner.broken = undone.is_err();
-            return Err(io(error));
-        }
-        let entry = Entry {
+        let offset = inner.write(&bytes).map_err(io)?;
+        inner.generations.entry((new.operation.id, new.entity.cloned())).or_default();
+        inner.take_in(Entry {
             operation: new.operation,
             entity: new.entity.cloned(),
             status: new.status,
+            accepted: new.accepted,
             attempts: new.attempts,
             fetched_at: new.fetched_at,
-            key: key_hash(new.request),
-            offset: end + 8,
+            generation,
+            key: key_hash(new.request, generation),
+            offset: offset + 8,
             length: (bytes.len() - 8) as u32,
-        };
-        inner.end += bytes.len() as u64;
-        let at = inner.entries.len();
-        inner.by_key.insert(entry.key, at);
-        inner.entries.push(entry);
+        });
         Ok(())
     }
 
-    /// The answer to a request that was journalled before, if it was.
-    pub fn find(&self, request_key: &str) -> Option<Entry> {
-        let inner = self.inner();
-        inner.by_key.get(&key_hash(request_key)).map(|at| inner.entries[*at].clone())
+    /// Starts a new generation of a list, or of what is asked about one group or project: what was answered
+    /// before is not looked up again.
+    pub fn begin_again(&self, operation: &'static Operation, entity: Option<&Arc<str>>) {
+        let mut inner = self.inner();
+        let of = inner.generations.entry((operation.id, entity.cloned())).or_default();
+        of.newest += 1;
+        of.current = of.newest;
     }
 
-    /// All responses, in the order in which they came; of requests made twice, the later answer alone.
+    /// Notes that a list was read to its end in its current generation.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn mark_whole(&self, operation: &'static Operation, entity: Option<&Arc<str>>) -> Result<(), Error> {
+        let generation = self.inner().generation(operation.id, entity);
+        let of = (operation.id, entity.cloned());
+        if self.inner().generations.get(&of).is_some_and(|g| g.whole.contains(&generation)) {
+            return Ok(());
+        }
+        let entity = entity.map(|e| e.to_string());
+        self.note(&Header::Whole { operation: operation.id.to_owned(), entity, generation })?;
+        self.inner().generations.entry(of).or_default().whole.insert(generation);
+        Ok(())
+    }
+
+    /// Makes the newest generation that was read to its end the current one, of each list that has such a one: a
+    /// rebuild must not use the half-read pages of a later one.
+    pub fn prefer_whole(&self) {
+        for of in self.inner().generations.values_mut() {
+            of.current = of.whole.last().copied().unwrap_or(of.newest);
+        }
+    }
+
+    /// As [`Journal::prefer_whole`], of one list.
+    pub fn prefer_whole_of(&self, operation: &'static Operation, entity: Option<&Arc<str>>) {
+        if let Some(of) = self.inner().generations.get_mut(&(operation.id, entity.cloned())) {
+            of.current = of.whole.last().copied().unwrap_or(of.newest);
+        }
+    }
+
+    /// When the oldest answer of a list's current generation was complete.
+    pub fn first_answer_at(
+        &self,
+        operation: &'static Operation,
+        entity: Option<&Arc<str>>,
+        first_request: &str,
+    ) -> Option<DateTime<Utc>> {
+        self.find(operation, entity, first_request).filter(|e| e.accepted).map(|e| e.fetched_at)
+    }
+
+    fn note(&self, header: &Header) -> Result<(), Error> {
+        let io = |source| Error::Io { path: self.path.clone(), source };
+        let bytes = frame(header, &[]).map_err(io)?;
+        self.inner().write(&bytes).map(drop).map_err(io)
+    }
+
+    /// The answer to a request that was journalled before in the current generation, if it was.
+    pub fn find(
+        &self,
+        operation: &'static Operation,
+        entity: Option<&Arc<str>>,
+        request_key: &str,
+    ) -> Option<Entry> {
+        let inner = self.inner();
+        let generation = inner.generation(operation.id, entity);
+        inner.by_key.get(&key_hash(request_key, generation)).map(|at| inner.entries[*at].clone())
+    }
+
+    /// The responses of each list's current generation, in the order in which they came; of requests made twice,
+    /// the later answer alone.
     pub fn entries(&self) -> Vec<Entry> {
         let inner = self.inner();
-        let current = |(at, entry): &(usize, &Entry)| inner.by_key.get(&entry.key) == Some(at);
+        let current = |(at, entry): &(usize, &Entry)| {
+            inner.by_key.get(&entry.key) == Some(at)
+                && inner.generation(entry.operation.id, entry.entity.as_ref()) == entry.generation
+        };
         inner.entries.iter().enumerate().filter(current).map(|(_, entry)| entry.clone()).collect()
+    }
+
+    /// Requests that were sent for all responses, of every generation.
+    pub fn attempts(&self) -> u64 {
+        self.inner().entries.iter().map(|entry| u64::from(entry.attempts)).sum()
     }
 
     /// Number of responses.
@@ -332,9 +584,9 @@ impl Journal {
     }
 }
 
-fn key_hash(request: &str) -> u64 {
+fn key_hash(request: &str, generation: u32) -> u64 {
     let mut hasher = DefaultHasher::new();
-    request.hash(&mut hasher);
+    (request, generation).hash(&mut hasher);
     hasher.finish()
 }
 
@@ -353,30 +605,6 @@ fn frame(header: &Header, body: &[u8]) -> io::Result<Vec<u8>> {
     Ok(out)
 }
 
-/// The next whole frame's payload; `None` at the end, or where the rest is torn or damaged.
-fn next_frame(input: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
-    let mut prefix = [0; 8];
-    if !fill(input, &mut prefix)? {
-        return Ok(None);
-    }
-    let [a, b, c, d, e, f, g, h] = prefix;
-    let (length, crc) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
-    if length > MAX_FRAME {
-        return Ok(None);
-    }
-    let mut payload = Vec::new();
-    input.take(u64::from(length)).read_to_end(&mut payload)?;
-    Ok((payload.len() == length as usize && crc32fast::hash(&payload) == crc).then_some(payload))
-}
-
-fn fill(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
-    match input.read_exact(buffer) {
-        Ok(()) => Ok(true),
-        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(e) => Err(e),
-    }
-}
-
 fn split(payload: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = payload.split_first_chunk::<4>()?;
     rest.split_at_checked(u32::from_le_bytes(*length) as usize)
@@ -389,8 +617,13 @@ mod tests {
 
     fn header() -> CrawlHeader {
         CrawlHeader {
+            format: FORMAT,
             tool_version: "0".into(),
             base_url: "https://app.hex.tech/api/v1".into(),
+            workspace: Some("org".into()),
+            acting_as: ActingAs::Unknown,
+            full: false,
+            bases: BTreeMap::new(),
             snapshot_id: "2026-11-24T020000Z".into(),
             snapshot_at: "2026-11-24T02:00:00Z".parse().unwrap(),
             tables: vec!["runs".into()],
@@ -406,6 +639,7 @@ mod tests {
             entity: Some(&entity),
             request,
             status: 200,
+            accepted: true,
             attempts: 1,
             fetched_at: Utc::now(),
             body,
@@ -436,18 +670,63 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_byte_ends_the_journal_before_it() {
+    fn damage_in_the_middle_costs_its_own_record_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.hxj");
         let journal = Journal::create(&path, header()).unwrap();
         write(&journal, "GET /a", b"first");
-        let whole = std::fs::metadata(&path).unwrap().len() as usize;
-        write(&journal, "GET /b", b"second");
+        let begin = std::fs::metadata(&path).unwrap().len() as usize;
+        write(&journal, "GET /b", &b"second".repeat(40));
+        let end = std::fs::metadata(&path).unwrap().len() as usize;
+        write(&journal, "GET /c", b"third");
         drop(journal);
-        let mut bytes = std::fs::read(&path).unwrap();
-        bytes[whole + 20] ^= 1;
-        std::fs::write(&path, &bytes).unwrap();
-        assert_eq!(Journal::open(&path).unwrap().len(), 1);
+        let bytes = std::fs::read(&path).unwrap();
+        for at in begin..end {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x41;
+            std::fs::write(&path, &damaged).unwrap();
+            let journal = Journal::open(&path).unwrap();
+            let bodies: Vec<_> = journal.entries().iter().map(|e| journal.body(e).unwrap()).collect();
+            assert_eq!(bodies, [b"first".to_vec(), b"third".to_vec()], "damaged at {at}");
+            let bytes = (end - begin) as u64;
+            assert_eq!(journal.damage(), [Damage { offset: begin as u64, bytes }], "damaged at {at}");
+        }
+    }
+
+    #[test]
+    fn a_new_generation_hides_the_old_one_until_a_rebuild_prefers_the_whole_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.hxj");
+        let journal = Journal::create(&path, header()).unwrap();
+        let entity: Arc<str> = Arc::from("p1");
+        let found = |journal: &Journal, key: &str| {
+            journal.find(&GET_PROJECT_RUNS, Some(&entity), key).map(|e| journal.body(&e).unwrap())
+        };
+        write(&journal, "GET /a", b"old 1");
+        write(&journal, "GET /a?offset=100", b"old 2");
+        journal.mark_whole(&GET_PROJECT_RUNS, Some(&entity)).unwrap();
+        journal.begin_again(&GET_PROJECT_RUNS, Some(&entity));
+        assert_eq!(found(&journal, "GET /a"), None);
+        write(&journal, "GET /a", b"new 1");
+        for journal in [journal, Journal::open(&path).unwrap()] {
+            assert_eq!(found(&journal, "GET /a").as_deref(), Some(&b"new 1"[..]));
+            assert_eq!(found(&journal, "GET /a?offset=100"), None);
+            assert_eq!(journal.entries().len(), 1);
+            journal.prefer_whole();
+            assert_eq!(found(&journal, "GET /a").as_deref(), Some(&b"old 1"[..]));
+            assert_eq!(journal.entries().len(), 2);
+        }
+    }
+
+    #[test]
+    fn a_committed_journal_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.hxj");
+        let journal = Journal::create(&path, header()).unwrap();
+        assert_eq!(journal.committed(), None);
+        let at = "2026-11-24T03:00:00Z".parse().unwrap();
+        journal.commit(at).unwrap();
+        assert_eq!(Journal::open_read(&path).unwrap().committed(), Some(at));
     }
 
     #[test]
@@ -461,8 +740,9 @@ mod tests {
         let entries = journal.entries();
         assert_eq!(entries.len(), 1);
         assert_eq!(journal.body(&entries[0]).unwrap(), b"new");
-        assert!(journal.find("GET /a").is_some());
-        assert!(journal.find("GET /b").is_none());
+        let entity = Some(Arc::from("p1"));
+        assert!(journal.find(&GET_PROJECT_RUNS, entity.as_ref(), "GET /a").is_some());
+        assert!(journal.find(&GET_PROJECT_RUNS, entity.as_ref(), "GET /b").is_none());
     }
 
     #[test]

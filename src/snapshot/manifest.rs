@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::client::users::ActingAs;
+
 /// Version of the form of `manifest.json`.
 pub const MANIFEST_VERSION: u32 = 1;
 
@@ -27,7 +29,10 @@ pub struct Manifest {
     pub tool: ToolEntry,
     /// What it is of.
     pub workspace: WorkspaceEntry,
-    /// Whether everything that was asked for was answered.
+    /// Who the token acted as, and so whose view of the workspace it is; snapshots of earlier versions don't say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acting_as: Option<ActingAs>,
+    /// Whether no table is partial or stale. Follows from the tables' states; nothing else sets it.
     pub complete: bool,
     /// Version of the tables' schemas.
     pub schema_version: u32,
@@ -40,9 +45,14 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Whether the snapshot holds all rows of a table, so that others may build on it or read it.
+    /// Whether others may build on the snapshot's rows of a table, or read them. A stale table is among these: each
+    /// snapshot carries all rows that are known, and its coverage says which ones are old. One that couldn't be
+    /// read says nothing.
     pub fn holds_whole(&self, table: &str) -> bool {
-        self.tables.get(table).is_some_and(|entry| !entry.files.is_empty())
+        let holds = |entry: &TableEntry| {
+            !entry.files.is_empty() && entry.state.is_none_or(|state| state != TableState::Unreadable)
+        };
+        self.tables.get(table).is_some_and(holds)
     }
 
     /// Its place among snapshots.
@@ -63,6 +73,7 @@ impl Manifest {
             committed_at: DateTime::UNIX_EPOCH,
             tool: ToolEntry { name: "hexport".into(), version: "0".into() },
             workspace: WorkspaceEntry { base_url: "http://localhost/api/v1".into(), org_id: None },
+            acting_as: None,
             complete: true,
             schema_version: 1,
             tables: BTreeMap::new(),
@@ -103,6 +114,110 @@ pub struct TableEntry {
     pub columns: Vec<(String, String)>,
     /// Files, one a format.
     pub files: Vec<FileEntry>,
+    /// How much the snapshot knows of it; snapshots of earlier versions don't say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<TableState>,
+    /// What the state rests on, of tables of the API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entities: Option<EntityCounts>,
+    /// Snapshot that it was built on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
+    /// Who saw its rows, if it isn't who the snapshot's token acted as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_by: Option<ActingAs>,
+}
+
+/// How much a snapshot knows of a table. The order is from good to bad, but for the first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TableState {
+    /// The API never gave it, for any entity.
+    Unreadable,
+    /// Read in this crawl, to its end.
+    #[default]
+    Read,
+    /// Nothing had changed: the rows are carried over, and hold.
+    Reused,
+    /// Of some entities there are no rows yet, or not all.
+    Partial,
+    /// Some rows are old, and may no longer hold: what they are of couldn't be read, or wasn't.
+    Stale,
+}
+
+impl TableState {
+    /// Its name in manifests.
+    pub fn name(self) -> &'static str {
+        match self {
+            TableState::Unreadable => "unreadable",
+            TableState::Read => "read",
+            TableState::Reused => "reused",
+            TableState::Partial => "partial",
+            TableState::Stale => "stale",
+        }
+    }
+
+    /// Whether nothing is missing that could be known.
+    pub fn is_current(self) -> bool {
+        matches!(self, TableState::Read | TableState::Reused)
+    }
+
+    /// Whether a snapshot with it is incomplete.
+    pub fn is_gap(self) -> bool {
+        matches!(self, TableState::Partial | TableState::Stale)
+    }
+
+    /// How little is known: a snapshot is never replaced by one whose table ranks higher.
+    pub fn rank(self) -> u8 {
+        match self {
+            TableState::Read | TableState::Reused => 0,
+            TableState::Stale => 1,
+            TableState::Partial => 2,
+            TableState::Unreadable => 3,
+        }
+    }
+}
+
+/// Entities (items of a list; groups or projects of a fan-out) by how a snapshot stands towards them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EntityCounts {
+    /// Read in this crawl.
+    pub read: u64,
+    /// Carried over, since nothing had changed.
+    pub reused: u64,
+    /// Known to have no rows, so not asked about.
+    pub empty: u64,
+    /// Without rows yet, or without all of them.
+    pub partial: u64,
+    /// With rows of an earlier crawl that may no longer hold.
+    pub stale: u64,
+    /// Never given by the API.
+    pub unreadable: u64,
+}
+
+impl EntityCounts {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.read + self.reused + self.empty + self.partial + self.stale + self.unreadable
+    }
+
+    /// The state of a table of these: that of its worst entity. It is unreadable only if nothing of it ever was
+    /// read; one refused project among many leaves it partial.
+    pub fn state(&self) -> TableState {
+        let known = self.read + self.reused;
+        if self.stale > 0 {
+            TableState::Stale
+        } else if self.partial > 0 || (self.unreadable > 0 && known > 0) {
+            TableState::Partial
+        } else if self.unreadable > 0 {
+            TableState::Unreadable
+        } else if self.reused > 0 && self.read == 0 {
+            TableState::Reused
+        } else {
+            TableState::Read
+        }
+    }
 }
 
 /// A file of a table.
@@ -130,7 +245,7 @@ pub struct EndpointSummary {
     pub retries: u64,
     /// Items received.
     pub rows: u64,
-    /// Entities by what came of them: fetched, skipped, forbidden, vanished, failed.
+    /// Entities by what came of them, as in `crawl_coverage`.
     pub states: BTreeMap<String, u64>,
 }
 

@@ -42,7 +42,8 @@ pub use commit::Staging;
 pub use lake::{Lake, snapshot_id};
 pub use lock::LakeLock;
 pub use manifest::{
-    EndpointSummary, FileEntry, Latest, MANIFEST_VERSION, Manifest, TableEntry, ToolEntry, WorkspaceEntry,
+    EndpointSummary, EntityCounts, FileEntry, Latest, MANIFEST_VERSION, Manifest, TableEntry, TableState,
+    ToolEntry, WorkspaceEntry,
 };
 pub use reader::{KeyRange, TableReader};
 pub use retention::Policy;

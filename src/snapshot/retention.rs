@@ -97,12 +97,14 @@ impl Lake {
         }
         for (id, path) in self.journals()? {
             let is_gone = plan.get(&id).is_some_and(Vec::is_empty);
-            let base = Journal::open(&path).ok().and_then(|journal| journal.header().base_snapshot.clone());
-            if let Some(reasons) = base.filter(|_| !is_gone).and_then(|base| plan.get_mut(&base)) {
-                reasons.push(match manifests.get(&id) {
-                    Some(_) => format!("the kept journal of {id} builds on it"),
-                    None => "an unfinished crawl builds on it".into(),
-                });
+            let Some(journal) = Journal::open_read(&path).ok().filter(|_| !is_gone) else { continue };
+            for base in journal.header().base_snapshots() {
+                if let Some(reasons) = plan.get_mut(base) {
+                    reasons.push(match manifests.get(&id) {
+                        Some(_) => format!("the kept journal of {id} builds on it"),
+                        None => "an unfinished crawl builds on it".into(),
+                    });
+                }
             }
         }
         Ok(plan)

@@ -257,7 +257,13 @@ mod tests {
             snapshot: None,
         };
         let columns = vec![("a".to_owned(), "int64".to_owned()), ("l".to_owned(), "list<utf8>".to_owned())];
-        let table = TableEntry { rows: 1, doc: "It's a row".into(), columns, files: vec![file("csv")] };
+        let table = TableEntry {
+            rows: 1,
+            doc: "It's a row".into(),
+            columns,
+            files: vec![file("csv")],
+            ..TableEntry::default()
+        };
         manifest.tables.insert("t".into(), table.clone());
         let sql = newest(&manifest, "s3://it's/x/", CLOUD);
         assert!(sql.contains("'s3://it''s/x/snapshot=2026-01-01T000000Z/t.csv'"), "{sql}");

@@ -139,7 +139,13 @@ impl TableWriter {
         let has_csv = files.iter().any(|file| file.format == Format::Csv.name());
         let column = |column: &Column| (column.name.to_owned(), type_name(&column.ty.arrow()));
         let columns = if has_csv { self.table.all_columns().map(column).collect() } else { Vec::new() };
-        Ok(TableEntry { rows: self.rows, doc: self.table.doc.to_owned(), columns, files })
+        Ok(TableEntry {
+            rows: self.rows,
+            doc: self.table.doc.to_owned(),
+            columns,
+            files,
+            ..TableEntry::default()
+        })
     }
 }
 

@@ -11,12 +11,14 @@ pub static CRAWL_COVERAGE: Table = Table {
     key: &["operation", "entity_id"],
     columns: &[
         text("operation", "", "Operation of the Hex API").required(),
-        text("entity_id", "", "Project or group asked about; null for a list of the whole workspace"),
+        text("entity_id", "", "Project or group asked about, or missing entity; null for a list of the whole workspace"),
         text(
             "state",
             "",
             "fetched, reused (unchanged since an earlier snapshot), skipped (the answer is known to be empty), deferred \
-             (the budget ended first), forbidden, vanished, failed",
+             (the budget ended first), forbidden, vanished (404, although it is listed), failed, missing (the list no \
+             longer names it, which isn't believed yet), held (not asked about, since its list doesn't name it, or broke \
+             off); rows of everything but the first three are those last known",
         )
         .required(),
         text("reason", "", "Why it is so, and what to do about it"),

@@ -71,6 +71,12 @@ pub static RUNS: Table = Table {
             "notifications",
             "Who is told of the outcome",
         ),
+        time("first_seen_at", "", "When hexport first read the run"),
+        boolean(
+            "given_up",
+            "",
+            "Whether the run is still open 7 days after it started, or was first seen: its status is no longer asked for",
+        ),
         boolean(
             GONE,
             "",

@@ -229,7 +229,8 @@ fn least_second_night(world: &World, changes: &[(String, Change)]) -> u64 {
             match change {
                 Change::Edit | Change::Create => cells,
                 Change::Publish => cells + tables,
-                Change::Refresh => tables,
+                // An API run moves no stamp of its project, and may have queried other tables.
+                Change::Refresh | Change::Run => tables,
                 _ => 0,
             }
         })
@@ -237,6 +238,9 @@ fn least_second_night(world: &World, changes: &[(String, Change)]) -> u64 {
     // A project published for the first time has no known history: its one page is among the published.
     lists + projects + threads + collections + world.groups.len() as u64 + published + changed
 }
+
+/// Columns of `runs` that depend on when the lake first saw a run, and so differ from lake to lake.
+const OF_THE_LAKE: [&str; 3] = ["no_longer_listed", "first_seen_at", "given_up"];
 
 #[test]
 fn the_second_night_asks_for_nothing_but_what_may_have_changed() {
@@ -267,7 +271,7 @@ fn the_second_night_asks_for_nothing_but_what_may_have_changed() {
     sim.export(&full, &[], 0);
     for table in hexport::tables::ENTITIES {
         let columns: Vec<&str> =
-            table.columns.iter().map(|c| c.name).filter(|n| *n != "no_longer_listed").collect();
+            table.columns.iter().map(|c| c.name).filter(|n| !OF_THE_LAKE.contains(n)).collect();
         let listed = if table.accumulates() { "WHERE NOT no_longer_listed" } else { "" };
         let sql =
             format!("SELECT count(*), bit_xor(hash({})) FROM {} {listed}", columns.join(", "), table.name);
@@ -491,8 +495,8 @@ fn interrupted_it_says_how_to_go_on_and_does() {
         let summary = sim.export(dir.path(), &[], 0);
         assert!(summary["resumed_answers"].as_u64().unwrap() >= 20, "{summary}");
         assert_eq!(sim.server.requests().len() - repeated(&sim), least);
-        // Requests under way were answered and journalled.
-        assert_eq!(repeated(&sim), 0, "{name}");
+        // Requests under way were answered and journalled. Who the token acts as is always asked live.
+        assert_eq!(repeated(&sim), 1, "{name}");
     }
 }
 

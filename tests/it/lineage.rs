@@ -485,7 +485,7 @@ fn the_lineage_command_answers_in_four_forms() {
     let nowhere = dir.path().join("nowhere");
     assert!(
         stderr(&run(&mut hexport(&["lineage", nowhere.to_str().unwrap(), "--table", "x"]), 2))
-            .contains("no such snapshot")
+            .contains("holds no snapshot")
     );
 }
 

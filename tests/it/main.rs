@@ -24,3 +24,4 @@ mod sample;
 mod simulator;
 mod snapshots;
 mod stores;
+mod truth;

@@ -1,0 +1,108 @@
+//! One request in a paginated series about an endpoint and entity, and what came of the earlier ones.
+
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::runs::History;
+use super::{Endpoint, ProjectFacts};
+use crate::client::{ApiRequest, identifier};
+
+/// Pages in a row without one new item after which a list is given up: a server that always invents a new cursor
+/// would be followed for ever.
+const BARREN_PAGES: u32 = 20;
+
+/// A task's place in the queue: most wanted first.
+pub(super) type Rank = (u8, i64, i64);
+
+/// One request in a paginated series about an endpoint and entity.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub endpoint: Endpoint,
+    pub entity: Option<Arc<str>>,
+    pub request: ApiRequest,
+    /// Most wanted first: lists and further pages, then what was read longest ago, then what is viewed most.
+    pub rank: Rank,
+    pub serial: u64,
+    pub stamp: Option<String>,
+    /// The project, of a fan-out over projects.
+    pub facts: Option<Arc<ProjectFacts>>,
+    pub history: Option<History>,
+    /// Keys of the pages read: a server whose cursors go round in a circle is not followed.
+    pub visited: HashSet<String>,
+    pub requests: u64,
+    pub rows: u64,
+    pub read_at: Option<DateTime<Utc>>,
+    /// Single runs that are asked for after the pages.
+    pub stragglers: Vec<String>,
+    pub in_stragglers: bool,
+    seen: HashSet<u64>,
+    barren: u32,
+}
+
+impl Task {
+    pub fn new(endpoint: Endpoint, entity: Option<Arc<str>>, rank: Rank, serial: u64) -> Self {
+        Self {
+            endpoint,
+            request: endpoint.first_request(entity.as_deref()),
+            entity,
+            rank,
+            serial,
+            stamp: None,
+            facts: None,
+            history: None,
+            visited: HashSet::new(),
+            requests: 0,
+            rows: 0,
+            read_at: None,
+            stragglers: Vec::new(),
+            in_stragglers: false,
+            seen: HashSet::new(),
+            barren: 0,
+        }
+    }
+
+    /// Takes note of a page's items: whether the list still says something new. Items without an identifier
+    /// count by their whole text.
+    pub fn see<'a>(&mut self, items: impl Iterator<Item = &'a str>) {
+        let before = self.seen.len();
+        let listing = self.endpoint.operation().listing;
+        for item in items {
+            let mut hasher = DefaultHasher::new();
+            match listing.and_then(|listing| identifier(&listing, item)) {
+                Some(id) => id.hash(&mut hasher),
+                None => item.hash(&mut hasher),
+            }
+            self.seen.insert(hasher.finish());
+        }
+        self.barren = if self.seen.len() > before { 0 } else { self.barren + 1 };
+    }
+
+    /// Whether page after page brought nothing new.
+    pub fn is_barren(&self) -> bool {
+        self.barren >= BARREN_PAGES
+    }
+}
+
+impl PartialEq for Task {
+    fn eq(&self, other: &Self) -> bool {
+        (self.rank, self.serial) == (other.rank, other.serial)
+    }
+}
+
+impl Eq for Task {}
+
+impl PartialOrd for Task {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Task {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        // A heap gives its greatest, and the least rank is wanted most.
+        (other.rank, other.serial).cmp(&(self.rank, self.serial))
+    }
+}
