@@ -30,6 +30,8 @@ pub enum Code {
     RunNoKernel = 22,
     /// A run that was waited for has not ended in the time allowed.
     RunTimeout = 23,
+    /// A run that was to be cancelled had ended before.
+    RunEnded = 24,
     /// Interrupted; resumable.
     Interrupted = 130,
 }

@@ -60,7 +60,7 @@ pub struct Args {
     #[arg(long, value_name = "FAULTS", default_value = "")]
     faults: Faults,
     /// Refuse an operation: OPERATION=STATUS, OPERATION:ID=STATUS for one project or group alone, OPERATION@2=STATUS
-    /// from the second page on, *:ID=STATUS; STATUS is 400 to 599, 401-text (a bare text), html (200 and a page),
+    /// from the second page on, *:ID=STATUS; STATUS is 400 to 599, 401-text (a bare text), html (200 and a page), lost (carried out, no answer),
     /// with x3 behind it for three requests alone. May be given more than once
     #[arg(long, value_name = "REFUSAL")]
     refuse: Vec<Refusal>,

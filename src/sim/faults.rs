@@ -50,7 +50,8 @@ pub struct Faults {
 /// A refusal of some requests, for as long as it stands.
 ///
 /// As text: `ListUsers=403`, `ListCells:PROJECT-ID=404`, `ListUsers@2=500` (from the second page on),
-/// `*:PROJECT-ID=403`, `ListGroups=401-text`, `ListThreads=html`, `GetProjectRuns=500x2` (twice).
+/// `*:PROJECT-ID=403`, `ListGroups=401-text`, `ListThreads=html`, `GetProjectRuns=500x2` (twice),
+/// `RunProject=lost` (carried out, but the connection closes before the answer).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// The operation; any, if none is named.
@@ -74,6 +75,8 @@ pub enum Refused {
     BareUnauthorized,
     /// 200 and a page of HTML, as from a proxy.
     Html,
+    /// No answer: the request is carried out, and the connection closes.
+    Lost,
 }
 
 impl Refusal {
@@ -141,6 +144,7 @@ impl FromStr for Refusal {
         let (answer, times) = times.map_or((answer, None), |(answer, times)| (answer, Some(times)));
         let answer = match answer {
             "html" => Refused::Html,
+            "lost" => Refused::Lost,
             "401-text" => Refused::BareUnauthorized,
             status => Refused::Status(
                 status.parse().ok().filter(|status| (400..600).contains(status)).ok_or_else(bad)?,

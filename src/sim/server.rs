@@ -364,7 +364,7 @@ impl Sim {
             return Err(io::Error::other("fault: no answer"));
         }
         let (status, headers, mut text) = self.respond(parts, &body, fate, number, &faults);
-        if fate.fault == Fault::Reset {
+        if fate.fault == Fault::Reset || status == LOST {
             record(0, body);
             return Err(io::Error::other("fault: connection closed"));
         }
@@ -425,14 +425,16 @@ impl Sim {
             let Some(route) = route else {
                 return Err(Failure::new(404, format!("There is no {} {path}", parts.method)));
             };
-            if let Some(refused) = self.refused(route, &call, faults) {
-                return Err(refused);
+            let refused = self.refused(route, &call, faults);
+            if let Some(failure) = refused.and_then(refusal) {
+                return Err(failure);
             }
             if !call.token.may(route.operation) {
                 return Err(Failure::new(403, format!("This token has no access to {}", route.operation)));
             }
             self.settle();
-            (route.handler)(self, &call)
+            let answer = (route.handler)(self, &call);
+            if refused == Some(Refused::Lost) { Ok((LOST, None)) } else { answer }
         });
         let (status, content) = match answer {
             Ok((status, value)) => (status, value.map(|value| Content::json(&value))),
@@ -457,18 +459,14 @@ impl Sim {
     }
 
     /// The refusal that stands for a request, if one does; it counts as used.
-    fn refused(&self, route: &Route, call: &Call<'_>, faults: &Faults) -> Option<Failure> {
+    fn refused(&self, route: &Route, call: &Call<'_>, faults: &Faults) -> Option<Refused> {
         let about = About {
             operation: route.operation,
             later_page: call.is_later_page(),
             names: &|entity| call.names(entity),
         };
         let (at, refusal) = faults.refusal(&about)?;
-        let failure = match refusal.answer {
-            Refused::Status(status) => Failure::new(status, "Refused by a fault of the simulator"),
-            Refused::BareUnauthorized => Failure::unauthorized(),
-            Refused::Html => Failure::html(),
-        };
+        let answer = refusal.answer;
         if refusal.times.is_some() {
             let mut faults = write(&self.faults);
             let left = Arc::make_mut(&mut faults).refusals.get_mut(at).and_then(|r| r.times.as_mut());
@@ -476,7 +474,7 @@ impl Sim {
                 *left = left.saturating_sub(1);
             }
         }
-        Some(failure)
+        Some(answer)
     }
 
     /// Token, limit and the faults that stand for a busy server.
@@ -518,6 +516,19 @@ impl Sim {
             Fault::Error(status) => Err(Failure::new(status, "Something went wrong")),
             _ => Ok(()),
         }
+    }
+}
+
+/// Stands for a status where the answer is lost.
+const LOST: u16 = 0;
+
+/// What a refused request is answered with; nothing, where its answer is only lost.
+fn refusal(refused: Refused) -> Option<Failure> {
+    match refused {
+        Refused::Status(status) => Some(Failure::new(status, "Refused by a fault of the simulator")),
+        Refused::BareUnauthorized => Some(Failure::unauthorized()),
+        Refused::Html => Some(Failure::html()),
+        Refused::Lost => None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! `hexport cells`.
 
 use super::resolve::{Kind, resolve};
+use super::shape::CELLS;
 use super::{ListArgs, ReadArgs};
 use crate::cli::Ui;
 use crate::cli::exit::{Code, Failure};
@@ -40,12 +41,10 @@ pub async fn run(command: Command, settings: &Settings, ui: &Ui) -> Result<Code,
             let session = list.read.open(settings, ui)?;
             let project_id = resolve(&session.client, Kind::Project, &project).await?;
             let request = ListCells { project_id, page_size: None }.request();
-            session
-                .list(request, list.limit, &["id", "staticId", "cellType", "label", "dataConnectionId"])
-                .await
+            session.list(request, list.limit, &CELLS).await
         }
         Command::Get { cell, read } => {
-            read.open(settings, ui)?.get(ApiRequest::new(&GET_CELL, &[&cell])).await
+            read.open(settings, ui)?.get(ApiRequest::new(&GET_CELL, &[&cell]), &CELLS).await
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `hexport collections`.
 
 use super::resolve::{Kind, resolve};
+use super::shape::COLLECTIONS;
 use super::{ListArgs, ReadArgs, WriteArgs, grant};
 use crate::cli::Ui;
 use crate::cli::exit::{Code, Failure};
@@ -13,6 +14,9 @@ use crate::client::operation::{CREATE_COLLECTION, EDIT_COLLECTION, GET_COLLECTIO
 pub enum Command {
     /// List collections, by name
     List {
+        /// Sort by; Hex knows name alone
+        #[arg(long, value_enum, value_name = "BY", ignore_case = true, default_value = "name")]
+        sort: SortBy,
         #[command(flatten)]
         list: ListArgs,
     },
@@ -35,7 +39,7 @@ pub enum Command {
         #[command(flatten)]
         write: WriteArgs,
     },
-    /// Rename a collection, or grant access to it (levels: NONE, MEMBER, MANAGER)
+    /// Rename a collection, describe it, or grant access to it (levels: NONE, MEMBER, MANAGER)
     Edit {
         /// Collection: identifier, name or page in Hex
         #[arg(value_name = "COLLECTION")]
@@ -43,6 +47,9 @@ pub enum Command {
         /// New name
         #[arg(long)]
         name: Option<String>,
+        /// New description
+        #[arg(long)]
+        description: Option<String>,
         /// A user's access: EMAIL=LEVEL; may be given more than once
         #[arg(long, value_name = "USER=LEVEL", value_parser = grant)]
         user: Vec<(String, String)>,
@@ -57,21 +64,28 @@ pub enum Command {
     },
 }
 
+/// What collections are sorted by.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum SortBy {
+    /// Name.
+    Name,
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// If the API refuses it.
 pub async fn run(command: Command, settings: &Settings, ui: &Ui) -> Result<Code, Failure> {
     match command {
-        Command::List { list } => {
+        Command::List { sort: SortBy::Name, list } => {
             let session = list.read.open(settings, ui)?;
             let request = ApiRequest::new(&LIST_COLLECTIONS, &[]).query("sortBy", "NAME");
-            session.list(request, list.limit, &["id", "name", "description", "creator.email"]).await
+            session.list(request, list.limit, &COLLECTIONS).await
         }
         Command::Get { collection, read } => {
             let session = read.open(settings, ui)?;
             let id = resolve(&session.client, Kind::Collection, &collection).await?;
-            session.get(ApiRequest::new(&GET_COLLECTION, &[&id])).await
+            session.get(ApiRequest::new(&GET_COLLECTION, &[&id]), &COLLECTIONS).await
         }
         Command::Create { name, description, write } => {
             let (read, writing) = write.split();
@@ -80,15 +94,20 @@ pub async fn run(command: Command, settings: &Settings, ui: &Ui) -> Result<Code,
             if let Some(description) = description {
                 body["description"] = description.into();
             }
-            session.write(ApiRequest::new(&CREATE_COLLECTION, &[]).body(body), &writing, None).await
+            session
+                .write(ApiRequest::new(&CREATE_COLLECTION, &[]).body(body), &writing, None, &COLLECTIONS)
+                .await
         }
-        Command::Edit { collection, name, user, group, workspace, write } => {
+        Command::Edit { collection, name, description, user, group, workspace, write } => {
             let (read, writing) = write.split();
             let session = read.open(settings, ui)?;
             let id = resolve(&session.client, Kind::Collection, &collection).await?;
             let mut body = serde_json::json!({});
             if let Some(name) = name {
                 body["name"] = name.into();
+            }
+            if let Some(description) = description {
+                body["description"] = description.into();
             }
             for (kind, many, grants) in [(Kind::User, "users", user), (Kind::Group, "groups", group)] {
                 for (who, access) in grants {
@@ -106,9 +125,11 @@ pub async fn run(command: Command, settings: &Settings, ui: &Ui) -> Result<Code,
             }
             if body.as_object().is_some_and(serde_json::Map::is_empty) {
                 return Err(Failure::new(Code::Usage, "there is nothing to change")
-                    .next("Give --name, --user, --group or --workspace."));
+                    .next("Give --name, --description, --user, --group or --workspace."));
             }
-            session.write(ApiRequest::new(&EDIT_COLLECTION, &[&id]).body(body), &writing, None).await
+            session
+                .write(ApiRequest::new(&EDIT_COLLECTION, &[&id]).body(body), &writing, None, &COLLECTIONS)
+                .await
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::projects::Direction;
 use super::resolve::{Kind, resolve};
+use super::shape::CONNECTIONS;
 use super::{ListArgs, ReadArgs};
 use crate::cli::Ui;
 use crate::cli::exit::{Code, Failure};
@@ -77,14 +78,12 @@ pub async fn run(command: Command, settings: &Settings, ui: &Ui) -> Result<Code,
             let session = list.read.open(settings, ui)?;
             let (sort_by, sort_direction) = order.of_api();
             let request = ListDataConnections { sort_by, sort_direction, page_size: None }.request();
-            session
-                .list(request, list.limit, &["id", "name", "type", "allowWritebackCells", "description"])
-                .await
+            session.list(request, list.limit, &CONNECTIONS).await
         }
         Command::Get { connection, read } => {
             let session = read.open(settings, ui)?;
             let id = resolve(&session.client, Kind::Connection, &connection).await?;
-            session.get(ApiRequest::new(&GET_DATA_CONNECTION, &[&id])).await
+            session.get(ApiRequest::new(&GET_DATA_CONNECTION, &[&id]), &CONNECTIONS).await
         }
     }
 }

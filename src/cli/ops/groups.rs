@@ -2,6 +2,7 @@
 
 use super::connections::Order;
 use super::resolve::{Kind, resolve};
+use super::shape::{GROUPS, PLAIN};
 use super::{ListArgs, ReadArgs, Session, WriteArgs};
 use crate::cli::Ui;
 use crate::cli::exit::{Code, Failure};
@@ -84,12 +85,12 @@ pub async fn run(command: Command, settings: &Settings, ui: &Ui) -> Result<Code,
             let session = list.read.open(settings, ui)?;
             let (sort_by, sort_direction) = order.of_api();
             let request = ListGroups { sort_by, sort_direction, page_size: None }.request();
-            session.list(request, list.limit, &["id", "name", "createdAt"]).await
+            session.list(request, list.limit, &GROUPS).await
         }
         Command::Get { group, read } => {
             let session = read.open(settings, ui)?;
             let id = resolve(&session.client, Kind::Group, &group).await?;
-            session.get(ApiRequest::new(&GET_GROUP, &[&id])).await
+            session.get(ApiRequest::new(&GET_GROUP, &[&id]), &GROUPS).await
         }
         Command::Create { name, user, write } => {
             let (read, writing) = write.split();
@@ -100,7 +101,7 @@ pub async fn run(command: Command, settings: &Settings, ui: &Ui) -> Result<Code,
             if !members.is_empty() {
                 body["members"] = serde_json::json!({ "users": members });
             }
-            session.write(ApiRequest::new(&CREATE_GROUP, &[]).body(body), &writing, None).await
+            session.write(ApiRequest::new(&CREATE_GROUP, &[]).body(body), &writing, None, &GROUPS).await
         }
         Command::Edit { group, name, add, remove, write } => {
             if name.is_none() && add.is_empty() && remove.is_empty() {
@@ -115,14 +116,16 @@ pub async fn run(command: Command, settings: &Settings, ui: &Ui) -> Result<Code,
                 add: users(&session, &add).await?,
                 remove: users(&session, &remove).await?,
             };
-            session.write(ApiRequest::new(&EDIT_GROUP, &[&id]).body(edit.body()), &writing, None).await
+            session
+                .write(ApiRequest::new(&EDIT_GROUP, &[&id]).body(edit.body()), &writing, None, &GROUPS)
+                .await
         }
         Command::Delete { group, write } => {
             let (read, writing) = write.split();
             let session = read.open(settings, ui)?;
             let id = resolve(&session.client, Kind::Group, &group).await?;
             let what = format!("Deleting the group {group}");
-            session.write(ApiRequest::new(&DELETE_GROUP, &[&id]), &writing, Some(&what)).await
+            session.write(ApiRequest::new(&DELETE_GROUP, &[&id]), &writing, Some(&what), &PLAIN).await
         }
     }
 }

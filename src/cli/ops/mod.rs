@@ -15,26 +15,30 @@ pub mod cells;
 pub mod collections;
 pub mod connections;
 pub mod groups;
+pub mod once;
 pub mod output;
 pub mod projects;
 pub mod resolve;
 pub mod runs;
+pub mod shape;
 pub mod users;
 pub mod wait;
+pub mod watch;
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::sync::Arc;
 
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use serde_json::{Value, json};
 
 use super::Ui;
 use super::exit::{Code, Failure};
 use super::progress::Reporter;
 use super::settings::{ApiArgs, Settings};
-use crate::client::{ApiRequest, Client, Error};
+use crate::client::{ApiRequest, Client, Page, split_page};
 
 use output::OutputArgs;
+use shape::Shape;
 
 /// Flags of a command that reads.
 #[derive(Debug, clap::Args)]
@@ -86,47 +90,69 @@ impl ReadArgs {
 }
 
 impl Session {
-    /// Prints the items of a list, up to a limit. `columns` are what a table shows.
+    /// Prints the items of a list, up to a limit.
     ///
     /// # Errors
     /// If the API can't be read.
-    pub async fn list(
+    pub async fn list(&self, first: ApiRequest, limit: Option<u32>, shape: &Shape) -> Result<Code, Failure> {
+        self.list_some(first, limit, shape, |_| true).await.map(|_| Code::Complete)
+    }
+
+    /// Prints the wanted items of a list, up to a limit. Gives their number.
+    ///
+    /// # Errors
+    /// If the API can't be read.
+    pub async fn list_some(
         &self,
         first: ApiRequest,
         limit: Option<u32>,
-        columns: &[&str],
-    ) -> Result<Code, Failure> {
+        shape: &Shape,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Result<usize, Failure> {
+        let wraps = self.output.wraps()?;
         // A short list needs no long page.
-        let largest = first.operation().listing.map_or(100, |listing| listing.max_page);
+        let listing = first.operation().listing;
+        let largest = listing.map_or(100, |listing| listing.max_page);
         let first = first.with_query("limit", limit.unwrap_or(largest).min(largest));
-        let items = self.client.list_json(first).take(limit.map_or(usize::MAX, |n| n as usize));
-        self.print_list(items, columns).await
-    }
-
-    async fn print_list(
-        &self,
-        items: impl Stream<Item = Result<Value, Error>>,
-        columns: &[&str],
-    ) -> Result<Code, Failure> {
-        let mut items = std::pin::pin!(items);
-        if self.output.streams() {
-            while let Some(item) = items.try_next().await? {
-                self.output.print_line(&item)?;
+        let most = limit.map_or(usize::MAX, |n| n as usize);
+        let mut trace_id = Value::Null;
+        let mut all = Vec::new();
+        let mut printed = 0;
+        let mut pages = std::pin::pin!(self.client.pages(first));
+        'pages: while let Some(page) = pages.try_next().await? {
+            let (items, trace) = page_values(&page)?;
+            trace_id = trace.unwrap_or(trace_id);
+            for item in items.into_iter().filter(&wanted) {
+                if printed == most {
+                    break 'pages;
+                }
+                printed += 1;
+                let item = shape.complete(item);
+                if self.output.streams() {
+                    self.output.print_line(&item)?;
+                } else {
+                    all.push(item);
+                }
             }
-            return Ok(Code::Complete);
+            if printed == most {
+                break;
+            }
         }
-        let all: Vec<Value> = items.try_collect().await?;
-        self.output.print_all(&all, columns)?;
-        Ok(Code::Complete)
+        if wraps {
+            self.output.print_wrapped(shape.many, &all, &trace_id)?;
+        } else if !self.output.streams() {
+            self.output.print_all(&all, shape.columns)?;
+        }
+        Ok(printed)
     }
 
     /// Prints the one answer to a request.
     ///
     /// # Errors
     /// If the API refuses it.
-    pub async fn get(&self, request: ApiRequest) -> Result<Code, Failure> {
+    pub async fn get(&self, request: ApiRequest, shape: &Shape) -> Result<Code, Failure> {
         let answer = self.client.send_json(&request).await?;
-        self.output.print_one(&answer)?;
+        self.output.print_one(&shape.complete(answer))?;
         Ok(Code::Complete)
     }
 
@@ -140,6 +166,7 @@ impl Session {
         request: ApiRequest,
         write: &Writing,
         undo: Option<&str>,
+        shape: &Shape,
     ) -> Result<Code, Failure> {
         if write.dry_run {
             return self.show(&request);
@@ -149,7 +176,7 @@ impl Session {
         }
         let answer = self.client.send_json(&request).await?;
         if !answer.is_null() {
-            self.output.print_one(&answer)?;
+            self.output.print_one(&shape.complete(answer))?;
         }
         Ok(Code::Complete)
     }
@@ -164,6 +191,22 @@ impl Session {
         self.output.print_one(&json!({"method": method, "url": url, "body": request.json_body()}))?;
         Ok(Code::Complete)
     }
+}
+
+/// The items of a page, and its trace id.
+fn page_values(page: &Page) -> Result<(Vec<Value>, Option<Value>), Failure> {
+    let operation = page.request.operation();
+    let malformed = |why: String| {
+        Failure::new(Code::Nothing, format!("{operation} answered something that is not Hex's JSON: {why}"))
+            .next("Check HEX_API_URL.")
+    };
+    let listing = operation.listing.ok_or_else(|| malformed("it is no list".into()))?;
+    let split = split_page(&listing, &page.response.body).map_err(|e| malformed(e.to_string()))?;
+    let items: Result<Vec<Value>, _> =
+        split.items.iter().map(|item| serde_json::from_str(item.get())).collect();
+    let whole: Value = serde_json::from_slice(&page.response.body).unwrap_or_default();
+    let trace = whole.get("traceId").cloned();
+    Ok((items.map_err(|e| malformed(e.to_string()))?, trace))
 }
 
 /// How a write is done.

@@ -17,6 +17,10 @@ pub struct OutputArgs {
     /// Fields to show, separated by commas; dots reach into objects: id,owner.email
     #[arg(long, value_name = "FIELDS", value_delimiter = ',')]
     fields: Vec<String>,
+    /// Print a list as one object with --output json or yaml: the items under their own name (projects, runs,
+    /// tables, ...), total (how many items this output has), and traceId where the API gives one
+    #[arg(long)]
+    envelope: bool,
 }
 
 /// Form of an answer.
@@ -38,6 +42,29 @@ impl OutputArgs {
     /// Whether items are printed as they come.
     pub fn streams(&self) -> bool {
         self.output == Form::Ndjson
+    }
+
+    /// Whether a list is printed as one object.
+    ///
+    /// # Errors
+    /// If the form has no place for it.
+    pub fn wraps(&self) -> Result<bool, Failure> {
+        match (self.envelope, self.output) {
+            (true, Form::Table | Form::Csv | Form::Ndjson) => {
+                Err(Failure::new(Code::Usage, "--envelope goes with --output json or yaml")
+                    .next("Add --output json, or leave --envelope out."))
+            }
+            (wraps, _) => Ok(wraps),
+        }
+    }
+
+    /// Prints a list as one object.
+    ///
+    /// # Errors
+    /// If it can't be printed.
+    pub fn print_wrapped(&self, name: &str, items: &[Value], trace_id: &Value) -> Result<(), Failure> {
+        let chosen: Vec<Value> = items.iter().map(|item| self.chosen(item)).collect();
+        self.print_document(&serde_json::json!({name: chosen, "total": items.len(), "traceId": trace_id}))
     }
 
     /// Prints one item on a line of its own.

@@ -1,11 +1,14 @@
 //! `hexport projects`.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use futures::TryStreamExt;
 use serde_json::Value;
 
 use super::resolve::{Kind, resolve};
-use super::{ListArgs, ReadArgs, WriteArgs, grant};
+use super::shape::{PROJECTS, TABLES};
+use super::{ListArgs, ReadArgs, Session, WriteArgs, grant};
 use crate::cli::Ui;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::settings::Settings;
@@ -13,7 +16,7 @@ use crate::client::operation::{
     CREATE_PROJECT, EXPORT_PROJECT, GET_PROJECT, SHARE_WITH_WORKSPACE, UPDATE_PROJECT,
 };
 use crate::client::projects::{Include, ListProjects, ListQueriedTables, Principal, ProjectSort, Version};
-use crate::client::{ApiRequest, List, SortDirection};
+use crate::client::{ApiRequest, Error, List, SortDirection};
 
 /// What is done about projects.
 #[derive(Debug, clap::Subcommand)]
@@ -97,7 +100,8 @@ pub struct Listing {
     /// Show who may do what with each
     #[arg(long)]
     sharing: bool,
-    /// Only with this status label; may be given more than once
+    /// Only with this status label; or PUBLISHED, DRAFT (never published) or ALL, where the workspace has no label
+    /// of that name. May be given more than once
     #[arg(long, value_name = "LABEL")]
     status: Vec<String>,
     /// Only in this category; may be given more than once
@@ -191,9 +195,6 @@ fn include(flag: bool) -> Include {
     if flag { Include::Yes } else { Include::No }
 }
 
-const COLUMNS: [&str; 7] =
-    ["id", "title", "type", "status.name", "owner.email", "lastEditedAt", "lastPublishedAt"];
-
 /// Runs the command.
 ///
 /// # Errors
@@ -205,7 +206,8 @@ pub async fn run(command: Command, settings: &Settings, ui: &Ui) -> Result<Code,
             let session = read.open(settings, ui)?;
             let id = resolve(&session.client, Kind::Project, &project).await?;
             let request = ApiRequest::new(&GET_PROJECT, &[&id]);
-            session.get(if sharing { request.query("includeSharing", true) } else { request }).await
+            let request = if sharing { request.query("includeSharing", true) } else { request };
+            session.get(request, &PROJECTS).await
         }
         Command::Create { title, description, write } => {
             let (read, writing) = write.split();
@@ -214,14 +216,21 @@ pub async fn run(command: Command, settings: &Settings, ui: &Ui) -> Result<Code,
             if let Some(description) = description {
                 body["description"] = description.into();
             }
-            session.write(ApiRequest::new(&CREATE_PROJECT, &[]).body(body), &writing, None).await
+            session.write(ApiRequest::new(&CREATE_PROJECT, &[]).body(body), &writing, None, &PROJECTS).await
         }
         Command::Update { project, status, write } => {
             let (read, writing) = write.split();
             let session = read.open(settings, ui)?;
             let id = resolve(&session.client, Kind::Project, &project).await?;
             let body = serde_json::json!({ "status": status.status });
-            session.write(ApiRequest::new(&UPDATE_PROJECT, &[&id]).body(body), &writing, None).await
+            let request = ApiRequest::new(&UPDATE_PROJECT, &[&id]).body(body);
+            let written = session.write(request, &writing, None, &PROJECTS).await;
+            match (written, status.status) {
+                (Err(failure), Some(label)) if failure.code == Code::Usage => {
+                    Err(with_labels(failure, &session, &label).await)
+                }
+                (written, _) => written,
+            }
         }
         Command::Share(sharing) => share(sharing, settings, ui).await,
         Command::Export { project, version, file, read } => {
@@ -246,18 +255,55 @@ fn write_file(file: Option<PathBuf>, answer: &Value) -> Result<Code, Failure> {
     Ok(Code::Complete)
 }
 
+/// Whether a project is published: what people mean by some words for a status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Published {
+    Yes,
+    No,
+    Either,
+}
+
+impl Published {
+    fn of(word: &str) -> Option<Self> {
+        match word.to_uppercase().as_str() {
+            "PUBLISHED" => Some(Self::Yes),
+            "DRAFT" => Some(Self::No),
+            "ALL" => Some(Self::Either),
+            _ => None,
+        }
+    }
+
+    fn fits(self, project: &Value) -> bool {
+        match self {
+            Self::Yes => !project["lastPublishedAt"].is_null(),
+            Self::No => project["lastPublishedAt"].is_null(),
+            Self::Either => true,
+        }
+    }
+}
+
 async fn list(listing: Listing, settings: &Settings, ui: &Ui) -> Result<Code, Failure> {
     let session = listing.list.read.open(settings, ui)?;
     let collection_id = match &listing.collection {
         Some(collection) => Some(resolve(&session.client, Kind::Collection, collection).await?),
         None => None,
     };
+    let (mut states, mut labels) = (Vec::new(), Vec::new());
+    for status in listing.status {
+        match Published::of(&status) {
+            // A label of the workspace wins.
+            Some(state) if !is_label(&session, &status).await? => states.push(state),
+            _ => labels.push(status),
+        }
+    }
+    // Hex filters by labels; by publication we do, and then by labels as well: any one of them is enough.
+    let asked = if states.is_empty() { labels.clone() } else { Vec::new() };
     let request = ListProjects {
         archived: include(listing.archived),
         components: include(listing.components),
         trashed: include(listing.trashed),
         sharing: include(listing.sharing),
-        statuses: listing.status,
+        statuses: asked,
         categories: listing.category,
         creator_email: listing.creator,
         owner_email: listing.owner,
@@ -270,7 +316,57 @@ async fn list(listing: Listing, settings: &Settings, ui: &Ui) -> Result<Code, Fa
         sort_direction: listing.direction.map(Into::into),
         page_size: None,
     };
-    session.list(request.request(), listing.list.limit, &COLUMNS).await
+    let wanted = |project: &Value| {
+        let label = project["status"]["name"].as_str();
+        states.is_empty()
+            || states.iter().any(|state| state.fits(project))
+            || labels.iter().any(|wanted| Some(wanted.as_str()) == label)
+    };
+    let listed = session.list_some(request.request(), listing.list.limit, &PROJECTS, wanted).await?;
+    if listed == 0
+        && let Some(label) = labels.first()
+    {
+        let seen = labels_in_use(&session).await?;
+        if !seen.contains(label) {
+            eprintln!("note: no project has the status label '{label}'. {}", labels_hint(&seen));
+        }
+    }
+    Ok(Code::Complete)
+}
+
+/// Whether a project has this status label.
+async fn is_label(session: &Session, label: &str) -> Result<bool, Failure> {
+    let list =
+        ListProjects { statuses: vec![label.to_owned()], page_size: Some(1), ..ListProjects::everything() };
+    let mut items = std::pin::pin!(session.client.list_json(list.request()));
+    match items.try_next().await {
+        Ok(project) => Ok(project.is_some_and(|project| project["status"]["name"] == label)),
+        Err(Error::Api { status: 400 | 404 | 422, .. }) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// The status labels that projects have.
+async fn labels_in_use(session: &Session) -> Result<BTreeSet<String>, Failure> {
+    let everything = ListProjects { sharing: Include::No, ..ListProjects::everything() };
+    let projects: Vec<Value> = session.client.list_json(everything.request()).try_collect().await?;
+    Ok(projects.iter().filter_map(|p| p["status"]["name"].as_str().map(str::to_owned)).collect())
+}
+
+fn labels_hint(seen: &BTreeSet<String>) -> String {
+    if seen.is_empty() {
+        return "No project has a status label.".to_owned();
+    }
+    let seen: Vec<&str> = seen.iter().map(String::as_str).collect();
+    format!("Labels in use: {}.", seen.join(", "))
+}
+
+/// A refusal of a status label, with the labels that there are.
+async fn with_labels(failure: Failure, session: &Session, label: &str) -> Failure {
+    match labels_in_use(session).await {
+        Ok(seen) if !seen.contains(label) => failure.next(labels_hint(&seen)),
+        _ => failure,
+    }
 }
 
 async fn share(sharing: Sharing, settings: &Settings, ui: &Ui) -> Result<Code, Failure> {
@@ -348,5 +444,5 @@ pub async fn tables(args: TablesArgs, settings: &Settings, ui: &Ui) -> Result<Co
     let session = args.list.read.open(settings, ui)?;
     let project_id = resolve(&session.client, Kind::Project, &args.project).await?;
     let request = ListQueriedTables { project_id, page_size: None }.request();
-    session.list(request, args.list.limit, &["tableName", "dataConnectionName", "dataConnectionId"]).await
+    session.list(request, args.list.limit, &TABLES).await
 }

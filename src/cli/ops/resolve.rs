@@ -117,8 +117,29 @@ fn uuid_in(text: &str) -> Option<String> {
         .iter()
         .position(|s| matches!(*s, "hex" | "app" | "collections" | "groups" | "data-connections" | "users"));
     let segment = segments.get(after? + 1)?;
-    let tail = segment.get(segment.len().checked_sub(36)?..)?;
-    is_uuid(tail).then(|| tail.to_lowercase())
+    let tail = |length: usize| segment.get(segment.len().checked_sub(length)?..);
+    let uuid = tail(36).filter(|tail| is_uuid(tail)).map(str::to_lowercase);
+    uuid.or_else(|| {
+        // The title stands before it, and a dash between them.
+        let before = &segment[..segment.len().checked_sub(BASE62_LENGTH)?];
+        (before.is_empty() || before.ends_with('-')).then(|| uuid_of_base62(tail(BASE62_LENGTH)?)).flatten()
+    })
+}
+
+/// Length of an identifier in base62.
+const BASE62_LENGTH: usize = 22;
+
+/// The identifier whose 128 bits these are, in the base62 that Hex shows in the addresses of pages.
+fn uuid_of_base62(text: &str) -> Option<String> {
+    const DIGITS: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let bits = text.bytes().try_fold(0u128, |bits, byte| {
+        let digit = DIGITS.iter().position(|digit| *digit == byte)?;
+        bits.checked_mul(62)?.checked_add(digit as u128)
+    })?;
+    let id = uuid::Uuid::from_u128(bits);
+    // Twenty-two letters of a title are hardly ever a well-formed identifier.
+    let well_formed = id.get_variant() == uuid::Variant::RFC4122 && (1..=8).contains(&id.get_version_num());
+    well_formed.then(|| id.to_string())
 }
 
 #[cfg(test)]
@@ -136,6 +157,21 @@ mod tests {
             format!("https://acme.hex.tech/{org}/app/Churn-by-plan-{id}/latest?tab=1"),
         ] {
             assert_eq!(uuid_in(&text).as_deref(), Some(id), "{text}");
+        }
+        for text in [
+            "https://app.hex.tech/ORG/hex/Title-032qH20mWsahimTong8CdU/draft/logic",
+            "https://app.hex.tech/ORG/app/032qH20mWsahimTong8CdU/latest",
+            "https://app.hex.tech/ORG/hex/A-B-032qH20mWsahimTong8CdU?x=1",
+        ] {
+            assert_eq!(uuid_in(text).as_deref(), Some("019d38eb-c383-799d-ba9e-4ca2a41c6800"), "{text}");
+        }
+        for text in [
+            "https://app.hex.tech/ORG/hex/Title-zzzzzzzzzzzzzzzzzzzzzz",
+            "https://app.hex.tech/ORG/hex/Title032qH20mWsahimTong8CdU",
+            "https://app.hex.tech/ORG/hex/Title-032qH20mWsahimTong8Cd",
+            "https://app.hex.tech/ORG/hex/Überblick-032qH20mWsahimTong8C_U",
+        ] {
+            assert_eq!(uuid_in(text), None, "{text}");
         }
         for text in
             ["Churn", "https://app.hex.tech/", &format!("https://app.hex.tech/{org}/home"), "0c9f822b"]

@@ -3,17 +3,21 @@
 use std::io::Read;
 use std::path::PathBuf;
 
-use serde_json::{Map, Value};
+use futures::{StreamExt, TryStreamExt};
+use serde_json::{Map, Value, json};
 
+use super::once::Once;
 use super::resolve::{Kind, resolve};
+use super::shape::{RUNS, STARTED_RUNS};
 use super::wait::{WaitArgs, wait};
-use super::{ListArgs, ReadArgs, WriteArgs};
+use super::watch::{WatchArgs, watch};
+use super::{ListArgs, ReadArgs, Session, WriteArgs, Writing};
 use crate::cli::Ui;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::settings::Settings;
 use crate::client::operation::{CANCEL_RUN, GET_RUN_STATUS, RUN_PROJECT};
-use crate::client::runs::{ListRuns, Notification, RunRequest};
-use crate::client::{ApiRequest, List};
+use crate::client::runs::{ListRuns, Notification, RunRequest, is_terminal};
+use crate::client::{ApiRequest, Error, List};
 
 /// What is done about runs.
 #[derive(Debug, clap::Subcommand)]
@@ -29,6 +33,9 @@ pub enum Command {
         /// Only of this trigger
         #[arg(long, value_enum, ignore_case = true)]
         trigger: Option<Trigger>,
+        /// Runs to leave out at the start of the list
+        #[arg(long, value_name = "N")]
+        offset: Option<u32>,
         #[command(flatten)]
         list: ListArgs,
     },
@@ -41,7 +48,7 @@ pub enum Command {
     },
     /// Start a run of a project's published version
     Start(Box<Start>),
-    /// Cancel a run
+    /// Cancel a run; one that has ended already is left alone (exit code 24)
     Cancel {
         #[command(flatten)]
         of: Of,
@@ -49,14 +56,25 @@ pub enum Command {
         write: WriteArgs,
     },
     /// Wait until a run has ended; its outcome is the exit code
+    ///
+    /// Waits for the run that is named, or for the one that runs start --once KEY started.
     Wait {
-        #[command(flatten)]
-        of: Of,
+        /// Project: identifier, title or page in Hex
+        #[arg(value_name = "PROJECT")]
+        project: String,
+        /// Run's identifier
+        #[arg(value_name = "RUN", required_unless_present = "once")]
+        run: Option<String>,
+        /// The run that was started with this key
+        #[arg(long, value_name = "KEY", conflicts_with = "run")]
+        once: Option<String>,
         #[command(flatten)]
         wait: WaitArgs,
         #[command(flatten)]
         read: ReadArgs,
     },
+    /// Wait for the next run of a project that completes, whatever started it
+    Watch(WatchArgs),
 }
 
 /// A run of a project.
@@ -80,7 +98,7 @@ pub enum Status {
     Running,
     /// Failed.
     Errored,
-    /// Ended well.
+    /// Succeeded.
     Completed,
     /// Was cancelled.
     Killed,
@@ -102,7 +120,8 @@ pub enum Trigger {
     All,
 }
 
-fn name(value: &impl clap::ValueEnum) -> Option<String> {
+/// The API's word for a value of a flag.
+pub fn name(value: &impl clap::ValueEnum) -> Option<String> {
     value.to_possible_value().map(|v| v.get_name().to_owned())
 }
 
@@ -123,17 +142,24 @@ pub struct Start {
     #[arg(long, value_name = "VIEW", conflicts_with_all = ["input", "input_json"])]
     view: Option<String>,
     /// Have Hex check the inputs, and start nothing (Hex's dryRun)
-    #[arg(long)]
-    validate: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    validate: Option<bool>,
     /// Show this run's results in the published app
-    #[arg(long, conflicts_with_all = ["input", "input_json"])]
-    update_published_results: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    update_published_results: Option<bool>,
     /// Hex's older name for --update-published-results
-    #[arg(long)]
-    update_cache: bool,
-    /// Don't use cached SQL results
-    #[arg(long)]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    update_cache: Option<bool>,
+    /// Whether cached SQL results may be used
+    #[arg(long, value_name = "BOOL")]
+    use_cached_sql_results: Option<bool>,
+    /// The same as --use-cached-sql-results false
+    #[arg(long, conflicts_with = "use_cached_sql_results")]
     no_cached_sql: bool,
+    /// Start the run once for this key, however often the command is repeated: a repetition finds the run that
+    /// the key started before. Kept in HEXPORT_STATE_DIR (default: ~/.local/state/hexport)
+    #[arg(long, value_name = "KEY", conflicts_with = "validate")]
+    once: Option<String>,
     /// Tell this user of the outcome: email or identifier; may be given more than once
     #[arg(long, value_name = "USER")]
     notify_user: Vec<String>,
@@ -182,47 +208,86 @@ fn input(text: &str) -> Result<(String, Value), String> {
     Ok((name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
 }
 
-const COLUMNS: [&str; 7] =
-    ["runId", "status", "runTrigger", "startTime", "endTime", "elapsedTime", "projectVersion"];
-
 /// Runs the command.
 ///
 /// # Errors
 /// If the API refuses it.
 pub async fn run(command: Command, settings: &Settings, ui: &Ui) -> Result<Code, Failure> {
     match command {
-        Command::List { project, status, trigger, list } => {
+        Command::List { project, status, trigger, offset, list } => {
             let session = list.read.open(settings, ui)?;
             let project_id = resolve(&session.client, Kind::Project, &project).await?;
             let status = status.as_ref().and_then(name);
             let trigger = trigger.as_ref().and_then(name);
             let request = ListRuns { project_id, status, trigger, page_size: None }.request();
-            session.list(request, list.limit, &COLUMNS).await
+            session.list(request.query_opt("offset", offset), list.limit, &RUNS).await
         }
         Command::Get { of, read } => {
             let session = read.open(settings, ui)?;
             let project = resolve(&session.client, Kind::Project, &of.project).await?;
-            session.get(ApiRequest::new(&GET_RUN_STATUS, &[&project, &of.run])).await
+            session.get(ApiRequest::new(&GET_RUN_STATUS, &[&project, &of.run]), &RUNS).await
         }
         Command::Start(start) => start_run(*start, settings, ui).await,
         Command::Cancel { of, write } => {
             let (read, writing) = write.split();
             let session = read.open(settings, ui)?;
             let project = resolve(&session.client, Kind::Project, &of.project).await?;
-            let code =
-                session.write(ApiRequest::new(&CANCEL_RUN, &[&project, &of.run]), &writing, None).await?;
-            if !writing.dry_run {
-                // The API answers with nothing; a script wants to know what was cancelled.
-                session.output.print_one(
-                    &serde_json::json!({"success": true, "projectId": project, "runId": of.run}),
-                )?;
-            }
-            Ok(code)
+            cancel(&session, &project, &of.run, &writing).await
         }
-        Command::Wait { of, wait: waiting, read } => {
+        Command::Wait { project, run, once, wait: waiting, read } => {
             let session = read.open(settings, ui)?;
-            let project = resolve(&session.client, Kind::Project, &of.project).await?;
-            wait(&session, &project, &of.run, &waiting).await
+            let project = resolve(&session.client, Kind::Project, &project).await?;
+            let run = match (run, once) {
+                (Some(run), _) => run,
+                (None, Some(key)) => {
+                    let known = Once::open(session.client.base_url(), &project, &key)?.run_id()?;
+                    known.ok_or_else(|| {
+                        Failure::new(
+                            Code::Usage,
+                            format!("no run of this project was started with the key '{key}'"),
+                        )
+                        .next("Start it with hexport runs start --once KEY, or name a run.")
+                    })?
+                }
+                (None, None) => unreachable!("clap asks for one of them"),
+            };
+            wait(&session, &project, &run, &waiting).await
+        }
+        Command::Watch(args) => watch(args, settings, ui).await,
+    }
+}
+
+/// Cancels a run that has not ended.
+async fn cancel(session: &Session, project: &str, run: &str, writing: &Writing) -> Result<Code, Failure> {
+    let request = ApiRequest::new(&CANCEL_RUN, &[project, run]);
+    if writing.dry_run {
+        return session.show(&request);
+    }
+    let status = async || -> Result<String, Failure> {
+        let answer = session.client.send_json(&ApiRequest::new(&GET_RUN_STATUS, &[project, run])).await?;
+        Ok(answer["status"].as_str().unwrap_or_default().to_owned())
+    };
+    let mut ended = Some(status().await?).filter(|status| is_terminal(status));
+    if ended.is_none() {
+        match session.client.send_json(&request).await {
+            Ok(_) => {}
+            // It may have ended between the two.
+            Err(e) => match status().await {
+                Ok(status) if is_terminal(&status) => ended = Some(status),
+                _ => return Err(e.into()),
+            },
+        }
+    }
+    let mut answer = json!({"success": ended.is_none(), "projectId": project, "runId": run});
+    if let Some(status) = &ended {
+        answer["status"] = json!(status);
+    }
+    session.output.print_one(&answer)?;
+    match ended {
+        None => Ok(Code::Complete),
+        Some(status) => {
+            eprintln!("note: the run had ended before ({status}); nothing was cancelled");
+            Ok(Code::RunEnded)
         }
     }
 }
@@ -256,11 +321,11 @@ async fn start_run(start: Start, settings: &Settings, ui: &Ui) -> Result<Code, F
     let is_told = told.into_iter().any(Option::is_some);
     let request = RunRequest {
         input_params: (!inputs.is_empty()).then_some(inputs),
-        dry_run: start.validate.then_some(true),
-        update_cache: start.update_cache.then_some(true),
+        dry_run: start.validate,
+        update_cache: start.update_cache,
         notifications: is_told.then(|| vec![notification]),
-        update_published_results: start.update_published_results.then_some(true),
-        use_cached_sql_results: start.no_cached_sql.then_some(false),
+        update_published_results: start.update_published_results,
+        use_cached_sql_results: if start.no_cached_sql { Some(false) } else { start.use_cached_sql_results },
         view_id: start.view,
     };
     let body = serde_json::to_value(&request).expect("a run request is JSON");
@@ -268,13 +333,72 @@ async fn start_run(start: Start, settings: &Settings, ui: &Ui) -> Result<Code, F
     if writing.dry_run {
         return session.show(&request);
     }
-    let answer = session.client.send_json(&request).await?;
-    if !waits || start.validate {
-        session.output.print_one(&answer)?;
+    let answer = match &start.once {
+        None => session.client.send_json(&request).await?,
+        Some(key) => start_once(&session, &project, key, &request).await?,
+    };
+    if !waits || start.validate == Some(true) {
+        session.output.print_one(&STARTED_RUNS.complete(answer))?;
         return Ok(Code::Complete);
     }
     let run = answer["runId"].as_str().unwrap_or_default();
     wait(&session, &project, run, &waiting).await
+}
+
+/// Starts a run, unless the key has started one before; then that one is given.
+async fn start_once(
+    session: &Session,
+    project: &str,
+    key: &str,
+    request: &ApiRequest,
+) -> Result<Value, Failure> {
+    let body = request.json_body().cloned().unwrap_or_default();
+    let mut once = Once::open(session.client.base_url(), project, key)?;
+    if let Some(answer) = once.known(&body)? {
+        eprintln!("note: the key '{key}' has started this run before; nothing was started");
+        return Ok(answer);
+    }
+    let of_api =
+        ListRuns { project_id: project.to_owned(), trigger: Some("API".into()), ..ListRuns::default() };
+    let newest = |runs: &[Value]| runs.first().and_then(|run| run["runId"].as_str()).map(str::to_owned);
+    let runs: Vec<Value> = session.client.list_json(of_api.request()).take(100).try_collect().await?;
+    if let Some(before) = once.unfinished() {
+        // An earlier attempt sent the start, or was about to, and never saw the answer.
+        let known = |run: &&Value| run["runId"].as_str() != before.as_deref();
+        let since: Vec<&Value> = runs.iter().take_while(known).collect();
+        match since.as_slice() {
+            [] => {}
+            [run] => {
+                eprintln!(
+                    "note: an earlier attempt with the key '{key}' has started this run; nothing was started"
+                );
+                let answer = (*run).clone();
+                once.finish(&answer)?;
+                return Ok(answer);
+            }
+            several => {
+                return Err(Failure::new(
+                    Code::Usage,
+                    format!(
+                        "an earlier attempt with the key '{key}' may have started one of {} runs",
+                        several.len()
+                    ),
+                )
+                .next("Look at them with hexport runs list --trigger API, then use another key."));
+            }
+        }
+    }
+    once.begin(&body, newest(&runs))?;
+    let answer = match session.client.send_json(request).await {
+        Err(e @ Error::Api { .. }) => {
+            // A refusal starts nothing: the key stays free.
+            once.forget()?;
+            return Err(e.into());
+        }
+        answer => answer?,
+    };
+    once.finish(&answer)?;
+    Ok(answer)
 }
 
 /// Inputs of the file, and then those of the flags, which come before it.

@@ -2,6 +2,7 @@
 
 use super::projects::Direction;
 use super::resolve::{Kind, resolve};
+use super::shape::{PLAIN, USERS};
 use super::{ListArgs, ReadArgs, WriteArgs};
 use crate::cli::Ui;
 use crate::cli::exit::{Code, Failure};
@@ -77,17 +78,15 @@ pub async fn run(command: Command, settings: &Settings, ui: &Ui) -> Result<Code,
                 sort_direction: direction.map(Into::into),
                 page_size: None,
             };
-            session
-                .list(request.request(), list.limit, &["id", "name", "email", "role", "lastLoginDate"])
-                .await
+            session.list(request.request(), list.limit, &USERS).await
         }
-        Command::Me { read } => read.open(settings, ui)?.get(ApiRequest::new(&ME, &[])).await,
+        Command::Me { read } => read.open(settings, ui)?.get(ApiRequest::new(&ME, &[]), &PLAIN).await,
         Command::Deactivate { user, write } => {
             let (read, writing) = write.split();
             let session = read.open(settings, ui)?;
             let id = resolve(&session.client, Kind::User, &user).await?;
             let what = format!("Deactivating {user}");
-            session.write(ApiRequest::new(&DEACTIVATE_USER, &[&id]), &writing, Some(&what)).await
+            session.write(ApiRequest::new(&DEACTIVATE_USER, &[&id]), &writing, Some(&what), &PLAIN).await
         }
     }
 }

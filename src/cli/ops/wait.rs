@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::shape::RUNS;
 use super::{Session, ask};
 use crate::cli::exit::{Code, Failure};
 use crate::client::operation::{CANCEL_RUN, GET_RUN_STATUS};
@@ -19,10 +20,10 @@ use crate::units::parse_duration;
 pub struct WaitArgs {
     /// Longest time to wait for the run's end [default: for ever]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    timeout: Option<Duration>,
+    pub timeout: Option<Duration>,
     /// Time between two looks at the run
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
-    poll: Duration,
+    pub poll: Duration,
 }
 
 /// Waits until a run has ended, prints it, and gives its outcome.
@@ -42,18 +43,13 @@ pub async fn wait(session: &Session, project: &str, run: &str, args: &WaitArgs) 
         line.show(&status);
         if is_terminal(&status) {
             line.end();
-            session.output.print_one(&answer)?;
-            return Ok(match status.as_str() {
-                "COMPLETED" => Code::Complete,
-                "KILLED" => Code::RunKilled,
-                "UNABLE_TO_ALLOCATE_KERNEL" => Code::RunNoKernel,
-                _ => Code::RunErrored,
-            });
+            session.output.print_one(&RUNS.complete(answer))?;
+            return Ok(outcome(&status));
         }
         let left = args.timeout.map(|timeout| timeout.saturating_sub(started.elapsed()));
         if left.is_some_and(|left| left.is_zero()) {
             line.end();
-            session.output.print_one(&answer)?;
+            session.output.print_one(&RUNS.complete(answer))?;
             return Ok(Code::RunTimeout);
         }
         let pause = left.map_or(args.poll, |left| left.min(args.poll));
@@ -61,6 +57,16 @@ pub async fn wait(session: &Session, project: &str, run: &str, args: &WaitArgs) 
             () = tokio::time::sleep(pause) => {}
             _ = tokio::signal::ctrl_c() => return interrupted(session, project, run, &line).await,
         }
+    }
+}
+
+/// The exit code of a run that has ended.
+pub fn outcome(status: &str) -> Code {
+    match status {
+        "COMPLETED" => Code::Complete,
+        "KILLED" => Code::RunKilled,
+        "UNABLE_TO_ALLOCATE_KERNEL" => Code::RunNoKernel,
+        _ => Code::RunErrored,
     }
 }
 
@@ -99,13 +105,20 @@ async fn interrupted(
 }
 
 /// A line that says how the run stands: one that moves when a person is watching, else one a change.
-struct ProgressLine {
+pub struct ProgressLine {
     bar: Option<ProgressBar>,
     last: std::cell::RefCell<String>,
 }
 
+impl Default for ProgressLine {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl ProgressLine {
-    fn new() -> Self {
+    /// A line without a text yet.
+    pub fn new() -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("{spinner} {msg}  {elapsed}")
                 .expect("a template that indicatif knows");
@@ -116,7 +129,8 @@ impl ProgressLine {
         Self { bar, last: std::cell::RefCell::default() }
     }
 
-    fn show(&self, status: &str) {
+    /// Shows a status.
+    pub fn show(&self, status: &str) {
         match &self.bar {
             Some(bar) => bar.set_message(status.to_owned()),
             None if *self.last.borrow() != status => tracing::info!(status, "run"),
@@ -125,7 +139,8 @@ impl ProgressLine {
         self.last.replace(status.to_owned());
     }
 
-    fn end(&self) {
+    /// Takes the line away.
+    pub fn end(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
