@@ -60,8 +60,8 @@ def hex_toolkit(asked):
     return {
         "projects": seen,
         "title": project.title,
-        "status": status.status.value,
-        "killed": killed.status.value,
+        "status": str(status.status),
+        "killed": str(killed.status),
         "runs": len(runs.runs),
         "url": url.url,
         "contents": synced.contents if hasattr(synced, "contents") else synced.trace_id,

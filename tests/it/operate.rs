@@ -338,7 +338,7 @@ fn a_run_is_cancelled_once_and_waited_for_no_longer_than_told() {
         json!({"success": true, "projectId": id, "runId": run_id})
     );
     assert_eq!(run(&mut sim.hexport(&["runs", "wait", &id, run_id]), 21).status.code(), Some(21));
-    assert!(refusal(&sim, &["runs", "cancel", &id, run_id], 2).contains("already finished"));
+    assert!(refusal(&sim, &["runs", "cancel", &id, run_id], 24).contains("had ended before"));
     assert!(refusal(&sim, &["runs", "cancel", &id, NOBODY], 2).contains("Run not found"));
     let shown = answer(&sim, &["runs", "cancel", &id, run_id, "--dry-run"]);
     assert_eq!(shown["method"], "DELETE");
