@@ -51,6 +51,7 @@ Exit codes:
    21  a run that was waited for was cancelled (KILLED)
    22  a run that was waited for got no kernel (UNABLE_TO_ALLOCATE_KERNEL)
    23  a run that was waited for has not ended in the time allowed; it goes on
+  24  a run that was to be cancelled had ended before
   130  interrupted; the same command goes on where it ended
 
 The token comes from HEX_API_TOKEN, or from the file that HEX_API_TOKEN_FILE or --token-file names.
