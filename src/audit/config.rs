@@ -33,6 +33,8 @@ pub struct Config {
     pub stale_app_days: i64,
     /// Admins that a workspace may have.
     pub most_admins: usize,
+    /// Domains of the workspace's own people; the domain that most users have, if none is named.
+    pub domains: Vec<String>,
     /// Share of the people of a workspace that makes a group one of everybody.
     pub everybody: f64,
     /// Folder of the user's own rules, one SQL file each.
@@ -58,6 +60,7 @@ impl Default for Config {
             starved_runs: 5,
             stale_app_days: 90,
             most_admins: 5,
+            domains: Vec::new(),
             everybody: 0.9,
             rules: None,
             severities: BTreeMap::new(),

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::Hit;
 use super::evidence::Evidence;
 use super::source::Tables;
+use crate::derive::EFFECTIVE_ACCESS;
 use crate::registry;
 use crate::snapshot::rows;
 use crate::snapshot::{Error, WorkspaceEntry};
@@ -341,6 +342,8 @@ pub struct Facts {
     pub connections_in_cells: HashSet<String>,
     /// How scheduled runs go, by project.
     pub scheduled_stats: HashMap<String, Stats>,
+    /// People of other domains who can open a project, by project.
+    pub external: HashMap<String, BTreeSet<String>>,
     /// How runs have changed, by project.
     pub health: HashMap<String, Health>,
     /// Start of the last run, by project.
@@ -395,7 +398,36 @@ impl Facts {
         facts.read_connections(tables)?;
         facts.read_lineage(tables, config)?;
         facts.read_runs(tables)?;
+        facts.read_external(tables, config)?;
         Ok(facts)
+    }
+
+    fn read_external(&mut self, tables: &dyn Tables, config: &super::Config) -> Result<(), Error> {
+        let domain = |email: &str| email.rsplit_once('@').map_or("", |(_, domain)| domain).to_lowercase();
+        let mut own: HashSet<String> = config.domains.iter().map(|domain| domain.to_lowercase()).collect();
+        if own.is_empty() {
+            let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+            for user in &self.users {
+                *counts.entry(domain(&user.email)).or_default() += 1;
+            }
+            own.extend(counts.into_iter().max_by_key(|(_, n)| *n).map(|(domain, _)| domain));
+        }
+        let columns = ["project_id", "principal_type", "principal", "domain", "is_active_user"];
+        for batch in tables.open(&EFFECTIVE_ACCESS, &columns)?.into_iter().flatten() {
+            let batch = batch?;
+            let active = batch.column_by_name("is_active_user").map(|column| column.as_boolean());
+            for row in 0..batch.num_rows() {
+                let can_log_in = active.is_some_and(|active| active.is_valid(row) && active.value(row));
+                let Some(of) = text(&batch, "domain", row).filter(|of| can_log_in && !own.contains(*of)) else {
+                    continue;
+                };
+                debug_assert!(text(&batch, "principal_type", row) == Some("person"), "{of}");
+                if let (Some(project), Some(who)) = (text(&batch, "project_id", row), text(&batch, "principal", row)) {
+                    self.external.entry(project.to_owned()).or_default().insert(who.to_owned());
+                }
+            }
+        }
+        Ok(())
     }
 
     fn read_people(&mut self, tables: &dyn Tables) -> Result<(), Error> {

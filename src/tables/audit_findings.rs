@@ -24,6 +24,7 @@ pub(super) const FROM: &[&str] = &[
     "sql_cells",
     "run_stats",
     "run_health",
+    "effective_access",
 ];
 
 /// One row a finding, with the thresholds and exceptions that the export's settings had.

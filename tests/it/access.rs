@@ -245,3 +245,73 @@ fn a_review_names_who_gained_and_lost_access() {
     let markdown = stdout(&run(&mut hexport(&[&args[..], &["--output", "markdown"]].concat()), 0));
     assert!(markdown.contains("Signature") && markdown.contains("- [ ] gained"), "{markdown}");
 }
+
+#[test]
+fn people_of_other_domains_and_former_groups_are_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = dir.path().to_str().unwrap();
+    let sim = Sim::of_projects(30);
+    let (outside, orphaned) = {
+        let mut world = sim.server.world_mut();
+        let email = "eve@elsewhere.example".to_owned();
+        world.users[6].email.clone_from(&email);
+        let alive: Vec<usize> = (0..world.projects.len())
+            .filter(|i| {
+                let project = &world.projects[*i].project;
+                project.archived_at.is_none() && project.trashed_at.is_none()
+            })
+            .collect();
+        let sharing = world.projects[alive[0]].project.sharing.as_mut().unwrap();
+        sharing.users.push(
+            serde_json::from_value(serde_json::json!({"access": "CAN_VIEW", "user": {"email": email}})).unwrap(),
+        );
+        let sharing = world.projects[alive[1]].project.sharing.as_mut().unwrap();
+        sharing.groups.push(
+            serde_json::from_value(serde_json::json!({"access": "CAN_VIEW", "group": {"name": "Disbanded"}})).unwrap(),
+        );
+        (world.projects[alive[0]].project.id.clone(), world.projects[alive[1]].project.id.clone())
+    };
+    sim.export(dir.path(), &["--fixed-time", "2026-11-02T06:00:00Z"], 0);
+    let found = |rule: &str, more: &[&str]| -> BTreeSet<String> {
+        let args = [&["audit", lake, "--rules", rule, "--output", "json"], more].concat();
+        let audit: Value = serde_json::from_slice(&run(&mut hexport(&args), 0).stdout).unwrap();
+        let findings = audit["findings"].as_array().unwrap().iter();
+        findings.map(|f| f["entity_id"].as_str().unwrap().to_owned()).collect()
+    };
+    let world = sim.server.world();
+    let expected: BTreeSet<String> = world
+        .projects
+        .iter()
+        .filter(|r| r.project.archived_at.is_none() && r.project.trashed_at.is_none())
+        .filter(|r| {
+            // By what is granted to her by name, group or collection, or as owner: not as one of everybody.
+            let sharing = r.project.sharing.as_ref().unwrap();
+            let user = &world.users[6];
+            let in_group = |name: &str| {
+                (0..world.groups.len()).any(|g| {
+                    world.groups[g].name == name && world.group_members(g).iter().any(|m| m.id == user.id)
+                })
+            };
+            let in_collection = |name: &str| {
+                world.collections.iter().filter(|c| c.name == name).any(|c| {
+                    let by_group = c.sharing.groups.iter().flatten().any(|grant| {
+                        world.groups.iter().any(|g| g.id == grant.id && in_group(&g.name))
+                    });
+                    by_group || c.sharing.users.iter().flatten().any(|grant| grant.id == user.id)
+                })
+            };
+            r.project.owner.email == user.email
+                || sharing.users.iter().any(|g| g.user.email == user.email)
+                || sharing.groups.iter().any(|g| in_group(&g.group.name))
+                || sharing.collections.iter().any(|g| in_collection(&g.collection.name))
+        })
+        .map(|r| r.project.id.clone())
+        .collect();
+    assert!(expected.contains(&outside));
+    assert_eq!(found("access-external", &[]), expected);
+    assert_eq!(found("access-through-former-group", &[]), BTreeSet::from([orphaned]));
+    // Nobody is external whose domain is named.
+    let settings = dir.path().join("hexport.toml");
+    std::fs::write(&settings, "[audit]\ndomains = [\"acme.example\", \"elsewhere.example\"]\n").unwrap();
+    assert!(found("access-external", &["--config", settings.to_str().unwrap()]).is_empty());
+}

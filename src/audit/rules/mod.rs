@@ -4,6 +4,7 @@
 //! To add a rule, write its static and its case in the file of its subject, and name both in [`RULES`] and in
 //! the tests' `CASES`.
 
+mod access;
 mod connections;
 mod drift;
 mod lineage;
@@ -39,6 +40,8 @@ pub static RULES: &[&Rule] = &[
     &ownership::CREATOR_LEFT,
     &ownership::COMPONENT_OWNER_LEFT,
     &sharing::SENSITIVE_SHARED_WIDELY,
+    &access::ACCESS_EXTERNAL,
+    &access::ACCESS_THROUGH_FORMER_GROUP,
     &sharing::CONNECTION_SHARED_WIDELY,
     &sharing::CONNECTION_WRITEBACK,
     &connections::CONNECTION_UNUSED,
@@ -249,6 +252,7 @@ mod tests {
         let all = [
             ownership::tests::CASES,
             sharing::tests::CASES,
+            access::tests::CASES,
             connections::tests::CASES,
             schedules::tests::CASES,
             drift::tests::CASES,
