@@ -1,12 +1,12 @@
 //! `hexport access`: who can reach what, and what changed in it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::diff::escaped;
 use super::exit::{Code, Failure};
 use super::settings::{Settings, StoreArgs};
-use crate::access::{self, Access, Answer, Expand, Path, Question, Reach, Review};
+use crate::access::{self, Access, Answer, Expand, Question, Reach, Review};
 
 /// Tables of a project that the tree names beside the sensitive ones.
 const NAMED: usize = 5;
@@ -18,7 +18,7 @@ pub struct Args {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    ask: Option<Ask>,
+    ask: Ask,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -30,8 +30,8 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct Ask {
     /// The data lake: a folder, or a URL such as s3://bucket/prefix
-    #[arg(value_name = "DEST")]
-    dest: PathBuf,
+    #[arg(value_name = "DEST", required = true)]
+    dest: Option<PathBuf>,
     #[command(flatten)]
     store: StoreArgs,
     #[command(flatten)]
@@ -103,15 +103,15 @@ pub fn run(args: &Args, settings: &Settings) -> Result<Code, Failure> {
     if let Some(mistake) = settings.file.access.mistakes().into_iter().next() {
         return Err(Failure::new(Code::Usage, mistake));
     }
-    match (&args.command, &args.ask) {
+    match (&args.command, &args.ask.dest) {
         (Some(Command::Review(args)), _) => run_review(args, settings),
-        (None, Some(ask)) => run_ask(ask, settings),
+        (None, Some(dest)) => run_ask(&args.ask, dest, settings),
         (None, None) => Err(Failure::new(Code::Usage, "no lake was named").next("hexport access --help")),
     }
 }
 
-fn run_ask(args: &Ask, settings: &Settings) -> Result<Code, Failure> {
-    let lake = args.store.open(&args.dest)?;
+fn run_ask(args: &Ask, dest: &Path, settings: &Settings) -> Result<Code, Failure> {
+    let lake = args.store.open(dest)?;
     let manifest = super::snapshots::one(&lake, args.snapshot.as_deref())?;
     let About { person, project, table } = &args.about;
     let question = match (person, project, table) {
@@ -170,7 +170,7 @@ fn who(access: &Access) -> String {
     }
 }
 
-fn ways(paths: &[Path]) -> String {
+fn ways(paths: &[access::Path]) -> String {
     paths.iter().map(|path| one_line(&path.words())).collect::<Vec<_>>().join("; ")
 }
 
