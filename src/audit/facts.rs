@@ -418,11 +418,14 @@ impl Facts {
             let active = batch.column_by_name("is_active_user").map(|column| column.as_boolean());
             for row in 0..batch.num_rows() {
                 let can_log_in = active.is_some_and(|active| active.is_valid(row) && active.value(row));
-                let Some(of) = text(&batch, "domain", row).filter(|of| can_log_in && !own.contains(*of)) else {
+                let Some(of) = text(&batch, "domain", row).filter(|of| can_log_in && !own.contains(*of))
+                else {
                     continue;
                 };
                 debug_assert!(text(&batch, "principal_type", row) == Some("person"), "{of}");
-                if let (Some(project), Some(who)) = (text(&batch, "project_id", row), text(&batch, "principal", row)) {
+                if let (Some(project), Some(who)) =
+                    (text(&batch, "project_id", row), text(&batch, "principal", row))
+                {
                     self.external.entry(project.to_owned()).or_default().insert(who.to_owned());
                 }
             }

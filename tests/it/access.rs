@@ -263,11 +263,13 @@ fn people_of_other_domains_and_former_groups_are_found() {
             .collect();
         let sharing = world.projects[alive[0]].project.sharing.as_mut().unwrap();
         sharing.users.push(
-            serde_json::from_value(serde_json::json!({"access": "CAN_VIEW", "user": {"email": email}})).unwrap(),
+            serde_json::from_value(serde_json::json!({"access": "CAN_VIEW", "user": {"email": email}}))
+                .unwrap(),
         );
         let sharing = world.projects[alive[1]].project.sharing.as_mut().unwrap();
         sharing.groups.push(
-            serde_json::from_value(serde_json::json!({"access": "CAN_VIEW", "group": {"name": "Disbanded"}})).unwrap(),
+            serde_json::from_value(serde_json::json!({"access": "CAN_VIEW", "group": {"name": "Disbanded"}}))
+                .unwrap(),
         );
         (world.projects[alive[0]].project.id.clone(), world.projects[alive[1]].project.id.clone())
     };
@@ -292,14 +294,16 @@ fn people_of_other_domains_and_former_groups_are_found() {
                     world.groups[g].name == name && world.group_members(g).iter().any(|m| m.id == user.id)
                 })
             };
-            let in_collection = |name: &str| {
-                world.collections.iter().filter(|c| c.name == name).any(|c| {
-                    let by_group = c.sharing.groups.iter().flatten().any(|grant| {
-                        world.groups.iter().any(|g| g.id == grant.id && in_group(&g.name))
-                    });
-                    by_group || c.sharing.users.iter().flatten().any(|grant| grant.id == user.id)
-                })
-            };
+            let in_collection =
+                |name: &str| {
+                    world.collections.iter().filter(|c| c.name == name).any(|c| {
+                        let by_group =
+                            c.sharing.groups.iter().flatten().any(|grant| {
+                                world.groups.iter().any(|g| g.id == grant.id && in_group(&g.name))
+                            });
+                        by_group || c.sharing.users.iter().flatten().any(|grant| grant.id == user.id)
+                    })
+                };
             r.project.owner.email == user.email
                 || sharing.users.iter().any(|g| g.user.email == user.email)
                 || sharing.groups.iter().any(|g| in_group(&g.group.name))
