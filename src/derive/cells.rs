@@ -129,9 +129,8 @@ fn write(
 
 /// A project's rows of the three tables, without their common columns.
 fn rows(project: &Project, namings: &HashMap<String, Naming>) -> [Vec<Row>; 3] {
-    let frames = project.cells.iter().filter_map(|cell| cell.output.as_ref());
-    let frames: HashSet<String> =
-        frames.filter(|name| !name.is_empty()).map(|name| name.to_lowercase()).collect();
+    let outputs = outputs(project);
+    let mut frames: HashSet<String> = outputs.keys().cloned().collect();
     let mut sql_cells = Vec::new();
     let mut sql_tables = Vec::new();
     let mut columns: BTreeMap<(&str, TableName, String), i64> = BTreeMap::new();
@@ -141,25 +140,33 @@ fn rows(project: &Project, namings: &HashMap<String, Naming>) -> [Vec<Row>; 3] {
             None => frames_only,
             Some(id) => namings.get(id).cloned().unwrap_or_else(Naming::unknown),
         };
+        // Its own dataframe may be called like the table that it reads.
+        let own = cell.output.as_ref().map(|name| name.to_lowercase()).filter(|own| outputs.get(own) == Some(&1));
+        let own = own.filter(|own| frames.remove(own));
         let setting = Setting {
             warehouse: naming.warehouse,
             defaults: &naming.defaults,
             dataframes: &frames,
             dataframes_only: cell.connection.is_none(),
         };
-        let (reading, error) = match read(&cell.source, setting) {
-            Ok(reading) => (reading, None),
+        let found = read(&cell.source, setting);
+        frames.extend(own);
+        let (reading, error) = match found {
+            Ok(mut reading) => {
+                let error = reading.error.take();
+                (reading, error)
+            }
             Err(error) => (Reading::default(), Some(error)),
         };
         sql_cells.push(cell_row(project, cell, naming.warehouse, &reading, error));
         let Some(connection) = cell.connection.as_deref() else { continue };
-        for table in &reading.tables {
+        for table in reading.reads.keys() {
             let mut row = vec![Datum::Text(project.id.clone()), Datum::Text(cell.static_id.clone())];
             row.extend([Datum::Text(table.key()), Datum::Text(connection.into())]);
             row.extend(parts(table));
             sql_tables.push(row);
         }
-        for (table, column) in reading.columns {
+        for (table, column) in reading.columns.into_keys() {
             *columns.entry((connection, table, column)).or_default() += 1;
         }
     }
@@ -172,6 +179,15 @@ fn rows(project: &Project, namings: &HashMap<String, Naming>) -> [Vec<Row>; 3] {
         row
     };
     [sql_cells, sql_tables, columns.into_iter().map(column_row).collect()]
+}
+
+/// Names of a project's dataframes, in lower case, with how many cells make each.
+fn outputs(project: &Project) -> HashMap<String, usize> {
+    let mut outputs = HashMap::new();
+    for name in project.cells.iter().filter_map(|cell| cell.output.as_ref()).filter(|name| !name.is_empty()) {
+        *outputs.entry(name.to_lowercase()).or_default() += 1;
+    }
+    outputs
 }
 
 fn cell_row(
@@ -188,9 +204,9 @@ fn cell_row(
         Datum::Text(format!("{warehouse:?}").to_lowercase()),
         Datum::Bool(error.is_none()),
         Datum::text(error),
-        Datum::Int(reading.tables.len() as i64),
+        Datum::Int(reading.reads.len() as i64),
         Datum::Int(reading.unnamed_tables.into()),
-        Datum::Int(reading.unresolved_columns.into()),
+        Datum::Int(reading.pending.len() as i64),
         Datum::List(reading.dataframes.iter().map(|name| Datum::Text(name.clone())).collect()),
     ]
 }

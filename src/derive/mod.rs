@@ -3,9 +3,9 @@
 //! Each table's file declares its columns and how they come from the snapshot's other tables. To add one,
 //! write its file and name it in [`DERIVATIONS`].
 
-pub mod jinja;
-pub mod names;
 pub mod sql;
+
+pub use sql::names;
 
 mod cells;
 mod column_lineage;

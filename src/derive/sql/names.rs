@@ -2,6 +2,8 @@
 //!
 //! What can't be parsed stays as given and is flagged, never guessed.
 
+use serde::{Deserialize, Serialize};
+
 /// A kind of warehouse: how it quotes, folds and completes names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Warehouse {
@@ -93,6 +95,11 @@ impl Warehouse {
         }
     }
 
+    /// Whether `column.field` needs no parentheses.
+    pub(super) fn has_fields(self) -> bool {
+        !matches!(self, Self::Postgres | Self::Snowflake | Self::SqlServer | Self::MySql)
+    }
+
     /// Schema that an unqualified name is in where the connection's settings name none.
     fn usual_schema(self) -> Option<&'static str> {
         match self {
@@ -144,8 +151,40 @@ impl Defaults {
     }
 }
 
+impl Defaults {
+    /// What `USE DATABASE name` and `USE CATALOG name` change, and `USE DATABASE a.b`.
+    pub(super) fn use_database(&mut self, name: Vec<String>, warehouse: Warehouse) {
+        match &*name {
+            [schema] if warehouse.levels() == 2 => self.schema = Some(schema.clone()),
+            [database] => {
+                self.database = Some(database.clone());
+                self.schema = warehouse.usual_schema().map(str::to_owned);
+            }
+            _ => self.use_schema(name),
+        }
+    }
+
+    /// What `USE SCHEMA name` and `USE SCHEMA database.name` change.
+    pub(super) fn use_schema(&mut self, mut name: Vec<String>) {
+        if let Some(schema) = name.pop() {
+            self.schema = Some(schema);
+        }
+        if let Some(database) = name.pop() {
+            self.database = Some(database);
+        }
+    }
+
+    /// What `USE name` changes: a schema, where schemas are all that can be meant.
+    pub(super) fn use_object(&mut self, name: Vec<String>, warehouse: Warehouse) {
+        match warehouse {
+            Warehouse::Databricks | Warehouse::Trino | Warehouse::Athena | Warehouse::DuckDb => self.use_schema(name),
+            _ => self.use_database(name, warehouse),
+        }
+    }
+}
+
 /// A table's name, as far as it is known.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TableName {
     /// Database, catalog or project.
     pub database: Option<String>,
@@ -159,21 +198,23 @@ impl TableName {
     /// The whole name, its parts joined by dots; a part that has a dot is quoted. The same for the same table
     /// of a connection, wherever the name comes from.
     pub fn key(&self) -> String {
-        let quoted = |part: &String| if part.contains('.') { format!("\"{part}\"") } else { part.clone() };
+        let is_dotted = |part: &String| part.contains('.') && !part.starts_with(INFORMATION_SCHEMA);
+        let quoted = |part: &String| if is_dotted(part) { format!("\"{part}\"") } else { part.clone() };
         let parts = [self.database.as_ref(), self.schema.as_ref(), Some(&self.table)];
         parts.into_iter().flatten().map(quoted).collect::<Vec<_>>().join(".")
     }
 }
+
+/// What BigQuery's views of metadata begin with. They stand in a dataset or a region, and their name has a dot.
+const INFORMATION_SCHEMA: &str = "INFORMATION_SCHEMA.";
 
 /// A part of a name and whether it was quoted.
 pub type Part = (String, bool);
 
 /// Reads a name that the warehouse reports, such as Hex's queried tables have. `None` if it isn't one.
 pub fn reported(text: &str, warehouse: Warehouse, defaults: &Defaults) -> Option<TableName> {
-    let text = text.trim();
-    // Reported names are as the warehouse stores them: they are not folded, as quoted ones are not.
-    let parts = split(text, warehouse)?.into_iter().map(|(part, _)| (part, true)).collect();
-    assemble(parts, warehouse, defaults)
+    // Hex reports them as they stand in queries, in any case: they are folded as SQL's are.
+    assemble(split(text.trim(), warehouse)?, warehouse, defaults)
 }
 
 /// Makes a name of the parts that SQL has. `None` if it isn't a table's name.
@@ -191,10 +232,11 @@ pub fn assemble(parts: Vec<Part>, warehouse: Warehouse, defaults: &Defaults) -> 
         let (table, _) = parts.last_mut()?;
         if let Some((name, partition)) = table.split_once('$')
             && !partition.is_empty()
-            && partition.bytes().all(|b| b.is_ascii_digit() || b == b'_')
+            && (partition.bytes().all(|b| b.is_ascii_digit() || b == b'_') || is_partition(partition))
         {
             *table = name.to_owned();
         }
+        metadata_view(&mut parts);
     }
     // `database..table` leaves the schema to the login's default.
     let skipped_schema = warehouse == Warehouse::SqlServer && parts.len() == 3 && parts[1].0.is_empty();
@@ -209,6 +251,21 @@ pub fn assemble(parts: Vec<Part>, warehouse: Warehouse, defaults: &Defaults) -> 
     let completed = || schema.as_ref().filter(|_| warehouse.levels() > 2).and(defaults.database.clone());
     let database = folded.next().or_else(completed);
     Some(TableName { database, schema, table })
+}
+
+/// Partitions of BigQuery that have names.
+fn is_partition(name: &str) -> bool {
+    ["__UNPARTITIONED__", "__NULL__"].iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+/// `project.region.INFORMATION_SCHEMA.TABLES`: the view is called by both of its last parts.
+fn metadata_view(parts: &mut Vec<Part>) {
+    let [.., (schema, _), (view, _)] = &**parts else { return };
+    if parts.len() > 2 && format!("{schema}.").eq_ignore_ascii_case(INFORMATION_SCHEMA) {
+        let name = format!("{INFORMATION_SCHEMA}{}", view.to_ascii_uppercase());
+        parts.truncate(parts.len() - 2);
+        parts.push((name, true));
+    }
 }
 
 /// `project:dataset.table` of BigQuery's legacy SQL, also with a domain before the project.
@@ -230,7 +287,7 @@ fn legacy_project(parts: &mut Vec<Part>) {
 
 /// Splits a name at dots outside quotes. `None` for what isn't a name: unbalanced quotes, white space or
 /// signs outside quotes.
-fn split(text: &str, warehouse: Warehouse) -> Option<Vec<Part>> {
+pub(super) fn split(text: &str, warehouse: Warehouse) -> Option<Vec<Part>> {
     let mut parts: Vec<Part> = Vec::new();
     let (mut part, mut quoted, mut closed) = (String::new(), false, false);
     let mut chars = text.chars().peekable();
@@ -292,7 +349,11 @@ mod tests {
         use Warehouse as W;
         for (warehouse, text, expected) in [
             (W::Snowflake, "PROD.CORE.ORDERS", Some("PROD.CORE.ORDERS")),
-            (W::Snowflake, "\"Prod\".core.\"Or.ders\"", Some("Prod.core.\"Or.ders\"")),
+            (W::Snowflake, "\"Prod\".core.\"Or.ders\"", Some("Prod.CORE.\"Or.ders\"")),
+            (W::Snowflake, "global.public.orders", Some("GLOBAL.PUBLIC.ORDERS")),
+            (W::BigQuery, "acme.sales.events$__UNPARTITIONED__", Some("acme.sales.events")),
+            (W::BigQuery, "`acme.region-eu.INFORMATION_SCHEMA.TABLES`", Some("acme.region-eu.INFORMATION_SCHEMA.TABLES")),
+            (W::BigQuery, "region-eu.information_schema.jobs", Some("DB.region-eu.INFORMATION_SCHEMA.JOBS")),
             (W::Snowflake, "CORE.ORDERS", Some("DB.CORE.ORDERS")),
             (W::Snowflake, "ORDERS", Some("DB.SC.ORDERS")),
             (W::Snowflake, "a.b.c.d", None),

@@ -1,7 +1,7 @@
 //! Jinja in SQL cells: what a template would fill in becomes a name that no table or column has.
 
 /// Beginning of the names that stand for placeholders.
-const MARK: &str = "hexport_jinja_";
+pub(super) const MARK: &str = "hexport_jinja_";
 
 /// Whether a name is one that a template fills in, in whole or in part.
 pub fn is_placeholder(name: &str) -> bool {
