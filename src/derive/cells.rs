@@ -141,7 +141,8 @@ fn rows(project: &Project, namings: &HashMap<String, Naming>) -> [Vec<Row>; 3] {
             Some(id) => namings.get(id).cloned().unwrap_or_else(Naming::unknown),
         };
         // Its own dataframe may be called like the table that it reads.
-        let own = cell.output.as_ref().map(|name| name.to_lowercase()).filter(|own| outputs.get(own) == Some(&1));
+        let own =
+            cell.output.as_ref().map(|name| name.to_lowercase()).filter(|own| outputs.get(own) == Some(&1));
         let own = own.filter(|own| frames.remove(own));
         let setting = Setting {
             warehouse: naming.warehouse,

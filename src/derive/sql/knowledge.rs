@@ -67,7 +67,8 @@ impl Knowledge {
             let mut unsure = Vec::new();
             for table in level {
                 let given = self.given.get(table).map(|columns| columns.contains(&pending.column));
-                let learned = || self.learned.get(table).is_some_and(|columns| columns.contains(&pending.column));
+                let learned =
+                    || self.learned.get(table).is_some_and(|columns| columns.contains(&pending.column));
                 match given {
                     // A valid query has the column in one table alone.
                     Some(true) => return Some((table, Resolution::Schema)),
@@ -80,7 +81,9 @@ impl Knowledge {
                 // None of them has it: it is of a query around.
                 ([], _) => {}
                 // All others' schemas are known, and lack it; a query around could have it only if this one lacks it too.
-                ([one], count) if count > 1 && pending.levels.len() == 1 => return Some((one, Resolution::Schema)),
+                ([one], count) if count > 1 && pending.levels.len() == 1 => {
+                    return Some((one, Resolution::Schema));
+                }
                 // Whether it is of these or of a query around is open, unless one of that has it.
                 _ if pending.levels.len() == 1 => return None,
                 _ => {}

@@ -10,6 +10,7 @@ pub mod names;
 pub mod scanner;
 pub mod template;
 
+mod lexer;
 mod parser;
 mod query;
 mod relation;

@@ -177,7 +177,9 @@ impl Defaults {
     /// What `USE name` changes: a schema, where schemas are all that can be meant.
     pub(super) fn use_object(&mut self, name: Vec<String>, warehouse: Warehouse) {
         match warehouse {
-            Warehouse::Databricks | Warehouse::Trino | Warehouse::Athena | Warehouse::DuckDb => self.use_schema(name),
+            Warehouse::Databricks | Warehouse::Trino | Warehouse::Athena | Warehouse::DuckDb => {
+                self.use_schema(name)
+            }
             _ => self.use_database(name, warehouse),
         }
     }
@@ -352,7 +354,11 @@ mod tests {
             (W::Snowflake, "\"Prod\".core.\"Or.ders\"", Some("Prod.CORE.\"Or.ders\"")),
             (W::Snowflake, "global.public.orders", Some("GLOBAL.PUBLIC.ORDERS")),
             (W::BigQuery, "acme.sales.events$__UNPARTITIONED__", Some("acme.sales.events")),
-            (W::BigQuery, "`acme.region-eu.INFORMATION_SCHEMA.TABLES`", Some("acme.region-eu.INFORMATION_SCHEMA.TABLES")),
+            (
+                W::BigQuery,
+                "`acme.region-eu.INFORMATION_SCHEMA.TABLES`",
+                Some("acme.region-eu.INFORMATION_SCHEMA.TABLES"),
+            ),
             (W::BigQuery, "region-eu.information_schema.jobs", Some("DB.region-eu.INFORMATION_SCHEMA.JOBS")),
             (W::Snowflake, "CORE.ORDERS", Some("DB.CORE.ORDERS")),
             (W::Snowflake, "ORDERS", Some("DB.SC.ORDERS")),

@@ -2,14 +2,15 @@
 
 use sqlparser::ast::Statement;
 use sqlparser::dialect::{
-    BigQueryDialect, ClickHouseDialect, DatabricksDialect, Dialect, DuckDbDialect, GenericDialect, MsSqlDialect,
-    MySqlDialect, PostgreSqlDialect, RedshiftSqlDialect, SnowflakeDialect,
+    BigQueryDialect, ClickHouseDialect, DatabricksDialect, Dialect, DuckDbDialect, GenericDialect,
+    MsSqlDialect, MySqlDialect, PostgreSqlDialect, RedshiftSqlDialect, SnowflakeDialect,
 };
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 
 use super::filter::is_placeholder;
 use super::names::Warehouse;
+use super::words;
 
 /// Maximum nesting depth; deeper queries are not parsed, as are those that would take for ever.
 const DEPTH: usize = 60;
@@ -118,25 +119,17 @@ fn alone(own: &dyn Dialect, tokens: Vec<TokenWithSpan>, text: &str, why: String)
     Piece::Failed(tokens, why)
 }
 
-/// Splits tokens at the semicolons that are in no parentheses.
+/// Splits tokens at semicolons. Parentheses that aren't closed end with the statement all the same.
 fn split(tokens: &[TokenWithSpan]) -> Vec<Vec<TokenWithSpan>> {
     let mut statements = vec![Vec::new()];
-    let mut depth = 0_i32;
     for token in tokens {
         match token.token {
-            Token::LParen => depth += 1,
-            Token::RParen => depth -= 1,
-            // Parentheses that aren't closed end with the statement all the same.
-            Token::SemiColon => {
-                depth = 0;
-                statements.push(Vec::new());
-                continue;
-            }
-            _ => {}
+            Token::SemiColon => statements.push(Vec::new()),
+            _ => statements.last_mut().expect("there is one").push(token.clone()),
         }
-        statements.last_mut().expect("there is one").push(token.clone());
     }
-    let is_blank = |tokens: &Vec<TokenWithSpan>| tokens.iter().all(|t| matches!(t.token, Token::Whitespace(_)));
+    let is_blank =
+        |tokens: &Vec<TokenWithSpan>| tokens.iter().all(|t| matches!(t.token, Token::Whitespace(_)));
     statements.retain(|statement| !is_blank(statement));
     if statements.is_empty() {
         statements.push(Vec::new());
@@ -161,20 +154,17 @@ fn is_any(token: Option<&Token>, keywords: &[&str]) -> bool {
 }
 
 /// Keywords that an operand follows, or that can't end one.
-const BEFORE_OPERAND: &[&str] = &[
-    "select", "distinct", "all", "from", "join", "where", "and", "or", "not", "on", "having", "by", "in", "like", "ilike",
-    "rlike", "similar", "between", "is", "case", "when", "then", "else", "limit", "offset", "top", "values", "set",
-    "into", "table", "update", "using", "union", "except", "intersect", "with", "as", "interval", "exists", "any",
-    "some", "qualify", "over", "fetch", "first", "next", "escape", "regexp", "to", "use", "schema", "database",
-    "return", "call", "lateral", "prewhere", "sample", "tablesample", "date", "timestamp", "time", "explain",
-];
+const BEFORE_OPERAND: &str = "\
+    select distinct all from join where and or not on having by in like ilike rlike similar \
+    between is case when then else limit offset top values set into table update using union \
+    except intersect with as interval exists any some qualify over fetch first next escape \
+    regexp to use schema database return call lateral prewhere sample tablesample date timestamp \
+    time explain";
 
 /// Whether a token can end an operand.
 fn ends_operand(token: Option<&Token>) -> bool {
     match token {
-        Some(Token::Word(word)) => {
-            word.quote_style.is_some() || !BEFORE_OPERAND.iter().any(|w| word.value.eq_ignore_ascii_case(w))
-        }
+        Some(Token::Word(word)) => word.quote_style.is_some() || !words::has(BEFORE_OPERAND, &word.value),
         Some(Token::Number(..) | Token::RParen | Token::RBracket | Token::SingleQuotedString(_)) => true,
         _ => false,
     }
@@ -265,9 +255,8 @@ enum Change {
 /// What a placeholder is by its neighbours.
 fn placeholder<'t>(get: &dyn Fn(isize) -> Option<&'t Token>) -> Change {
     let (before, after) = (get(-1), get(1));
-    let is_placeholder_token = |token: Option<&Token>| {
-        token.and_then(word).is_some_and(|word| is_placeholder(&word.value))
-    };
+    let is_placeholder_token =
+        |token: Option<&Token>| token.and_then(word).is_some_and(|word| is_placeholder(&word.value));
     if is_any(before, &["interval", "limit", "offset", "top", "fetch", "first", "next"]) {
         return Change::Number;
     }
@@ -275,7 +264,9 @@ fn placeholder<'t>(get: &dyn Fn(isize) -> Option<&'t Token>) -> Change {
         return Change::Parentheses;
     }
     let starts_statement = before.is_none() || before == Some(&Token::SemiColon);
-    if starts_statement && (is_any(after, &["select", "with", "insert", "create", "merge", "update", "delete"])) {
+    if starts_statement
+        && (is_any(after, &["select", "with", "insert", "create", "merge", "update", "delete"]))
+    {
         // Settings that a macro makes, and prints nothing.
         return Change::Drop;
     }
@@ -295,7 +286,9 @@ fn placeholder<'t>(get: &dyn Fn(isize) -> Option<&'t Token>) -> Change {
 fn special<'t>(get: &dyn Fn(isize) -> Option<&'t Token>, warehouse: Warehouse) -> Change {
     let here = get(0);
     match warehouse {
-        Warehouse::MySql if is_any(here, &["sql_cache", "sql_no_cache"]) && is(get(-1), "select") => Change::Drop,
+        Warehouse::MySql if is_any(here, &["sql_cache", "sql_no_cache"]) && is(get(-1), "select") => {
+            Change::Drop
+        }
         // `FROM STREAM t`
         Warehouse::Databricks
             if is(here, "stream")

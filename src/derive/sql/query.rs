@@ -366,7 +366,9 @@ impl Walk<'_> {
 fn constraint(operator: &JoinOperator) -> Option<&JoinConstraint> {
     use JoinOperator as J;
     match operator {
-        J::Join(on) | J::Inner(on) | J::Left(on) | J::LeftOuter(on) | J::Right(on) | J::RightOuter(on) => Some(on),
+        J::Join(on) | J::Inner(on) | J::Left(on) | J::LeftOuter(on) | J::Right(on) | J::RightOuter(on) => {
+            Some(on)
+        }
         J::FullOuter(on) | J::CrossJoin(on) | J::Semi(on) | J::LeftSemi(on) | J::RightSemi(on) => Some(on),
         J::Anti(on) | J::LeftAnti(on) | J::RightAnti(on) | J::StraightJoin(on) => Some(on),
         J::AsOf { constraint, .. } => Some(constraint),

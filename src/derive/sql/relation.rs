@@ -46,11 +46,10 @@ const FUNCTIONS: &[(&str, &[&str])] = &[
 ];
 
 /// Functions that read files.
-const FILE_FUNCTIONS: &[&str] = &[
-    "azureblobstorage", "file", "gcs", "hdfs", "iceberg_scan", "openrowset", "parquet_scan", "read_csv",
-    "read_csv_auto", "read_files", "read_json", "read_json_auto", "read_ndjson", "read_parquet", "read_xlsx", "s3",
-    "s3cluster", "sniff_csv", "st_read", "url",
-];
+const FILE_FUNCTIONS: &str = "\
+    azureblobstorage file gcs hdfs iceberg_scan openrowset parquet_scan read_csv read_csv_auto \
+    read_files read_json read_json_auto read_ndjson read_parquet read_xlsx s3 s3cluster \
+    sniff_csv st_read url";
 
 /// The text of an expression that is a literal.
 pub fn literal(expr: &Expr) -> Option<String> {
@@ -87,7 +86,11 @@ impl Walk<'_> {
     }
 
     /// What a relation's name stands for, and the name that it has by itself.
-    pub(super) fn relation(&mut self, name: &ObjectName, siblings: &[(String, Source)]) -> Option<(String, Source)> {
+    pub(super) fn relation(
+        &mut self,
+        name: &ObjectName,
+        siblings: &[(String, Source)],
+    ) -> Option<(String, Source)> {
         let Some(idents) = idents(name) else { return self.computed(name) };
         let own = lower(idents.last()?);
         let first = lower(idents.first()?);
@@ -262,9 +265,12 @@ impl Walk<'_> {
             FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(ident))) => {
                 words::is_table_hint(&lower(ident))
             }
-            FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Function(f))) => {
-                f.name.0.last().and_then(|p| p.as_ident()).is_some_and(|ident| words::is_table_hint(&lower(ident)))
-            }
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Function(f))) => f
+                .name
+                .0
+                .last()
+                .and_then(|p| p.as_ident())
+                .is_some_and(|ident| words::is_table_hint(&lower(ident))),
             _ => false,
         };
         matches!(self.setting.warehouse, Warehouse::SqlServer | Warehouse::Other)
@@ -284,13 +290,10 @@ impl Walk<'_> {
             Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))) => Some(expr),
             _ => None,
         };
-        if FILE_FUNCTIONS.contains(&function.as_str()) {
+        if words::has(FILE_FUNCTIONS, &function) {
             self.reading.files += 1;
         }
-        let names_table = match function.as_str() {
-            "stream" | "live" | "table_changes" | "snapshot" => true,
-            _ => false,
-        };
+        let names_table = matches!(function.as_str(), "stream" | "live" | "table_changes" | "snapshot");
         let read = match first {
             Some(Expr::Identifier(ident)) if names_table => {
                 self.relation(&ObjectName::from(vec![ident.clone()]), &[])

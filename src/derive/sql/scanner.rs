@@ -11,23 +11,22 @@ use super::parser::{is, word};
 use super::{Evidence, Reading, Setting, words};
 
 /// Keywords that end the list of tables of a FROM clause.
-const ENDS_FROM: &[&str] = &[
-    "where", "group", "order", "having", "limit", "union", "except", "intersect", "minus", "qualify", "window",
-    "select", "set", "values", "returning", "fetch", "offset", "connect", "start", "prewhere", "settings", "when", "sort",
-    "cluster", "distribute", "format", "with", "into", "do", "pivot", "unpivot", "then", "begin", "end", "insert",
-    "update", "delete", "merge", "create", "for", "measures", "define", "pattern",
-];
+const ENDS_FROM: &str = "\
+    where group order having limit union except intersect minus qualify window select set values \
+    returning fetch offset connect start prewhere settings when sort cluster distribute format \
+    with into do pivot unpivot then begin end insert update delete merge create for measures \
+    define pattern";
 
 /// Words that no table is called without quotes where one is looked for.
-const NO_TABLES: &[&str] = &[
-    "select", "where", "lateral", "unnest", "values", "on", "set", "as", "group", "order", "limit", "using", "and", "or",
-    "by", "join", "left", "right", "inner", "outer", "full", "cross", "natural", "union", "case", "when", "then",
-    "else", "end", "not", "null", "in", "is", "like", "between", "exists", "having", "with", "from", "into", "all", "distinct",
-    "if", "only", "table", "overwrite", "directory", "local", "function", "view",
-];
+const NO_TABLES: &str = "\
+    select where lateral unnest values on set as group order limit using and or by join left \
+    right inner outer full cross natural union case when then else end not null in is like \
+    between exists having with from into all distinct if only table overwrite directory local \
+    function view";
 
 /// Functions whose arguments have a FROM of their own: `extract(day from x)`.
-const FROM_IN_FUNCTION: &[&str] = &["extract", "trim", "substring", "substr", "overlay", "position", "normalize", "ltrim", "rtrim"];
+const FROM_IN_FUNCTION: &str = "\
+    extract trim substring substr overlay position normalize ltrim rtrim";
 
 /// What is known of a pair of parentheses.
 #[derive(Debug, Clone, Default)]
@@ -38,8 +37,6 @@ struct Level {
     has_select: bool,
     /// Whether a FROM clause is open in it: commas are followed by tables.
     in_from: bool,
-    /// Whether it groups the tables of a FROM clause.
-    is_group: bool,
 }
 
 /// How a name that follows a keyword takes part.
@@ -152,23 +149,20 @@ impl<'t> Scan<'t, '_> {
                     self.aliases.clear();
                 }
                 Token::LParen => {
-                    let opener = self.get(-1).and_then(word).map(|w| w.value.to_lowercase()).unwrap_or_default();
+                    let opener =
+                        self.get(-1).and_then(word).map(|w| w.value.to_lowercase()).unwrap_or_default();
                     self.levels.push(Level { opener, ..Level::default() });
                 }
-                Token::RParen => {
-                    if self.levels.len() > 1 {
-                        self.levels.pop();
-                    }
-                }
+                Token::RParen if self.levels.len() > 1 => drop(self.levels.pop()),
                 Token::Comma if self.level().in_from => {
                     self.at += 1;
                     self.table(Role::Read);
                     continue;
                 }
-                Token::Word(word) if word.quote_style.is_none() => {
-                    if self.keyword(&word.value.to_lowercase()) {
-                        continue;
-                    }
+                Token::Word(word)
+                    if word.quote_style.is_none() && self.keyword(&word.value.to_lowercase()) =>
+                {
+                    continue;
                 }
                 _ => {}
             }
@@ -239,7 +233,7 @@ impl<'t> Scan<'t, '_> {
                 self.table(Role::Read);
                 return true;
             }
-            _ if ENDS_FROM.contains(&keyword) => self.level().in_from = false,
+            _ if words::has(ENDS_FROM, keyword) => self.level().in_from = false,
             _ => {}
         }
         false
@@ -278,8 +272,13 @@ impl<'t> Scan<'t, '_> {
         let is_comparison = self.is(-1, "distinct") && self.is_any(-2, &["is", "not"]);
         let opener = self.level().opener.clone();
         let has_select = self.level().has_select;
-        let is_argument = !has_select && FROM_IN_FUNCTION.contains(&opener.as_str());
-        if is_comparison || is_argument || self.verb == "grant" || self.verb == "revoke" || self.verb == "show" {
+        let is_argument = !has_select && words::has(FROM_IN_FUNCTION, &opener);
+        if is_comparison
+            || is_argument
+            || self.verb == "grant"
+            || self.verb == "revoke"
+            || self.verb == "show"
+        {
             return false;
         }
         let is_delete = self.is(-1, "delete");
@@ -295,7 +294,8 @@ impl<'t> Scan<'t, '_> {
     }
 
     fn into(&mut self) -> bool {
-        let writes = matches!(self.verb.as_str(), "insert" | "merge" | "replace" | "copy" | "select" | "load");
+        let writes =
+            matches!(self.verb.as_str(), "insert" | "merge" | "replace" | "copy" | "select" | "load");
         if !writes {
             return false;
         }
@@ -368,9 +368,10 @@ impl<'t> Scan<'t, '_> {
     fn table(&mut self, how: Role) {
         self.skip(&["only", "lateral", "table", "if", "exists", "final"]);
         while matches!(self.get(0), Some(Token::LParen)) {
-            let is_query = self.is_any(1, &["select", "with", "values", "from", "table", "insert", "update", "delete"]);
+            let is_query =
+                self.is_any(1, &["select", "with", "values", "from", "table", "insert", "update", "delete"]);
             let in_from = !is_query;
-            self.levels.push(Level { in_from, is_group: in_from, opener: "(".into(), ..Level::default() });
+            self.levels.push(Level { in_from, opener: "(".into(), ..Level::default() });
             self.at += 1;
             if is_query {
                 return;
@@ -383,7 +384,7 @@ impl<'t> Scan<'t, '_> {
                 self.at += 1;
                 return;
             }
-            Some(Token::Word(w)) if w.quote_style.is_none() && NO_TABLES.iter().any(|n| w.value.eq_ignore_ascii_case(n)) => {
+            Some(Token::Word(w)) if w.quote_style.is_none() && words::has(NO_TABLES, &w.value) => {
                 return;
             }
             Some(Token::Word(w)) if w.quote_style.is_none() && w.value.starts_with('@') => {
@@ -430,7 +431,9 @@ impl<'t> Scan<'t, '_> {
                         && matches!(self.get(0), Some(Token::Minus))
                     {
                         match self.get(1) {
-                            Some(Token::Word(next)) if next.quote_style.is_none() => part += &format!("-{}", next.value),
+                            Some(Token::Word(next)) if next.quote_style.is_none() => {
+                                part += &format!("-{}", next.value)
+                            }
                             Some(Token::Number(n, _)) => part += &format!("-{n}"),
                             _ => break,
                         }
@@ -439,7 +442,9 @@ impl<'t> Scan<'t, '_> {
                     parts.push((part, quoted));
                 }
                 // `database..table`
-                Some(Token::Period) if self.setting.warehouse == Warehouse::SqlServer && !parts.is_empty() => {
+                Some(Token::Period)
+                    if self.setting.warehouse == Warehouse::SqlServer && !parts.is_empty() =>
+                {
                     parts.push((String::new(), false));
                 }
                 Some(Token::LBracket) => {

@@ -126,7 +126,13 @@ pub fn lower(ident: &Ident) -> String {
 
 /// Finds what `before.ident` refers to: the innermost scope that knows it, as SQL has it. `guess` allows the only
 /// table of the innermost query to have a column that a table of a query around it could have as well.
-pub fn resolve(scopes: &[Scope], warehouse: Warehouse, before: &[Ident], ident: &Ident, guess: bool) -> Resolved {
+pub fn resolve(
+    scopes: &[Scope],
+    warehouse: Warehouse,
+    before: &[Ident],
+    ident: &Ident,
+    guess: bool,
+) -> Resolved {
     let Some(first) = before.first() else { return unqualified(scopes, warehouse, ident, guess) };
     for scope in scopes.iter().rev() {
         let by_name = |name: &str| scope.sources.iter().find(|(alias, _)| alias == name).map(|(_, s)| s);
@@ -209,7 +215,9 @@ fn unqualified(scopes: &[Scope], warehouse: Warehouse, ident: &Ident, guess: boo
         levels.push(tables);
     }
     match only {
-        Some((table, how)) if guess || (levels.len() == 1 && !is_open) => Resolved::Column(table, column(), how),
+        Some((table, how)) if guess || (levels.len() == 1 && !is_open) => {
+            Resolved::Column(table, column(), how)
+        }
         _ if levels.is_empty() => Resolved::Elsewhere,
         _ => Resolved::OneOf(levels, column()),
     }

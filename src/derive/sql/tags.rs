@@ -7,6 +7,8 @@
 
 use std::collections::HashMap;
 
+use super::lexer::{Token, lex, lex_spans};
+
 /// Deepest nesting of an expression that is rewritten.
 const DEPTH: usize = 40;
 /// Most tags of a template that is rendered.
@@ -150,7 +152,12 @@ pub fn rewrite(source: &str) -> Result<Rewritten<'_>, String> {
                     Ok(Some(tag)) => out.template += &format!("{{% {tag} %}}"),
                     // Tags that only mark a part of the text.
                     Ok(None) => out.template.push(' '),
-                    Err(why) => return Err(format!("{why}: {{% {} %}}", content.chars().take(80).collect::<String>())),
+                    Err(why) => {
+                        return Err(format!(
+                            "{why}: {{% {} %}}",
+                            content.chars().take(80).collect::<String>()
+                        ));
+                    }
                 }
             }
         }
@@ -166,9 +173,8 @@ const ANY: &str = "__any()";
 fn tag(content: &str, known: &mut HashMap<String, usize>) -> Result<Option<String>, String> {
     let word: String = content.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
     let rest = content[word.len()..].trim();
-    let mut expression = |text: &str| -> String {
-        Expressions::new(text, known).whole().unwrap_or_else(|_| ANY.into())
-    };
+    let mut expression =
+        |text: &str| -> String { Expressions::new(text, known).whole().unwrap_or_else(|_| ANY.into()) };
     Ok(match word.as_str() {
         "if" | "elif" => Some(format!("{word} {}", condition(rest, known))),
         "else" | "endif" | "endfor" | "endmacro" | "endset" | "endwith" => Some(word),
@@ -197,7 +203,8 @@ fn tag(content: &str, known: &mut HashMap<String, usize>) -> Result<Option<Strin
             }
         },
         "with" => {
-            let pairs = split_at_sign(rest).filter(|(names, value)| !names.contains(',') && !value.contains(','));
+            let pairs =
+                split_at_sign(rest).filter(|(names, value)| !names.contains(',') && !value.contains(','));
             let (name, value) = pairs.ok_or("a WITH of more than one name")?;
             Some(format!("with {name} = {}", expression(value)))
         }
@@ -259,7 +266,11 @@ fn split_at_word<'a>(text: &'a str, word: &str) -> Option<(&'a str, &'a str)> {
 
 /// Splits at the `=` of an assignment.
 fn split_at_sign(text: &str) -> Option<(&str, &str)> {
-    let (_, at) = lex_spans(text).ok()?.into_iter().map(|(at, token)| (token, at)).find(|(t, _)| *t == Token::Sign("="))?;
+    let (_, at) = lex_spans(text)
+        .ok()?
+        .into_iter()
+        .map(|(at, token)| (token, at))
+        .find(|(t, _)| *t == Token::Sign("="))?;
     Some((text[..at].trim(), &text[at + 1..]))
 }
 
@@ -281,82 +292,6 @@ fn chosen(text: &str, known: &mut HashMap<String, usize>) -> String {
     let count = known.len();
     let number = *known.entry(words.join(" ")).or_insert(count);
     if negated { format!("not __take({number})") } else { format!("__take({number})") }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Token<'a> {
-    Name(&'a str),
-    Number(&'a str),
-    /// With its quotes.
-    Text(&'a str),
-    Sign(&'a str),
-}
-
-impl<'a> Token<'a> {
-    fn text(self) -> &'a str {
-        match self {
-            Self::Name(text) | Self::Number(text) | Self::Text(text) | Self::Sign(text) => text,
-        }
-    }
-}
-
-fn lex(text: &str) -> Result<Vec<Token<'_>>, String> {
-    Ok(lex_spans(text)?.into_iter().map(|(_, token)| token).collect())
-}
-
-/// The tokens of an expression, with where they begin.
-fn lex_spans(text: &str) -> Result<Vec<(usize, Token<'_>)>, String> {
-    let bytes = text.as_bytes();
-    let mut tokens = Vec::new();
-    let mut at = 0;
-    while let Some(c) = text[at..].chars().next() {
-        let end_where = |is: &dyn Fn(char) -> bool| text[at..].find(|c| !is(c)).map_or(text.len(), |n| at + n);
-        let end = match c {
-            c if c.is_whitespace() => {
-                at += c.len_utf8();
-                continue;
-            }
-            '\'' | '"' => {
-                let mut end = at + 1;
-                while end < bytes.len() && bytes[end] != c as u8 {
-                    end += if bytes[end] == b'\\' { 2 } else { 1 };
-                }
-                if end >= bytes.len() {
-                    return Err("a string that isn't closed".into());
-                }
-                tokens.push((at, Token::Text(&text[at..=end])));
-                at = end + 1;
-                continue;
-            }
-            c if c.is_ascii_digit() => {
-                let end = end_where(&|c| c.is_ascii_digit() || c == '_');
-                // `1.5`, and not `1.x`.
-                match bytes.get(end) {
-                    Some(b'.') if bytes.get(end + 1).is_some_and(u8::is_ascii_digit) => {
-                        text[end + 1..].find(|c: char| !c.is_ascii_digit()).map_or(text.len(), |n| end + 1 + n)
-                    }
-                    _ => end,
-                }
-            }
-            c if c.is_alphabetic() || c == '_' => end_where(&|c| c.is_alphanumeric() || c == '_'),
-            _ => {
-                let two = text.get(at..at + 2).unwrap_or_default();
-                let is_two = ["==", "!=", "<=", ">=", "//", "**"].contains(&two);
-                if !is_two && !"+-*/%~<>=|.,:()[]{}".contains(c) {
-                    return Err(format!("the sign {c:?}"));
-                }
-                at + if is_two { 2 } else { c.len_utf8() }
-            }
-        };
-        let token = &text[at..end];
-        tokens.push((at, match c {
-            c if c.is_ascii_digit() => Token::Number(token),
-            c if c.is_alphabetic() || c == '_' => Token::Name(token),
-            _ => Token::Sign(token),
-        }));
-        at = end;
-    }
-    Ok(tokens)
 }
 
 /// Rewrites an expression: a parser of Jinja's that writes what it reads.
@@ -514,7 +449,9 @@ impl<'a, 'k> Expressions<'a, 'k> {
     ) -> Result<String, String> {
         let first = operand(self)?;
         let mut rest = String::new();
-        while let Some(Token::Sign(sign)) = self.peek().filter(|t| matches!(t, Token::Sign(s) if signs.contains(s))) {
+        while let Some(Token::Sign(sign)) =
+            self.peek().filter(|t| matches!(t, Token::Sign(s) if signs.contains(s)))
+        {
             self.at += 1;
             rest += &format!(", {sign:?}, {}", operand(self)?);
         }
@@ -546,7 +483,9 @@ impl<'a, 'k> Expressions<'a, 'k> {
             } else if self.peek() == Some(Token::Sign("(")) {
                 value = format!("{value}({})", self.arguments()?);
             } else if self.take("|") {
-                let Some(Token::Name(name)) = self.peek() else { return Err("a filter without a name".into()) };
+                let Some(Token::Name(name)) = self.peek() else {
+                    return Err("a filter without a name".into());
+                };
                 self.at += 1;
                 let arguments =
                     if self.peek() == Some(Token::Sign("(")) { self.arguments()? } else { String::new() };

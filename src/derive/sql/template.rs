@@ -113,7 +113,8 @@ fn choices(conditions: usize) -> (Vec<Vec<bool>>, bool) {
     }
     // All, none, and each one alone.
     let mut choices = vec![vec![true; conditions], vec![false; conditions]];
-    choices.extend((0..conditions.min(RENDERINGS - 2)).map(|one| (0..conditions).map(|i| i == one).collect()));
+    choices
+        .extend((0..conditions.min(RENDERINGS - 2)).map(|one| (0..conditions).map(|i| i == one).collect()));
     (choices, conditions <= RENDERINGS - 2)
 }
 
@@ -151,13 +152,17 @@ fn finish(rendered: &str, rewritten: &Rewritten<'_>, limit: usize) -> Result<Str
 fn value(out: &mut String, text: &str) {
     let before = out.trim_end();
     let touches = before.len() == out.len()
-        && out.ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '\'' | '"' | '`' | '%' | '$'));
+        && out.ends_with(|c: char| {
+            c.is_alphanumeric() || matches!(c, '_' | '.' | '\'' | '"' | '`' | '%' | '$')
+        });
     let word = before.rsplit(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
     let is_compared = before.ends_with(['=', '<', '>'])
         || ["like", "ilike", "between", "in"].iter().any(|w| word.eq_ignore_ascii_case(w));
     let in_list = before.strip_suffix('(').is_some_and(|before| {
         let before = before.trim_end();
-        before.len() > 2 && before.is_char_boundary(before.len() - 3) && before[before.len() - 3..].eq_ignore_ascii_case(" in")
+        before.len() > 2
+            && before.is_char_boundary(before.len() - 3)
+            && before[before.len() - 3..].eq_ignore_ascii_case(" in")
     });
     let is_name = !text.is_empty()
         && text.chars().all(|c| c.is_alphanumeric() || "_.$*-`\"".contains(c))
@@ -200,7 +205,10 @@ impl Shared {
     fn take(&self, bytes: usize) -> Result<(), Error> {
         self.taken_by_all.fetch_add(bytes, Ordering::Relaxed);
         if self.taken.fetch_add(bytes, Ordering::Relaxed) + bytes > VALUES {
-            return Err(Error::new(ErrorKind::InvalidOperation, format!("its values take more than {VALUES} bytes")));
+            return Err(Error::new(
+                ErrorKind::InvalidOperation,
+                format!("its values take more than {VALUES} bytes"),
+            ));
         }
         Ok(())
     }
@@ -348,14 +356,18 @@ fn math(parts: &[Value], shared: &Shared) -> Result<Value, Error> {
         let [sign, operand] = pair else { break };
         sum = match sign.as_str() {
             Some("~") => joined(&sum, operand, shared)?,
-            Some("+") if sum.as_str().is_some() && operand.as_str().is_some() => joined(&sum, operand, shared)?,
+            Some("+") if sum.as_str().is_some() && operand.as_str().is_some() => {
+                joined(&sum, operand, shared)?
+            }
             Some("+") if sum.kind() == ValueKind::Seq && operand.kind() == ValueKind::Seq => {
                 let all: Vec<Value> = sum.try_iter()?.chain(operand.try_iter()?).take(ITEMS).collect();
                 shared.take(all.len() * size_of::<Value>())?;
                 all.into()
             }
             sign => match (sum.as_i64(), operand.as_i64()) {
-                (Some(a), Some(b)) => number(sign.unwrap_or_default(), a, b).map_or_else(unknown, Value::from),
+                (Some(a), Some(b)) => {
+                    number(sign.unwrap_or_default(), a, b).map_or_else(unknown, Value::from)
+                }
                 _ => unknown(),
             },
         };
@@ -389,7 +401,9 @@ fn item(of: &Value, key: &Value, shared: &Shared) -> Value {
     }
     if is_unknown(key) {
         let values: Vec<Value> = match of.kind() {
-            ValueKind::Map => of.try_iter().into_iter().flatten().take(ITEMS).filter_map(|k| of.get_item(&k).ok()).collect(),
+            ValueKind::Map => {
+                of.try_iter().into_iter().flatten().take(ITEMS).filter_map(|k| of.get_item(&k).ok()).collect()
+            }
             ValueKind::Seq => of.try_iter().into_iter().flatten().take(ITEMS).collect(),
             _ => Vec::new(),
         };
@@ -452,7 +466,9 @@ fn filter(name: &str, of: &Value, rest: &[Value], shared: &Shared) -> Result<Val
         "first" => of.try_iter().ok().and_then(|mut all| all.next()).unwrap_or_else(unknown),
         "last" => of.try_iter().ok().and_then(|all| all.take(ITEMS).last()).unwrap_or_else(unknown),
         "length" | "count" | "len" => of.len().map_or_else(unknown, Value::from),
-        "keys" | "list" if of.kind() == ValueKind::Map => of.try_iter()?.take(ITEMS).collect::<Vec<_>>().into(),
+        "keys" | "list" if of.kind() == ValueKind::Map => {
+            of.try_iter()?.take(ITEMS).collect::<Vec<_>>().into()
+        }
         "values" | "items" | "dictsort" if of.kind() == ValueKind::Map => {
             let pairs = of.try_iter()?.take(ITEMS).map(|key| {
                 let value = of.get_item(&key).unwrap_or_default();
@@ -461,8 +477,13 @@ fn filter(name: &str, of: &Value, rest: &[Value], shared: &Shared) -> Result<Val
             pairs.collect::<Vec<_>>().into()
         }
         "get" => item(of, rest.first().unwrap_or(&Value::UNDEFINED), shared),
-        "int" | "float" | "format" | "tojson" | "round" | "abs" | "map" | "select" | "selectattr" | "groupby" => {
-            if of.is_number() { of.clone() } else { unknown() }
+        "int" | "float" | "format" | "tojson" | "round" | "abs" | "map" | "select" | "selectattr"
+        | "groupby" => {
+            if of.is_number() {
+                of.clone()
+            } else {
+                unknown()
+            }
         }
         _ => of.clone(),
     })
@@ -532,4 +553,3 @@ fn write_value(out: &mut String, value: &Value, shared: &Shared, depth: usize) -
     }
     Ok(())
 }
-

@@ -94,7 +94,13 @@ fn cells_are_read_as_the_cases_say() {
             count += 1;
             let faults = faults(&case);
             if !faults.is_empty() {
-                wrong.push(format!("{} ({}): {}\n    {}", case.name, case.connection_type, case.sql, faults.join("\n    ")));
+                wrong.push(format!(
+                    "{} ({}): {}\n    {}",
+                    case.name,
+                    case.connection_type,
+                    case.sql,
+                    faults.join("\n    ")
+                ));
             }
         }
     }
@@ -105,8 +111,7 @@ fn cells_are_read_as_the_cases_say() {
 fn reading(warehouse: Warehouse, sql: &str) -> Reading {
     let defaults = Defaults { database: Some("db".into()), schema: Some("sc".into()) };
     let dataframes = HashSet::from(["df_1".to_owned()]);
-    let setting =
-        Setting { warehouse, defaults: &defaults, dataframes: &dataframes, dataframes_only: false };
+    let setting = Setting { warehouse, defaults: &defaults, dataframes: &dataframes, dataframes_only: false };
     read(sql, setting).unwrap_or_else(|e| panic!("{e}: {sql}"))
 }
 
@@ -137,11 +142,7 @@ fn tables_are_found_wherever_they_are_read() {
             "select * from (select * from a union all (select * from b)) q",
             vec!["db.sc.a", "db.sc.b"],
         ),
-        (
-            W::Postgres,
-            "select * from generate_series(1, 3) g, lateral (select * from a) l",
-            vec!["db.sc.a"],
-        ),
+        (W::Postgres, "select * from generate_series(1, 3) g, lateral (select * from a) l", vec!["db.sc.a"]),
         (W::Postgres, "select * from df_1 join a using (id)", vec!["db.sc.a"]),
         (W::Postgres, "select * from x.a where b in ({{ ids | array }}) and c = {{ c }}", vec!["db.x.a"]),
         (
@@ -157,11 +158,7 @@ fn tables_are_found_wherever_they_are_read() {
         (W::BigQuery, "select * from `p.d.t`, unnest(items) i", vec!["p.d.t"]),
         (W::BigQuery, "select x from `p`.d.`events_*` e, e.items", vec!["p.d.events_*"]),
         (W::Databricks, "select * from Main.Gold.`Orders` version as of 3", vec!["main.gold.orders"]),
-        (
-            W::SqlServer,
-            "select top 3 * from [Sales].[dbo].[Orders] with (nolock)",
-            vec!["sales.dbo.orders"],
-        ),
+        (W::SqlServer, "select top 3 * from [Sales].[dbo].[Orders] with (nolock)", vec!["sales.dbo.orders"]),
         (W::ClickHouse, "select count() from web.clicks final prewhere x = 1", vec!["web.clicks"]),
         (W::Trino, "select * from hive.web.clicks tablesample bernoulli (10)", vec!["hive.web.clicks"]),
         (W::Postgres, "select * from {{ t }} join a on true", vec!["db.sc.a"]),
@@ -201,8 +198,7 @@ fn columns_are_of_the_table_that_the_query_names_or_of_the_only_one() {
 
 #[test]
 fn names_that_a_template_fills_in_are_counted_and_not_guessed() {
-    let reading =
-        reading(Warehouse::Postgres, "select * from {{ schema }}.orders, raw.{{ t }}_v2, real_one");
+    let reading = reading(Warehouse::Postgres, "select * from {{ schema }}.orders, raw.{{ t }}_v2, real_one");
     assert_eq!((reading.reads.len(), reading.unnamed_tables), (1, 2));
 }
 
@@ -215,8 +211,7 @@ fn a_dataframe_query_reads_no_tables() {
         dataframes: &frames,
         dataframes_only: true,
     };
-    let reading =
-        read("select a, count(*) from df_9 join other using (a) group by all", setting).unwrap();
+    let reading = read("select a, count(*) from df_9 join other using (a) group by all", setting).unwrap();
     assert!(reading.reads.is_empty());
     assert_eq!(reading.dataframes.into_iter().collect::<Vec<_>>(), ["df_9", "other"]);
 }
@@ -225,12 +220,8 @@ fn a_dataframe_query_reads_no_tables() {
 fn what_is_not_sql_is_refused_and_nothing_panics() {
     use rand::{RngExt, SeedableRng};
     let (defaults, frames) = (Defaults::default(), HashSet::new());
-    let setting = |warehouse| Setting {
-        warehouse,
-        defaults: &defaults,
-        dataframes: &frames,
-        dataframes_only: false,
-    };
+    let setting =
+        |warehouse| Setting { warehouse, defaults: &defaults, dataframes: &frames, dataframes_only: false };
     for sql in ["selec * form t", "\u{0}\u{1}binary\u{fffd}", "select * from (", "';--", "{{", "{% if"] {
         let _ = read(sql, setting(Warehouse::Postgres));
     }
@@ -241,10 +232,11 @@ fn what_is_not_sql_is_refused_and_nothing_panics() {
     let long =
         format!("select {} from t", (0..40_000).map(|i| format!("c{i}")).collect::<Vec<_>>().join(", "));
     assert_eq!(read(&long, setting(Warehouse::BigQuery)).unwrap().columns.len(), 40_000);
-    let words: Vec<&str> = "select from where ( ) , . * with as a b t `x` \"y\" 'z' join on = and case when end order by group \
+    let words: Vec<&str> =
+        "select from where ( ) , . * with as a b t `x` \"y\" 'z' join on = and case when end order by group \
                             union all {{ x }} {% if %} -- \n /* */ :: [ ] 1 over partition lateral unnest"
-        .split(' ')
-        .collect();
+            .split(' ')
+            .collect();
     let mut r = rand_chacha::ChaCha8Rng::seed_from_u64(9);
     for _ in 0..3_000 {
         let sql: Vec<&str> =
@@ -279,11 +271,9 @@ fn deep_and_long_queries_overflow_nothing() {
         queries.push(format!("select {} from t where {}", "(".repeat(n), "(a in (".repeat(n)));
         queries.push(format!("select cast(a as {})", nested("array<", "int", ">", n)));
     }
-    for warehouse in
-        [Warehouse::Snowflake, Warehouse::BigQuery, Warehouse::ClickHouse, Warehouse::SqlServer]
+    for warehouse in [Warehouse::Snowflake, Warehouse::BigQuery, Warehouse::ClickHouse, Warehouse::SqlServer]
     {
-        let setting =
-            Setting { warehouse, defaults: &defaults, dataframes: &frames, dataframes_only: false };
+        let setting = Setting { warehouse, defaults: &defaults, dataframes: &frames, dataframes_only: false };
         for sql in &queries {
             let _ = read(sql, setting);
         }

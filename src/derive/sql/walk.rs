@@ -5,9 +5,10 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use sqlparser::ast::{
-    CopyIntoSnowflakeKind, CopySource, CreateTable, CreateView, Delete, Expr, FromTable, Function, FunctionArg,
-    FunctionArgExpr, FunctionArguments, Insert, Merge, ObjectName, ObjectType, Query, Set, Statement, TableFactor,
-    TableObject, TableWithJoins, Update, UpdateTableFromKind, Use, Value, Visit, Visitor,
+    CopyIntoSnowflakeKind, CopySource, CreateTable, CreateView, Delete, Expr, FromTable, Function,
+    FunctionArg, FunctionArgExpr, FunctionArguments, Insert, Merge, ObjectName, ObjectType, Query, Set,
+    Statement, TableFactor, TableObject, TableWithJoins, Update, UpdateTableFromKind, Use, Value, Visit,
+    Visitor,
 };
 
 use super::names::{Defaults, TableName, Warehouse};
@@ -118,7 +119,9 @@ impl<'a> Walk<'a> {
             Statement::LoadData { table_name, .. } => self.written(table_name),
             Statement::Explain { statement, .. } => self.statement(statement),
             Statement::Use(to) => self.change_defaults(to),
-            Statement::Set(Set::SingleAssignment { variable, values, .. }) => self.set(variable, values, statement),
+            Statement::Set(Set::SingleAssignment { variable, values, .. }) => {
+                self.set(variable, values, statement)
+            }
             other => self.any(other),
         }
     }
@@ -212,7 +215,9 @@ impl<'a> Walk<'a> {
             _ => None,
         };
         let factors = |of: &[&TableWithJoins]| -> Vec<(String, ObjectName)> {
-            let all = of.iter().flat_map(|t| std::iter::once(&t.relation).chain(t.joins.iter().map(|j| &j.relation)));
+            let all = of
+                .iter()
+                .flat_map(|t| std::iter::once(&t.relation).chain(t.joins.iter().map(|j| &j.relation)));
             all.filter_map(alias_of).collect()
         };
         let (own, from) = (factors(targets), factors(others));
@@ -363,7 +368,9 @@ impl<'a> Walk<'a> {
         }
         let warehouse = self.setting.warehouse;
         let is_bare = before.is_empty() && ident.quote_style.is_none();
-        if is_bare && (words::is_session_word(&lower(ident), warehouse) || ident.value.starts_with(['@', '$', ':'])) {
+        if is_bare
+            && (words::is_session_word(&lower(ident), warehouse) || ident.value.starts_with(['@', '$', ':']))
+        {
             return;
         }
         match resolve(&self.scopes, warehouse, before, ident, guess) {
@@ -444,7 +451,8 @@ impl<'w, 'a> Exprs<'w, 'a> {
             Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(inner @ Expr::Identifier(ident)))) => {
                 let name = lower(ident);
                 // A letter may well be a column's name, and comes first where it is none.
-                let fits = ident.quote_style.is_none() && (at == 0 || name.len() > 2) && words::is_date_part(&name);
+                let fits =
+                    ident.quote_style.is_none() && (at == 0 || name.len() > 2) && words::is_date_part(&name);
                 fits.then(|| address(inner))
             }
             _ => None,
