@@ -128,8 +128,14 @@ impl Walk<'_> {
 
     fn select(&mut self, select: &Select) -> (Rc<Columns>, Scope) {
         let mut scope = Scope::default();
+        let mut follows_arrays = false;
         for table in &select.from {
-            self.from(table, &mut scope);
+            // `ARRAY JOIN a, b`: what looks like another table is another array.
+            match follows_arrays && table.joins.is_empty() {
+                true => self.array_join(&table.relation, &mut scope),
+                false => self.from(table, &mut scope),
+            }
+            follows_arrays |= table.joins.last().is_some_and(|join| joins_arrays(&join.join_operator));
         }
         self.scopes.push(scope);
         for view in &select.lateral_views {
@@ -267,9 +273,7 @@ impl Walk<'_> {
         for join in &from.joins {
             let before = scope.sources.len();
             match &join.join_operator {
-                JoinOperator::ArrayJoin | JoinOperator::LeftArrayJoin | JoinOperator::InnerArrayJoin => {
-                    self.array_join(&join.relation, scope);
-                }
+                operator if joins_arrays(operator) => self.array_join(&join.relation, scope),
                 operator => {
                     self.is_applied = matches!(operator, JoinOperator::CrossApply | JoinOperator::OuterApply);
                     self.factor(&join.relation, scope);
@@ -361,6 +365,10 @@ impl Walk<'_> {
             }
         }
     }
+}
+
+fn joins_arrays(operator: &JoinOperator) -> bool {
+    matches!(operator, JoinOperator::ArrayJoin | JoinOperator::LeftArrayJoin | JoinOperator::InnerArrayJoin)
 }
 
 fn constraint(operator: &JoinOperator) -> Option<&JoinConstraint> {

@@ -28,6 +28,21 @@ const NO_TABLES: &str = "\
 const FROM_IN_FUNCTION: &str = "\
     extract trim substring substr overlay position normalize ltrim rtrim";
 
+/// Words that begin a query in parentheses.
+const QUERIES: [&str; 11] = [
+    "select",
+    "with",
+    "values",
+    "from",
+    "table",
+    "insert",
+    "update",
+    "delete",
+    "pivot",
+    "unpivot",
+    "summarize",
+];
+
 /// What is known of a pair of parentheses.
 #[derive(Debug, Clone, Default)]
 struct Level {
@@ -228,7 +243,7 @@ impl<'t> Scan<'t, '_> {
                 self.at += 1;
                 return self.copy();
             }
-            "pivot" | "unpivot" | "summarize" if starts => {
+            "pivot" | "unpivot" | "summarize" if starts || matches!(self.get(-1), Some(Token::LParen)) => {
                 self.at += 1;
                 self.table(Role::Read);
                 return true;
@@ -368,8 +383,7 @@ impl<'t> Scan<'t, '_> {
     fn table(&mut self, how: Role) {
         self.skip(&["only", "lateral", "table", "if", "exists", "final"]);
         while matches!(self.get(0), Some(Token::LParen)) {
-            let is_query =
-                self.is_any(1, &["select", "with", "values", "from", "table", "insert", "update", "delete"]);
+            let is_query = self.is_any(1, &QUERIES);
             let in_from = !is_query;
             self.levels.push(Level { in_from, opener: "(".into(), ..Level::default() });
             self.at += 1;

@@ -447,6 +447,10 @@ impl<'w, 'a> Exprs<'w, 'a> {
             return;
         }
         let last = list.args.len().saturating_sub(1);
+        let word = |at: usize| match list.args.get(at) {
+            Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(ident)))) => ident.value.len(),
+            _ => 0,
+        };
         let part = |at: usize| match list.args.get(at) {
             Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(inner @ Expr::Identifier(ident)))) => {
                 let name = lower(ident);
@@ -457,8 +461,15 @@ impl<'w, 'a> Exprs<'w, 'a> {
             }
             _ => None,
         };
-        let order = if self.walk.setting.warehouse == Warehouse::BigQuery { [last, 0] } else { [0, last] };
-        self.ignored.extend(order.into_iter().find_map(part));
+        // BigQuery has them last, the others first, but for a few functions: the longer word is the part.
+        let found = match self.walk.setting.warehouse {
+            Warehouse::BigQuery => part(last),
+            _ => match (part(0), part(last)) {
+                (Some(_), Some(end)) if word(0) <= 2 && word(last) > 2 => Some(end),
+                (first, end) => first.or(end),
+            },
+        };
+        self.ignored.extend(found);
     }
 }
 
