@@ -7,7 +7,7 @@ SELECT
     p.last_published_at IS NOT NULL AS is_published,
     EXISTS (SELECT 1 FROM project_schedules s WHERE s.project_id = p.project_id AND s.enabled) AS has_schedule,
     p.app_views_last_30_days,
-    (SELECT count(*) FROM lineage l WHERE l.project_id = p.project_id) AS tables_read,
+    (SELECT count(*) FROM lineage l WHERE l.project_id = p.project_id AND l.direction = 'read') AS tables_read,
     p.project_id
 FROM projects p
 WHERE p.owner_email <> ''

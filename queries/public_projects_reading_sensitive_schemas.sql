@@ -8,14 +8,14 @@ SELECT
     workspace.access AS workspace_access,
     l.table_key,
     l.connection_name,
-    l.evidence,
+    l.evidence_text AS evidence,
     l.project_id
 FROM lineage l
 JOIN project_sharing web
     ON web.project_id = l.project_id AND web.principal_type = 'PUBLIC_WEB' AND web.access <> 'NONE'
 LEFT JOIN project_sharing workspace
     ON workspace.project_id = l.project_id AND workspace.principal_type = 'WORKSPACE'
-WHERE regexp_matches(
+WHERE l.direction = 'read' AND regexp_matches(
     lower(concat_ws('.', l.schema_name, l.table_name)),
     coalesce(getvariable('sensitive'), '(^|[._])(hr|payroll|salaries|salary|finance|private|pii)([._]|$)')
 )

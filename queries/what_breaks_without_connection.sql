@@ -6,7 +6,7 @@ SELECT
     l.connection_name,
     l.project_title,
     l.owner_email,
-    count(*) AS tables,
+    count(DISTINCT l.table_key) AS tables,
     l.is_published,
     EXISTS (SELECT 1 FROM project_schedules c WHERE c.project_id = l.project_id AND c.enabled) AS has_schedule,
     l.last_run_at,

@@ -8,7 +8,7 @@ SELECT
     l.project_title,
     l.owner_email,
     u.is_active_user AS owner_is_active,
-    l.evidence,
+    l.evidence_text AS evidence,
     l.is_archived,
     s.last_run_at,
     round(s.success_rate, 3) AS success_rate,
@@ -19,7 +19,8 @@ FROM lineage l
 JOIN projects p USING (project_id)
 LEFT JOIN user_activity u ON lower(u.email) = lower(l.owner_email)
 LEFT JOIN run_stats s ON s.project_id = l.project_id AND s.run_trigger = 'ALL'
-WHERE getvariable('table_name') IS NULL
-   OR lower(l.table_key) = lower(getvariable('table_name'))
-   OR ends_with(lower(l.table_key), '.' || lower(getvariable('table_name')))
+WHERE l.direction = 'read'
+  AND (getvariable('table_name') IS NULL
+       OR lower(l.table_key) = lower(getvariable('table_name'))
+       OR ends_with(lower(l.table_key), '.' || lower(getvariable('table_name'))))
 ORDER BY l.table_key, p.app_views_last_30_days DESC, l.project_title, l.project_id;

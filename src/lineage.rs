@@ -1,4 +1,5 @@
-//! Answers about lineage from a committed snapshot: who reads a table, what a connection or project touches.
+//! Answers about lineage from a committed snapshot: who reads and writes a table, what a connection or project
+//! touches.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,15 +15,15 @@ use crate::snapshot::{Error, Lake, Manifest, TableReader};
 /// What is asked about.
 #[derive(Debug, Clone)]
 pub enum Question {
-    /// Who reads a table: its whole name or the end of it, in any case.
+    /// Who reads and writes a table: its whole name or the end of it, in any case.
     Table(String),
     /// Who uses a connection: its name or identifier.
     Connection(String),
-    /// What a project reads: its title or identifier.
+    /// What a project reads and writes: its title or identifier.
     Project(String),
 }
 
-/// A project that reads a table.
+/// A project that reads or writes a table.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Edge {
     /// Connection's name, or its identifier if it isn't listed.
@@ -37,9 +38,11 @@ pub struct Edge {
     pub project_id: String,
     /// Project's owner.
     pub owner: Option<String>,
-    /// `queried`, `sql` or `both`.
-    pub evidence: String,
-    /// SQL cells that read it.
+    /// `read` or `write`.
+    pub direction: String,
+    /// Kinds of evidence: `queried`, `scanned`, `sql`.
+    pub evidence: Vec<String>,
+    /// SQL cells that read or write it.
     pub cells: Option<i64>,
     /// Whether the project is archived or in the trash.
     pub archived: bool,
@@ -47,6 +50,18 @@ pub struct Edge {
     pub last_run_at: Option<DateTime<Utc>>,
     /// Columns that the project's SQL reads.
     pub columns: Vec<String>,
+}
+
+impl Edge {
+    /// Whether the project reads the table; it writes it otherwise.
+    pub fn is_read(&self) -> bool {
+        self.direction != "write"
+    }
+
+    /// The kinds of evidence as one text.
+    pub fn evidence_text(&self) -> String {
+        self.evidence.join("+")
+    }
 }
 
 /// Finds the edges that answer a question; with `column`, those alone whose project reads such a column.
@@ -61,14 +76,14 @@ pub fn find(
     column: Option<&str>,
 ) -> Result<Option<Vec<Edge>>, Error> {
     let Some(reader) = TableReader::open(lake, manifest, table("lineage"))? else { return Ok(None) };
-    let mut edges: BTreeMap<(String, String, String), Edge> = BTreeMap::new();
+    let mut edges: BTreeMap<(String, String, String, bool), Edge> = BTreeMap::new();
     for batch in reader {
         let batch = batch?;
         for row in 0..batch.num_rows() {
             if matches(question, &batch, row) {
                 let id = text(&batch, "data_connection_id", row).unwrap_or_default();
                 let edge = edge(&batch, row);
-                edges.insert((edge.project_id.clone(), id, edge.table.clone()), edge);
+                edges.insert((edge.project_id.clone(), id, edge.table.clone(), edge.is_read()), edge);
             }
         }
     }
@@ -79,7 +94,7 @@ pub fn find(
                 let [project, connection, table, column] =
                     ["project_id", "data_connection_id", "table_key", "column_name"]
                         .map(|n| text(&batch, n, row).unwrap_or_default());
-                if let Some(edge) = edges.get_mut(&(project, connection, table)) {
+                if let Some(edge) = edges.get_mut(&(project, connection, table, true)) {
                     edge.columns.push(column);
                 }
             }
@@ -125,6 +140,8 @@ fn edge(batch: &RecordBatch, row: usize) -> Edge {
     let cells = batch.column_by_name("cells").expect("a column of the table").as_primitive::<Int64Type>();
     let run = batch.column_by_name("last_run_at").expect("a column of the table");
     let run = run.as_primitive::<TimestampMicrosecondType>();
+    let evidence = batch.column_by_name("evidence").expect("a column of the table").as_list::<i32>().value(row);
+    let evidence = evidence.as_string::<i32>();
     let archived = batch.column_by_name("is_archived").expect("a column of the table").as_boolean();
     Edge {
         connection: text("connection_name").or_else(|| text("data_connection_id")).unwrap_or_default(),
@@ -133,7 +150,8 @@ fn edge(batch: &RecordBatch, row: usize) -> Edge {
         project: text("project_title").unwrap_or_default(),
         project_id: text("project_id").unwrap_or_default(),
         owner: text("owner_email"),
-        evidence: text("evidence").unwrap_or_default(),
+        direction: text("direction").unwrap_or_default(),
+        evidence: evidence.iter().flatten().map(str::to_owned).collect(),
         cells: cells.is_valid(row).then(|| cells.value(row)),
         archived: archived.is_valid(row) && archived.value(row),
         last_run_at: run.is_valid(row).then(|| DateTime::from_timestamp_micros(run.value(row))).flatten(),
@@ -141,7 +159,8 @@ fn edge(batch: &RecordBatch, row: usize) -> Edge {
     }
 }
 
-/// The edges as a Mermaid flow chart, from tables to projects.
+/// The edges as a Mermaid flow chart: from tables to the projects that read them, and from projects to the tables
+/// that they write.
 pub fn mermaid(edges: &[Edge]) -> String {
     let mut out = String::from("flowchart LR\n");
     let label = |text: &str| {
@@ -171,7 +190,11 @@ pub fn mermaid(edges: &[Edge]) -> String {
             place(&tables, (&edge.connection, &edge.table)),
             place(&projects, (&edge.project_id, &edge.project)),
         );
-        out += &format!("  t{t} -->|{}| p{p}\n", edge.evidence);
+        let evidence = edge.evidence_text();
+        out += &match edge.is_read() {
+            true => format!("  t{t} -->|{evidence}| p{p}\n"),
+            false => format!("  p{p} -->|{evidence}| t{t}\n"),
+        };
     }
     out
 }
@@ -189,7 +212,8 @@ mod tests {
             project: "\"] --> x[\"<script>".into(),
             project_id: "1".into(),
             owner: None,
-            evidence: "sql".into(),
+            direction: "read".into(),
+            evidence: vec!["sql".into()],
             cells: None,
             archived: false,
             last_run_at: None,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use chrono::{DateTime, Utc};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::Hit;
 use super::evidence::Evidence;
@@ -167,6 +167,9 @@ pub struct Edge {
     pub database_name: Option<Arc<str>>,
     pub schema_name: Option<Arc<str>>,
     pub table_name: Arc<str>,
+    pub direction: Arc<str>,
+    /// Kinds of evidence, with a plus between them.
+    #[serde(deserialize_with = "joined")]
     pub evidence: Arc<str>,
     pub connection_name: Option<Arc<str>>,
 }
@@ -181,7 +184,16 @@ pub struct ColumnEdge {
     pub column_name: String,
 }
 
+fn joined<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<str>, D::Error> {
+    Ok(Vec::<String>::deserialize(from)?.join("+").into())
+}
+
 impl Edge {
+    /// Whether the project reads the table; it writes it otherwise.
+    pub fn is_read(&self) -> bool {
+        &*self.direction != "write"
+    }
+
     /// The same edge, with texts interned.
     fn sharing(self, known: &mut HashSet<Arc<str>>) -> Self {
         let mut shared = |text: Arc<str>| match known.get(&text) {
@@ -198,6 +210,7 @@ impl Edge {
             database_name: self.database_name.map(&mut shared),
             schema_name: self.schema_name.map(&mut shared),
             table_name: shared(self.table_name),
+            direction: shared(self.direction),
             evidence: shared(self.evidence),
             connection_name: self.connection_name.map(&mut shared),
         }
@@ -214,6 +227,7 @@ fn edges(tables: &dyn Tables) -> Result<Vec<Edge>, Error> {
         "database_name",
         "schema_name",
         "table_name",
+        "direction",
         "evidence",
         "connection_name",
     ];

@@ -9,9 +9,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 
 use super::exit::{Code, Failure};
+use super::given::GivenArgs;
 use super::progress::{Reporter, stop_on_signals};
 use super::settings::{ApiArgs, Settings, StoreArgs};
 use super::{Output, Ui, render};
+use crate::derive::Given;
 use crate::crawl::{Budget, Source, Stop};
 use crate::export::{self, Accept, JournalFate, Options, Outcome, Reuse, Unfinished, choose};
 use crate::notify::Mode;
@@ -32,6 +34,8 @@ pub struct WhatArgs {
     /// What Delta tables hold
     #[arg(long, value_enum, value_name = "MODE", default_value = "history")]
     delta_mode: DeltaMode,
+    #[command(flatten)]
+    given: GivenArgs,
 }
 
 /// What an export writes.
@@ -52,6 +56,14 @@ impl WhatArgs {
     /// For a name that isn't a table's.
     pub fn tables(&self) -> Result<Vec<&'static Table>, Failure> {
         choose(&self.tables).map_err(|name| unknown_table(&name))
+    }
+
+    /// What a person told about the warehouses.
+    ///
+    /// # Errors
+    /// If the file of schemas can't be read, or a flag isn't understood.
+    pub fn given(&self, settings: &Settings) -> Result<Given, Failure> {
+        self.given.read(settings)
     }
 
     /// The formats, each once.
@@ -187,6 +199,7 @@ pub struct Args {
 /// If nothing could be committed.
 pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failure> {
     let tables = args.what.tables()?;
+    let given = args.what.given(settings)?;
     let reporter = Arc::new(Reporter::new(ui));
     let api = args.api.connect(settings, reporter.clone())?;
     let lake = args.store.open(&args.dest)?;
@@ -205,6 +218,7 @@ pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failu
         journal: if args.keep_journal { JournalFate::Kept } else { JournalFate::Removed },
         fixed_time: args.fixed_time,
         audit: settings.file.audit.clone(),
+        given,
         ..Options::default()
     };
     let options = args.truth.apply(options)?;

@@ -1,4 +1,4 @@
-//! `hexport lineage`: who reads what.
+//! `hexport lineage`: who reads and writes what.
 
 use std::path::PathBuf;
 
@@ -31,13 +31,13 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 struct About {
-    /// Who reads a table: its whole name or the end of it, such as core.orders
+    /// Who reads and writes a table: its whole name or the end of it, such as core.orders
     #[arg(long, value_name = "TABLE")]
     table: Option<String>,
     /// Who uses a connection: its name or identifier
     #[arg(long, value_name = "CONNECTION")]
     connection: Option<String>,
-    /// What a project reads: its title or identifier
+    /// What a project reads and writes: its title or identifier
     #[arg(long, value_name = "PROJECT")]
     project: Option<String>,
 }
@@ -93,6 +93,7 @@ fn print_csv(edges: &[Edge]) -> Result<(), Failure> {
         "project",
         "project_id",
         "owner",
+        "direction",
         "evidence",
         "cells",
         "archived",
@@ -114,7 +115,8 @@ fn print_csv(edges: &[Edge]) -> Result<(), Failure> {
             &e.project,
             &e.project_id,
             owner,
-            &e.evidence,
+            &e.direction,
+            &e.evidence_text(),
             &cells,
             &archived,
             &run,
@@ -141,7 +143,8 @@ fn print_tree(question: &Question, edges: &[Edge], with_columns: bool) {
     let how = |e: &Edge| {
         let cells = e.cells.map_or(String::new(), |n| format!(", {n} cell{}", if n == 1 { "" } else { "s" }));
         let columns = if with_columns { format!(": {}", e.columns.join(", ")) } else { String::new() };
-        format!("[{}{cells}]{columns}", e.evidence)
+        let verb = if e.is_read() { "" } else { "writes: " };
+        format!("[{verb}{}{cells}]{columns}", e.evidence_text())
     };
     let rows: Vec<[String; 3]> = match question {
         Question::Project(_) => {

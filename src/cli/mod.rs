@@ -10,6 +10,7 @@ mod demo;
 mod diff;
 mod exit;
 mod export;
+mod given;
 mod lakes;
 mod lineage;
 mod metrics;

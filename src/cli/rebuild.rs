@@ -39,6 +39,7 @@ pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failu
         formats: args.what.formats(),
         delta: args.what.delta(),
         audit: settings.file.audit.clone(),
+        given: args.what.given(settings)?,
         ..Options::default()
     };
     let reporter = Arc::new(Reporter::new(ui));

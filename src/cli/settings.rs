@@ -34,6 +34,9 @@ pub struct File {
     limits: BTreeMap<String, LimitSetting>,
     /// Form of log lines.
     pub log_format: Option<LogFormat>,
+    /// Connections by name or identifier: what completes the names in their queries.
+    #[serde(default)]
+    pub connections: std::collections::BTreeMap<String, crate::derive::ConnectionNames>,
     /// Thresholds, severities and exceptions of the audit.
     #[serde(default)]
     pub audit: crate::audit::Config,
@@ -81,7 +84,7 @@ impl Settings {
         let file = toml::from_str(&text).map_err(|e| {
             let line = e.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
             bad(format!("line {line}: {}", e.message()))
-                .next("It may hold url, token_file, rate, burst, concurrency, request_timeout, log_format, [limits.GROUP], [audit], [access] and [notify]; never the token itself.")
+                .next("It may hold url, token_file, rate, burst, concurrency, request_timeout, log_format, [limits.GROUP], [audit], [access], [notify] and [connections]; never the token itself.")
         })?;
         Ok(Self { file })
     }

@@ -1,5 +1,6 @@
 //! `column_lineage`: the columns of warehouse tables that projects read, by their cells' SQL.
 
+use super::sql_columns::RESOLVED_BY;
 use crate::schema::columns::{int, text};
 use crate::schema::{Origin, Table, itself};
 
@@ -22,6 +23,7 @@ pub static COLUMN_LINEAGE: Table = Table {
         text("database_name", "", "Database, catalog or project"),
         text("schema_name", "", "Schema or dataset"),
         text("table_name", "", "Table").required(),
+        text("resolved_by", "", RESOLVED_BY).required(),
         int("cells", "", "SQL cells that read it").required(),
     ],
     elsewhere: &[],

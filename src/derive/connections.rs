@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 
-use super::Inputs;
+use super::{ConnectionNames, Inputs};
 use super::names::{Defaults, Warehouse};
 use crate::snapshot;
 
@@ -31,13 +31,23 @@ impl Naming {
 pub fn namings(inputs: &Inputs<'_>) -> Result<HashMap<String, Naming>, snapshot::Error> {
     let table = &crate::tables::DATA_CONNECTIONS;
     let mut namings = HashMap::new();
+    let nothing = ConnectionNames::default();
+    // Those that the token may not see go by their identifier.
+    for (id, given) in &inputs.given.connections {
+        let warehouse = Warehouse::of_type(given.kind.as_deref().unwrap_or(""));
+        let (database, schema) = (given.database.as_deref(), given.schema.as_deref());
+        let defaults = Defaults::of_connection(warehouse, database, schema, None);
+        namings.insert(id.clone(), Naming { warehouse, defaults });
+    }
     for batch in inputs.read(table)? {
         let batch = batch?;
         for i in 0..batch.num_rows() {
             let Some(id) = text(&batch, "data_connection_id", i) else { continue };
-            let warehouse = Warehouse::of_type(text(&batch, "type", i).unwrap_or(""));
-            let [database, schema, url] =
-                ["database", "schema", "jdbc_url"].map(|name| text(&batch, name, i));
+            let [database, schema, url, kind] =
+                ["database", "schema", "jdbc_url", "type"].map(|name| text(&batch, name, i));
+            let given = inputs.given.connection(id, text(&batch, "name", i)).unwrap_or(&nothing);
+            let warehouse = Warehouse::of_type(given.kind.as_deref().or(kind).unwrap_or(""));
+            let (database, schema) = (given.database.as_deref().or(database), given.schema.as_deref().or(schema));
             let defaults = Defaults::of_connection(warehouse, database, schema, url);
             namings.insert(id.to_owned(), Naming { warehouse, defaults });
         }

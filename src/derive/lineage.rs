@@ -1,17 +1,18 @@
-//! `lineage`: which project reads which table, by two kinds of evidence.
+//! `lineage`: which project reads or writes which table, by three kinds of evidence.
 
 use polars::prelude::*;
 
+use super::cells::READ;
 use super::connections::{Naming, namings, text as text_at};
 use super::names::reported;
 use super::{Inputs, by_nullable_key, scan};
 use crate::schema::columns::{boolean, int, text, time};
-use crate::schema::{Origin, Table, itself};
+use crate::schema::{self, Origin, Table, itself};
 
-/// One row a project, connection and table.
+/// One row a project, connection, table and direction.
 pub static LINEAGE: Table = Table {
     name: "lineage",
-    doc: "Warehouse tables that projects read: by Hex's queried tables, by the cells' SQL, or by both",
+    doc: "Warehouse tables that projects read or write, by Hex's queried tables and by the cells' SQL",
     origin: Origin::Derived(&[
         "queried_tables",
         "sql_tables",
@@ -20,19 +21,26 @@ pub static LINEAGE: Table = Table {
         "data_connections",
         "run_stats",
     ]),
-    key: &["project_id", "data_connection_id", "table_key"],
+    key: &["project_id", "data_connection_id", "table_key", "direction"],
     columns: &[
         text("project_id", "", "Project").required(),
         text("data_connection_id", "", "Data connection"),
         text("table_key", "", "Table's whole name: the same for the same table of a connection").required(),
+        text("direction", "", "read or write").required(),
         text("database_name", "", "Database, catalog or project; null if the name doesn't say"),
         text("schema_name", "", "Schema or dataset; null if the name doesn't say"),
         text("table_name", "", "Table; the name as given, if it could not be parsed").required(),
         text("reported_name", "", "Name as Hex's queried tables give it"),
         boolean("parsed", "", "Whether the name could be parsed by the rules of the connection's type")
             .required(),
-        text("evidence", "", "queried (Hex's queried tables), sql (the cells' SQL), or both").required(),
-        int("cells", "", "SQL cells that read it"),
+        schema::Column::new(
+            "evidence",
+            schema::Type::List(&schema::Type::Utf8),
+            "",
+            "Sorted: queried (Hex's queried tables), scanned (SQL that could not be parsed), sql (parsed SQL)",
+        )
+        .required(),
+        int("cells", "", "SQL cells that read or write it"),
         text("project_title", "", "Project's title"),
         text("project_type", "", "PROJECT or COMPONENT"),
         text("project_status", "", "Project's status label"),
@@ -50,7 +58,7 @@ pub static LINEAGE: Table = Table {
     explode: itself,
 };
 
-const KEY: [&str; 3] = ["project_id", "data_connection_id", "table_key"];
+const KEY: [&str; 4] = ["project_id", "data_connection_id", "table_key", "direction"];
 
 /// Computes the rows.
 pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
@@ -71,6 +79,8 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
         .group_by(by_key())
         .agg([
             len().cast(DataType::Int64).alias("cells"),
+            col("evidence").eq(lit("sql")).any(true).alias("is_parsed"),
+            col("evidence").eq(lit("scanned")).any(true).alias("is_scanned"),
             col("database_name").first(),
             col("schema_name").first(),
             col("table_name").first(),
@@ -82,12 +92,6 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
         by_key(),
         by_nullable_key(JoinType::Full).with_coalesce(JoinCoalesce::CoalesceColumns),
     );
-    let in_queried = || col("reported_name").is_not_null();
-    let evidence = when(in_queried().and(col("cells").is_not_null()))
-        .then(lit("both"))
-        .when(in_queried())
-        .then(lit("queried"))
-        .otherwise(lit("sql"));
     let either = |queried: &str, sql: &'static str| coalesce(&[col(queried), col(sql)]).alias(sql);
     let projects = inputs.scan("projects")?.select([
         col("project_id"),
@@ -110,7 +114,6 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
     let left = || JoinArgs::new(JoinType::Left);
     let joined = both
         .with_columns([
-            evidence.alias("evidence"),
             either("queried_database", "database_name"),
             either("queried_schema", "schema_name"),
             either("queried_table", "table_name"),
@@ -121,21 +124,37 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
         .join(connections, [col("data_connection_id")], [col("data_connection_id")], left())
         .join(runs, [col("project_id")], [col("project_id")], left());
     let now = lit(inputs.snapshot_at.timestamp_micros()).cast(utc());
-    match &inputs.last_lineage {
-        None => joined.with_column(now.alias("first_seen_at")).collect(),
+    let found = match &inputs.last_lineage {
+        None => joined.with_column(now.alias("first_seen_at")).collect()?,
         Some(path) => {
-            let known = inputs.cut(scan(path)?).select([
-                col(KEY[0]),
-                col(KEY[1]),
-                col(KEY[2]),
-                col("first_seen_at").alias("known_at"),
-            ]);
+            let mut last = scan(path)?;
+            // Snapshots of before have reads alone.
+            if !last.collect_schema()?.contains("direction") {
+                last = last.with_column(lit(READ).alias("direction"));
+            }
+            let first = col("first_seen_at").alias("known_at");
+            let known = inputs.cut(last).select([col(KEY[0]), col(KEY[1]), col(KEY[2]), col(KEY[3]), first]);
             joined
                 .join(known, by_key(), by_key(), by_nullable_key(JoinType::Left))
                 .with_column(coalesce(&[col("known_at"), now]).alias("first_seen_at"))
-                .collect()
+                .collect()?
         }
+    };
+    with_evidence(found)
+}
+
+/// Adds the list of what each row rests on, in the order of the alphabet.
+fn with_evidence(mut found: DataFrame) -> PolarsResult<DataFrame> {
+    let queried = found.column("reported_name")?.is_not_null();
+    let [scanned, parsed] = ["is_scanned", "is_parsed"].map(|name| found.column(name).and_then(|c| c.bool().cloned()));
+    let (scanned, parsed) = (scanned?, parsed?);
+    let mut lists = ListStringChunkedBuilder::new("evidence".into(), found.height(), found.height() * 2);
+    for ((queried, scanned), parsed) in queried.iter().zip(scanned.iter()).zip(parsed.iter()) {
+        let kinds = [(queried, "queried"), (scanned, "scanned"), (parsed, "sql")];
+        lists.append_values_iter(kinds.into_iter().filter(|(is, _)| *is == Some(true)).map(|(_, name)| name));
     }
+    found.with_column(lists.finish().into_series().into())?;
+    Ok(found)
 }
 
 /// The later of two times, of which either may be null.
@@ -175,9 +194,10 @@ fn queried(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
             seen.push(fetched_at(&batch, i));
         }
     }
+    let names_count = names.len();
     let frame = df!(
         "project_id" => projects, "data_connection_id" => connections, "table_key" => keys, "reported_name" => names,
-        "queried_database" => databases, "queried_schema" => schemas, "queried_table" => tables, "parsed" => parsed,
+        "direction" => vec![READ; names_count], "queried_database" => databases, "queried_schema" => schemas, "queried_table" => tables, "parsed" => parsed,
         "queried_seen" => seen,
     )?;
     // Two reported names may be one table.

@@ -7,18 +7,21 @@ pub mod sql;
 
 pub use sql::names;
 
+mod cell_lineage;
 mod cells;
 mod column_lineage;
 mod connection_usage;
 mod connections;
 mod effective_access;
 mod frame;
+mod given;
 mod lineage;
 mod run_daily;
 mod run_health;
 mod run_stats;
 pub mod schedule;
 mod sql_cells;
+mod sql_columns;
 mod sql_tables;
 mod table_usage;
 mod user_activity;
@@ -37,6 +40,7 @@ use crate::snapshot::{self, KeyRange, TableReader};
 pub use cells::read_cells;
 pub use effective_access::{EFFECTIVE_ACCESS, write_access};
 pub use frame::to_batch;
+pub use given::{ConnectionNames, Given, GivenError, schemas};
 pub use lineage::LINEAGE;
 
 /// What can go wrong with a derived table.
@@ -82,8 +86,13 @@ pub const DERIVATIONS: &[Derivation] = &[
 ];
 
 /// Tables that are read out of the cells' SQL, all in one pass.
-pub const FROM_SQL: [&Table; 3] =
-    [&sql_cells::SQL_CELLS, &sql_tables::SQL_TABLES, &column_lineage::COLUMN_LINEAGE];
+pub const FROM_SQL: [&Table; 5] = [
+    &sql_cells::SQL_CELLS,
+    &sql_tables::SQL_TABLES,
+    &sql_columns::SQL_COLUMNS,
+    &column_lineage::COLUMN_LINEAGE,
+    &cell_lineage::CELL_LINEAGE,
+];
 
 /// All derived tables.
 pub fn tables() -> impl Iterator<Item = &'static Table> {
@@ -102,6 +111,8 @@ pub struct Inputs<'a> {
     pub snapshot_at: DateTime<Utc>,
     /// The file of the last snapshot's lineage: tells when a table was first seen.
     pub last_lineage: Option<PathBuf>,
+    /// What a person told about the warehouses.
+    pub given: &'a Given,
     /// The projects that are looked at, of tables whose key begins with the project.
     pub projects: KeyRange,
     /// Rows of one table in a part; see [`PART_ROWS`].

@@ -14,17 +14,29 @@ pub static SQL_CELLS: Table = Table {
         text("static_id", "", "Cell").required(),
         text("data_connection_id", "", "Data connection; null if it queries dataframes"),
         text("connection_type", "", "Warehouse whose dialect it was read in; duckdb for dataframes"),
-        boolean("parsed", "", "Whether it could be read").required(),
-        text("error", "", "Why it could not be read"),
+        boolean("parsed", "", "Whether all of its statements could be parsed").required(),
+        boolean(
+            "scanned",
+            "",
+            "Whether tables were found by a scan, because a statement could not be parsed; neither parsed nor scanned: \
+             it could not be read",
+        )
+        .required(),
+        text("error", "", "Why it could not be parsed"),
         int("tables", "", "Warehouse tables that it reads").required(),
+        int("tables_written", "", "Warehouse tables that it writes").required(),
         int(
             "unnamed_tables",
             "",
             "Tables whose name a template fills in, or that is not one by the warehouse's rules",
         )
         .required(),
+        int("files", "", "Files and stages that it reads or writes").required(),
         int("unresolved_columns", "", "Columns that could be of more than one table").required(),
         Column::new("dataframes", Type::List(&Type::Utf8), "", "Dataframes of other cells that it reads"),
+        int("renderings", "", "Texts that its template was rendered to; 1 without a template, 0 if it was not read")
+            .required(),
+        text("template_error", "", "Why its template could not be rendered as it is"),
     ],
     elsewhere: &[],
     explode: itself,

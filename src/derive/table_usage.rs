@@ -1,7 +1,8 @@
-//! `table_usage`: who reads each warehouse table.
+//! `table_usage`: who reads and writes each warehouse table.
 
 use polars::prelude::*;
 
+use super::cells::READ;
 use super::{Inputs, by_nullable_key};
 use crate::schema::columns::{int, text, time};
 use crate::schema::{Column, Origin, Table, Type, itself};
@@ -9,7 +10,7 @@ use crate::schema::{Column, Origin, Table, Type, itself};
 /// One row a connection and table.
 pub static TABLE_USAGE: Table = Table {
     name: "table_usage",
-    doc: "Who reads each warehouse table, and how much",
+    doc: "Who reads and writes each warehouse table, and how much",
     origin: Origin::Derived(&["lineage", "projects", "column_lineage", "run_daily"]),
     key: &["data_connection_id", "table_key"],
     columns: &[
@@ -21,6 +22,7 @@ pub static TABLE_USAGE: Table = Table {
         text("connection_name", "", "Data connection's name"),
         text("connection_type", "", "Data connection's type"),
         int("projects", "", "Projects that read it").required(),
+        int("writing_projects", "", "Projects whose SQL writes it").required(),
         int("live_projects", "", "Of these, published and neither archived nor in the trash").required(),
         int("owners", "", "People who own them").required(),
         Column::new("owner_emails", Type::List(&Type::Utf8), "", "Their email addresses"),
@@ -49,7 +51,7 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
         };
         columns.push(different(part.scan("column_lineage")?, "column_name")?);
         let lineage = part.scan("lineage")?;
-        owners.push(different(lineage.clone(), "owner_email")?);
+        owners.push(different(lineage.clone().filter(is_read()), "owner_email")?);
         usage.push(of_part(&part, lineage, recent.clone().lazy())?.collect()?.lazy());
     }
     let all = |frames: Vec<LazyFrame>| concat(frames, UnionArgs::default());
@@ -76,7 +78,7 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
 }
 
 const NAMES: [&str; 5] = ["database_name", "schema_name", "table_name", "connection_name", "connection_type"];
-const SUMS: [&str; 4] = ["projects", "live_projects", "app_views_last_30_days", "runs_last_30_days"];
+const SUMS: [&str; 5] = ["projects", "writing_projects", "live_projects", "app_views_last_30_days", "runs_last_30_days"];
 
 /// How some projects use each table.
 fn of_part(part: &Inputs<'_>, lineage: LazyFrame, recent: LazyFrame) -> PolarsResult<LazyFrame> {
@@ -86,13 +88,19 @@ fn of_part(part: &Inputs<'_>, lineage: LazyFrame, recent: LazyFrame) -> PolarsRe
     let joined = lineage.join(views, of_project(), of_project(), left());
     Ok(joined.join(recent, of_project(), of_project(), left()).group_by(KEY.map(col)).agg([
         by_name(NAMES, true, false).as_expr().first(),
-        len().cast(DataType::Int64).alias("projects"),
-        live().cast(DataType::Int64).sum().alias("live_projects"),
-        col("views").sum().alias("app_views_last_30_days"),
-        col("recent_runs").sum().alias("runs_last_30_days"),
+        is_read().cast(DataType::Int64).sum().alias("projects"),
+        is_read().not().cast(DataType::Int64).sum().alias("writing_projects"),
+        live().and(is_read()).cast(DataType::Int64).sum().alias("live_projects"),
+        col("views").filter(is_read()).sum().alias("app_views_last_30_days"),
+        col("recent_runs").filter(is_read()).sum().alias("runs_last_30_days"),
         col("first_seen_at").min(),
         col("last_run_at").max(),
     ]))
+}
+
+/// Whether a row of `lineage` says that its project reads the table.
+fn is_read() -> Expr {
+    col("direction").eq(lit(READ))
 }
 
 /// Whether a row of `lineage` is of a project that is in use.

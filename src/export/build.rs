@@ -68,6 +68,8 @@ pub struct Target<'a> {
     pub workspace: &'a WorkspaceEntry,
     /// What its audit goes by.
     pub audit: &'a audit::Config,
+    /// What a person told about the warehouses.
+    pub given: &'a derive::Given,
 }
 
 /// A table that was written.
@@ -475,6 +477,7 @@ pub fn derive(
         folder: target.folder,
         snapshot_at: target.snapshot_at,
         last_lineage,
+        given: target.given,
         projects: KeyRange::default(),
         part_rows: derive::PART_ROWS,
     };

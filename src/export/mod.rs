@@ -75,6 +75,8 @@ pub struct Options {
     pub without: Vec<&'static Table>,
     /// What is reused is read again within this time; `None` for never.
     pub revalidate: Option<TimeDelta>,
+    /// What a person told about the warehouses.
+    pub given: crate::derive::Given,
 }
 
 /// What is reused is read again within two weeks, for what no stamp shows.
@@ -98,6 +100,7 @@ impl Default for Options {
             accept_shrink: Accept::Nothing,
             without: Vec::new(),
             revalidate: Some(REVALIDATE),
+            given: crate::derive::Given::default(),
         }
     }
 }
@@ -577,6 +580,7 @@ impl Commit {
             formats: &formats,
             workspace: &workspace,
             audit: &self.options.audit,
+            given: &self.options.given,
         };
         let mut built = build::build(&sources, &target, &plain)?;
         built.extend(build::derive(&target, &sources, &derived)?);

@@ -108,8 +108,18 @@ impl Shaper {
     }
 
     fn inputs(&self, edges: &[Edge]) -> Vec<Value> {
+        self.tables(edges.iter().filter(|edge| edge.direction != "write"))
+    }
+
+    /// An app's own dataset, and the tables that its project writes.
+    fn outputs(&self, own: Value, edges: &[Edge]) -> Vec<Value> {
+        let mut outputs = self.tables(edges.iter().filter(|edge| edge.direction == "write"));
+        outputs.insert(0, own);
+        outputs
+    }
+
+    fn tables<'e>(&self, edges: impl Iterator<Item = &'e Edge>) -> Vec<Value> {
         let names: BTreeSet<(String, &str)> = edges
-            .iter()
             .map(|edge| {
                 let kind = edge.connection_type.as_deref();
                 (self.warehouse(edge.data_connection_id.as_deref(), kind), edge.table_key.as_str())
@@ -211,7 +221,7 @@ impl Shaper {
         let event = json!({
             "job": self.job_of(project, more),
             "inputs": self.inputs(edges),
-            "outputs": [output],
+            "outputs": self.outputs(output, edges),
         });
         self.event("JobEvent", self.at, event)
     }
@@ -250,7 +260,7 @@ impl Shaper {
                 "run": {"runId": id.to_string(), "facets": facets},
                 "job": self.job_of(project, Map::new()),
                 "inputs": self.inputs(edges),
-                "outputs": [output],
+                "outputs": self.outputs(output.clone(), edges),
             });
             self.event("RunEvent", at, fields)
         };

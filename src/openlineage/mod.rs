@@ -108,6 +108,7 @@ struct Edge {
     project_id: String,
     data_connection_id: Option<String>,
     table_key: String,
+    direction: String,
     connection_name: Option<String>,
     connection_type: Option<String>,
 }
@@ -353,7 +354,7 @@ impl Reading<'_> {
     }
 
     fn edges(&self) -> Result<ByProject<Edge>, Error> {
-        let columns = ["project_id", "data_connection_id", "table_key", "connection_name", "connection_type"];
+        let columns = ["project_id", "data_connection_id", "table_key", "direction", "connection_name", "connection_type"];
         self.by_project("lineage", &columns)
     }
 

@@ -32,7 +32,6 @@ const TREND: usize = 60;
 const SERIES_DAYS: i64 = 90;
 /// Projects that have a series of their own: those that ran longest in all.
 const SERIES_PROJECTS: usize = 300;
-const EVIDENCE: [&str; 3] = ["queried", "sql", "both"];
 /// Findings of one rule that are on the page.
 const FINDINGS_PER_RULE: usize = 400;
 /// Columns of one project that are on the page.
@@ -58,7 +57,7 @@ struct Data {
     edges: Vec<(usize, usize, usize, Vec<usize>)>,
     /// Grants: place of the project, of the kind of principal, of the principal, of the level of access.
     grants: Vec<(usize, usize, usize, usize)>,
-    evidence: [&'static str; 3],
+    evidence: Vec<String>,
     days: Days,
     series: Vec<Series>,
     stats: Vec<Stats>,
@@ -320,10 +319,16 @@ fn collect(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) -
         .enumerate()
         .map(|(i, t)| ((t.data_connection_id.as_deref(), t.key.as_str()), i))
         .collect();
-    let edges = facts.lineage.iter().filter_map(|edge| {
+    let mut evidence: Vec<String> = Vec::new();
+    let edges = facts.lineage.iter().filter(|edge| edge.is_read()).filter_map(|edge| {
         let table = by_table.get(&(edge.data_connection_id.as_deref(), &*edge.table_key))?;
-        let evidence = EVIDENCE.iter().position(|e| *e == &*edge.evidence)?;
-        Some((*table, *places.get(&*edge.project_id)?, evidence, Vec::new()))
+        let project = *places.get(&*edge.project_id)?;
+        let known = evidence.iter().position(|e| *e == *edge.evidence);
+        let place = known.unwrap_or_else(|| {
+            evidence.push(edge.evidence.to_string());
+            evidence.len() - 1
+        });
+        Some((*table, project, place, Vec::new()))
     });
     let mut edges: Vec<_> = edges.collect();
     add_columns(&open, &mut edges, &by_table, &places, &mut texts)?;
@@ -359,7 +364,7 @@ fn collect(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) -
         not_covered,
         edges,
         grants,
-        evidence: EVIDENCE,
+        evidence,
         days,
         series,
         stats: stats

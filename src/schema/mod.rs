@@ -22,7 +22,7 @@ pub use rows::{
 pub(crate) use rows::{float, timestamp};
 
 /// Version of all tables' schemas together: raised when a column changes its type or meaning.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// Column of tables whose rows stay in the next snapshot when the API no longer gives them.
 pub const GONE: &str = "no_longer_listed";

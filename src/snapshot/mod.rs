@@ -29,6 +29,7 @@ mod manifest;
 mod reader;
 mod retention;
 pub mod rows;
+mod upgrade;
 mod verify;
 mod views;
 mod writer;

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use parquet::arrow::ProjectionMask;
@@ -12,7 +12,7 @@ use parquet::file::metadata::RowGroupMetaData;
 
 use super::manifest::Manifest;
 use super::views::preferred;
-use super::{Error, Lake, csv};
+use super::{Error, Lake, csv, upgrade};
 use crate::schema::Table;
 
 const BATCH_ROWS: usize = 8192;
@@ -174,9 +174,9 @@ impl TableReader {
             .schema
             .fields()
             .iter()
-            .map(|field| match batch.column_by_name(field.name()) {
-                Some(column) if column.data_type() == field.data_type() => column.clone(),
-                _ => new_null_array(field.data_type(), batch.num_rows()),
+            .map(|field| {
+                let stored = batch.column_by_name(field.name());
+                upgrade::column(self.table.name, field, stored, batch.num_rows())
             })
             .collect();
         let batch = RecordBatch::try_new(self.schema.clone(), columns).map_err(|e| self.failed(e))?;

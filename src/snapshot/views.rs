@@ -42,7 +42,7 @@ pub fn newest(manifest: &Manifest, base: &str, note: &str) -> String {
         let Some(file) = preferred(table) else { continue };
         let path = format!("{base}{}", file_name(manifest, file));
         let from = scan(&file.format, &quoted(&path), &table.columns, "");
-        view(&mut out, name, &table.doc, &format!("SELECT * FROM {from}"));
+        view(&mut out, name, &table.doc, &format!("SELECT {} FROM {from}", columns(name, &file.format, &table.columns)));
     }
     out
 }
@@ -86,6 +86,19 @@ fn past(out: &mut String, name: &str, table: &TableEntry, format: &str, paths: &
 /// The file that a table is read from: Parquet, if there is one.
 pub fn preferred(table: &TableEntry) -> Option<&FileEntry> {
     table.files.iter().find(|f| f.format == "parquet").or(table.files.first())
+}
+
+/// The columns of a view: those of the file, and for lineage the kinds of evidence as one text. Older files say
+/// nothing of the direction, as they have reads alone, and name one kind.
+fn columns(name: &str, format: &str, columns: &[(String, String)]) -> String {
+    let type_of = |column: &str| columns.iter().find(|(name, _)| name == column).map(|(_, ty)| ty.as_str());
+    if name != "lineage" || columns.is_empty() {
+        return "*".into();
+    }
+    let is_list = format == "parquet" && type_of("evidence").is_some_and(|ty| ty.starts_with("list"));
+    let text = if is_list { "array_to_string(evidence, '+')" } else { "evidence" };
+    let direction = if type_of("direction").is_none() { ", 'read' AS direction" } else { "" };
+    format!("*, {text} AS evidence_text{direction}")
 }
 
 fn view(out: &mut String, name: &str, doc: &str, select: &str) {
@@ -156,7 +169,8 @@ impl Lake {
             match self.linked(&views.folder, manifest, file) {
                 Ok(path) => {
                     let from = scan(&file.format, &quoted(&path), &table.columns, "");
-                    view(&mut views.sql, name, &table.doc, &format!("SELECT * FROM {from}"));
+                    let select = columns(name, &file.format, &table.columns);
+                    view(&mut views.sql, name, &table.doc, &format!("SELECT {select} FROM {from}"));
                 }
                 Err(why @ (Error::Store(_) | Error::Locked { .. })) => return Err(why),
                 Err(why) => views.leave_out(name, &why),
@@ -216,7 +230,9 @@ impl Views {
         let mut sql = String::new();
         for name in tables {
             let from = scan("parquet", &quoted(&format!("{name}.parquet")), &[], "");
-            view(&mut sql, name, "", &format!("SELECT * FROM {from}"));
+            // The files are of today's form.
+            let text = if name == "lineage" { ", array_to_string(evidence, '+') AS evidence_text" } else { "" };
+            view(&mut sql, name, "", &format!("SELECT *{text} FROM {from}"));
         }
         Self { folder: folder.to_owned(), sql, left_out: Vec::new(), _scratch: None }
     }

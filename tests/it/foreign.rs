@@ -120,7 +120,7 @@ fn a_sloppy_server_is_read_to_its_end() {
         json!([[5, 5, 7.5]])
     );
     assert_eq!(rows("SELECT static_id, source FROM cells"), json!([["cell", "select 1"]]));
-    assert_eq!(rows("SELECT table_key, evidence FROM lineage"), json!([["x.y.z", "queried"]]));
+    assert_eq!(rows("SELECT table_key, evidence FROM lineage"), json!([["x.y.z", ["queried"]]]));
     assert_eq!(
         rows(
             "SELECT operation FROM crawl_coverage WHERE state = 'failed' AND entity_id IS NULL ORDER BY ALL"

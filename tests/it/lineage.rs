@@ -56,7 +56,7 @@ fn lineage_is_exact_from_queried_tables_and_nearly_so_from_sql() {
     let world = sim.server.world();
     let key = "project_id, data_connection_id, table_key";
     let queried =
-        texts(ask(dir.path(), &format!("SELECT {key} FROM lineage WHERE evidence IN ('queried', 'both')")));
+        texts(ask(dir.path(), &format!("SELECT {key} FROM lineage WHERE list_contains(evidence, 'queried')")));
     let truth: BTreeSet<Vec<String>> = world
         .projects
         .iter()
@@ -92,7 +92,7 @@ fn without_queried_tables_there_is_lineage_from_sql() {
     let sim = Sim::start(SimConfig { world, ..SimConfig::default() });
     sim.export(dir.path(), &[], 0);
     let evidence = ask(dir.path(), "SELECT DISTINCT evidence FROM lineage");
-    assert_eq!(json!(evidence), json!([["sql"]]));
+    assert_eq!(json!(evidence), json!([[["sql"]]]));
     let found = texts(ask(dir.path(), "SELECT project_id, data_connection_id, table_key FROM lineage"));
     assert_eq!(quality(&found, &true_tables(&sim.server.world())), (1.0, 1.0));
 }
@@ -191,9 +191,10 @@ fn usage_tables_agree_with_the_tables_that_they_come_from() {
         |sql: &str| ask_one(dir.path(), &format!("SELECT count(*) FROM ({sql})")).as_u64().unwrap();
     for (a, b) in [
         (
-            "SELECT data_connection_id, table_key, projects, live_projects, owners FROM table_usage",
-            "SELECT data_connection_id, table_key, count(*), count(*) FILTER (is_published AND NOT is_archived), count(DISTINCT \
-             owner_email) FROM lineage GROUP BY ALL",
+            "SELECT data_connection_id, table_key, projects, writing_projects, live_projects, owners FROM table_usage",
+            "SELECT data_connection_id, table_key, count(*) FILTER (direction = 'read'), count(*) FILTER (direction = 'write'), \
+             count(*) FILTER (direction = 'read' AND is_published AND NOT is_archived), count(DISTINCT owner_email) FILTER \
+             (direction = 'read') FROM lineage GROUP BY ALL",
         ),
         (
             "SELECT data_connection_id, tables, sql_cells FROM connection_usage",
@@ -523,10 +524,12 @@ fn tables_that_are_derived_in_parts_are_those_of_the_whole() {
     sim.export(dir.path(), &NOW, 0);
     let manifest = Lake::new(dir.path()).latest().unwrap().unwrap();
     let folder = dir.path().join(format!("snapshot={}", manifest.snapshot_id));
+    let given = hexport::derive::Given::default();
     let inputs = |part_rows: u64| Inputs {
         folder: &folder,
         snapshot_at: manifest.snapshot_at,
         last_lineage: Some(folder.join("lineage.parquet")),
+        given: &given,
         projects: KeyRange::default(),
         part_rows,
     };

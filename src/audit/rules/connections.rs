@@ -57,7 +57,7 @@ fn several_connections(facts: &Facts, _: &Config) -> Found {
     // The same name in two warehouses is two tables.
     let mut through: BTreeMap<(&str, &str), BTreeSet<&Arc<str>>> = BTreeMap::new();
     let mut unplaced: BTreeMap<&str, BTreeSet<&Arc<str>>> = BTreeMap::new();
-    for edge in &facts.lineage {
+    for edge in facts.lineage.iter().filter(|edge| edge.is_read()) {
         let Some(id) = &edge.data_connection_id else { continue };
         let warehouse = known.get(&**id).and_then(|(_, warehouse)| warehouse.as_deref());
         if let Some(warehouse) = warehouse {

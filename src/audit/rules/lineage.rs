@@ -24,9 +24,14 @@ fn lineage_gap(facts: &Facts, _: &Config) -> Found {
     for cell in facts.sql_cells.iter().filter(|cell| !cell.parsed) {
         *unread.entry(&cell.project_id).or_default() += 1;
     }
-    let mut only_queried: BTreeMap<&str, usize> = BTreeMap::new();
-    for edge in facts.lineage.iter().filter(|edge| &*edge.evidence == "queried") {
-        *only_queried.entry(&edge.project_id).or_default() += 1;
+    let (mut only_queried, mut only_sql) = (BTreeMap::new(), BTreeMap::new());
+    for edge in facts.lineage.iter().filter(|edge| edge.is_read()) {
+        let only: &mut BTreeMap<&str, Vec<&str>> = match edge.evidence.split('+').any(|e| e == "queried") {
+            true if &*edge.evidence == "queried" => &mut only_queried,
+            true => continue,
+            false => &mut only_sql,
+        };
+        only.entry(&edge.project_id).or_default().push(&edge.table_key);
     }
     live(facts, |p| {
         let id = p.project_id.as_str();
@@ -34,13 +39,30 @@ fn lineage_gap(facts: &Facts, _: &Config) -> Found {
         gaps.extend(
             unread.get(id).map(|n| format!("{} could not be read", counted(*n, "SQL cell", "SQL cells"))),
         );
-        gaps.extend(only_queried.get(id).map(|n| match n {
-            1 => "1 table is queried that no SQL cell names".to_owned(),
-            n => format!("{n} tables are queried that no SQL cell names"),
-        }));
+        if let Some(tables) = only_queried.get(id) {
+            let verb = if tables.len() == 1 { "table is" } else { "tables are" };
+            gaps.push(format!("{} {verb} queried that no SQL cell names{}", tables.len(), samples(tables)));
+            // Alone this is no gap: drafts are ahead of what was published and run.
+            if let Some(tables) = only_sql.get(id) {
+                let count = counted(tables.len(), "table", "tables");
+                gaps.push(format!("{count} in its SQL not among the queried{}", samples(tables)));
+            }
+        }
         (!gaps.is_empty()).then(|| gaps.join("; "))
     })
     .into()
+}
+
+/// Tables that a finding names.
+const SAMPLES: usize = 3;
+
+/// The first few of some tables.
+fn samples(tables: &[&str]) -> String {
+    let mut tables = tables.to_vec();
+    tables.sort_unstable();
+    let more = if tables.len() > SAMPLES { ", ..." } else { "" };
+    tables.truncate(SAMPLES);
+    format!(" ({}{more})", tables.join(", "))
 }
 
 #[cfg(test)]
@@ -55,4 +77,17 @@ pub(super) mod tests {
         case: |f| f.sql_cells = vec![SqlCell { project_id: "p1".into(), parsed: false }],
         near_misses: &[|f| f.sql_cells = vec![SqlCell { project_id: "p1".into(), parsed: true }]],
     }];
+
+    #[test]
+    fn a_gap_names_what_one_side_has_and_the_other_lacks() {
+        let mut facts = calm();
+        facts.lineage.extend((0..4).map(|i| edge("p1", "c1", &format!("db.core.t{i}"), "queried")));
+        facts.lineage.push(edge("p1", "c1", "db.core.draft", "scanned+sql"));
+        let hits = lineage_gap(&facts, &Config::default()).hits;
+        assert_eq!(
+            hits[0].evidence,
+            "4 tables are queried that no SQL cell names (db.core.t0, db.core.t1, db.core.t2, ...); 1 table in its SQL not \
+             among the queried (db.core.draft)"
+        );
+    }
 }

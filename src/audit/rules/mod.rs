@@ -175,7 +175,7 @@ pub(in crate::audit) mod fixtures {
             port: Some(5432),
             ..Connection::default()
         }];
-        facts.lineage = vec![edge("p1", "c1", "db.core.orders", "both")];
+        facts.lineage = vec![edge("p1", "c1", "db.core.orders", "queried+sql")];
         facts
     }
 
@@ -196,6 +196,7 @@ pub(in crate::audit) mod fixtures {
             table_name: parts.next().unwrap().into(),
             schema_name: parts.next().map(Into::into),
             database_name: parts.next().map(Into::into),
+            direction: "read".into(),
             evidence: evidence.into(),
             connection_name: Some(connection.into()),
         }

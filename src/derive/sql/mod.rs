@@ -91,6 +91,8 @@ pub struct Pending {
     pub column: String,
     /// Tables that it could be of: those of the innermost query first, then those of the queries around it.
     pub levels: Vec<Vec<TableName>>,
+    /// Whether it can be of nothing else, such as a dataframe.
+    pub is_closed: bool,
 }
 
 /// What a query reads and writes.

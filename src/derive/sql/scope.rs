@@ -109,7 +109,7 @@ pub enum Resolved {
     /// A column of a warehouse table.
     Column(Rc<TableName>, String, Resolution),
     /// A column of one of these tables, those of the innermost query first.
-    OneOf(Vec<Vec<Rc<TableName>>>, String),
+    OneOf { levels: Vec<Vec<Rc<TableName>>>, column: String, is_closed: bool },
     /// A column of a CTE, subquery or dataframe, or an alias: what it comes from is read there.
     Elsewhere,
 }
@@ -159,7 +159,9 @@ fn of_source(source: &Source, ident: &Ident, warehouse: Warehouse) -> Resolved {
         Source::Derived(_) => match (&*source.tables(), source.is_open()) {
             ([], _) => Resolved::Elsewhere,
             ([table], false) => Resolved::Column(table.clone(), column, Resolution::Star),
-            (tables, _) => Resolved::OneOf(vec![tables.to_vec()], column),
+            (tables, is_open) => {
+                Resolved::OneOf { levels: vec![tables.to_vec()], column, is_closed: !is_open }
+            }
         },
     }
 }
@@ -219,6 +221,6 @@ fn unqualified(scopes: &[Scope], warehouse: Warehouse, ident: &Ident, guess: boo
             Resolved::Column(table, column(), how)
         }
         _ if levels.is_empty() => Resolved::Elsewhere,
-        _ => Resolved::OneOf(levels, column()),
+        _ => Resolved::OneOf { levels, column: column(), is_closed: !is_open },
     }
 }

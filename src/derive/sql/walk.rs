@@ -375,7 +375,7 @@ impl<'a> Walk<'a> {
         }
         match resolve(&self.scopes, warehouse, before, ident, guess) {
             Resolved::Column(table, column, how) => self.column(table, column, how),
-            Resolved::OneOf(levels, column) => {
+            Resolved::OneOf { levels, column, is_closed } => {
                 let target = &self.target;
                 let levels = levels.into_iter().map(|level| {
                     let names = level.into_iter().map(Rc::unwrap_or_clone);
@@ -383,7 +383,7 @@ impl<'a> Walk<'a> {
                 });
                 let levels: Vec<Vec<TableName>> = levels.filter(|level| !level.is_empty()).collect();
                 if !levels.is_empty() {
-                    self.reading.pending.insert(Pending { column, levels });
+                    self.reading.pending.insert(Pending { column, levels, is_closed });
                 }
             }
             Resolved::Elsewhere => {}

@@ -3,8 +3,8 @@
 
 use std::collections::HashSet;
 
-use hexport::derive::jinja::{Branches, without_jinja};
 use hexport::derive::names::{Defaults, Warehouse, reported};
+use hexport::derive::sql::filter::{Branches, without_jinja};
 use hexport::derive::sql::{Setting, read};
 use libfuzzer_sys::fuzz_target;
 

@@ -1,0 +1,74 @@
+//! Flags that tell what the API doesn't about warehouses.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::exit::{Code, Failure};
+use super::settings::Settings;
+use crate::derive::{ConnectionNames, Given, schemas};
+
+/// What a person knows about the warehouses.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Lineage")]
+pub struct GivenArgs {
+    /// Tables' columns, to resolve * and unqualified columns: rows of INFORMATION_SCHEMA.COLUMNS as .csv or .parquet,
+    /// or dbt's catalog.json
+    #[arg(long, value_name = "FILE", env = "HEXPORT_SCHEMAS")]
+    schemas: Option<PathBuf>,
+    /// What completes names in a connection's queries, where the token may not see its settings: database, schema,
+    /// type or platform_instance of a connection's name or identifier
+    #[arg(long = "connection", value_name = "NAME.database=VALUE")]
+    connections: Vec<Assignment>,
+}
+
+/// `NAME.field=value`
+#[derive(Debug, Clone)]
+struct Assignment {
+    connection: String,
+    field: String,
+    value: String,
+}
+
+impl FromStr for Assignment {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('=').and_then(|(left, value)| Some((left.rsplit_once('.')?, value)));
+        let Some(((connection, field), value)) = parts.filter(|((name, _), value)| !name.is_empty() && !value.is_empty())
+        else {
+            return Err("write NAME.database=VALUE, with the name or identifier of a connection".into());
+        };
+        if !ConnectionNames::default().set(field, value) {
+            return Err(format!("'{field}' isn't database, schema, type or platform_instance"));
+        }
+        Ok(Self { connection: connection.into(), field: field.into(), value: value.into() })
+    }
+}
+
+impl GivenArgs {
+    /// Reads what the flags and the settings file tell; flags come first.
+    ///
+    /// # Errors
+    /// If the file of schemas can't be read.
+    pub fn read(&self, settings: &Settings) -> Result<Given, Failure> {
+        let mut given = Given::default();
+        for (name, names) in &settings.file.connections {
+            given.connections.insert(name.to_lowercase(), names.clone());
+        }
+        for Assignment { connection, field, value } in &self.connections {
+            given.connections.entry(connection.to_lowercase()).or_default().set(field, value);
+        }
+        if let Some(path) = &self.schemas {
+            let read = schemas(path).map_err(|e| {
+                let why = std::error::Error::source(&e).map_or(String::new(), |source| format!(": {source}"));
+                Failure::new(Code::Usage, format!("--schemas: {e}{why}")).next(
+                    "Export INFORMATION_SCHEMA.COLUMNS with table_catalog, table_schema, table_name and column_name, or \
+                     name dbt's target/catalog.json.",
+                )
+            })?;
+            given.schemas = Arc::new(read);
+        }
+        Ok(given)
+    }
+}
