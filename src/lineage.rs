@@ -140,7 +140,8 @@ fn edge(batch: &RecordBatch, row: usize) -> Edge {
     let cells = batch.column_by_name("cells").expect("a column of the table").as_primitive::<Int64Type>();
     let run = batch.column_by_name("last_run_at").expect("a column of the table");
     let run = run.as_primitive::<TimestampMicrosecondType>();
-    let evidence = batch.column_by_name("evidence").expect("a column of the table").as_list::<i32>().value(row);
+    let evidence =
+        batch.column_by_name("evidence").expect("a column of the table").as_list::<i32>().value(row);
     let evidence = evidence.as_string::<i32>();
     let archived = batch.column_by_name("is_archived").expect("a column of the table").as_boolean();
     Edge {

@@ -35,7 +35,8 @@ impl FromStr for Assignment {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let parts = text.split_once('=').and_then(|(left, value)| Some((left.rsplit_once('.')?, value)));
-        let Some(((connection, field), value)) = parts.filter(|((name, _), value)| !name.is_empty() && !value.is_empty())
+        let Some(((connection, field), value)) =
+            parts.filter(|((name, _), value)| !name.is_empty() && !value.is_empty())
         else {
             return Err("write NAME.database=VALUE, with the name or identifier of a connection".into());
         };

@@ -163,8 +163,11 @@ fn read_some(
     to: &mut BufWriter<File>,
 ) -> Result<(), Error> {
     let read: Vec<Waiting> = projects.par_iter().map(|project| read_project(project, namings)).collect();
-    let failed =
-        |source: std::io::Error| snapshot::Error::Io { what: "can't write to", path: inputs.folder.into(), source };
+    let failed = |source: std::io::Error| snapshot::Error::Io {
+        what: "can't write to",
+        path: inputs.folder.into(),
+        source,
+    };
     for waiting in read {
         for cell in &waiting.cells {
             if let Some(connection) = &cell.connection {
@@ -203,7 +206,8 @@ fn read_project(project: &Project, namings: &HashMap<String, Naming>) -> Waiting
             Some(id) => namings.get(id).cloned().unwrap_or_else(Naming::unknown),
         };
         // Its own dataframe may be called like the table that it reads.
-        let own = cell.output.as_ref().map(|name| name.to_lowercase()).filter(|own| outputs.get(own) == Some(&1));
+        let own =
+            cell.output.as_ref().map(|name| name.to_lowercase()).filter(|own| outputs.get(own) == Some(&1));
         let own = own.filter(|own| frames.remove(own));
         let setting = Setting {
             warehouse: naming.warehouse,
@@ -274,7 +278,8 @@ fn rows(waiting: Waiting, known: &HashMap<String, Knowledge>) -> [Vec<Row>; 5] {
     let mut columns: BTreeMap<(String, TableName, String), (i64, Resolution)> = BTreeMap::new();
     for mut cell in waiting.cells {
         let knowledge = cell.connection.as_ref().and_then(|connection| known.get(connection));
-        let open = knowledge.map_or(cell.reading.pending.len() as u32, |known| known.complete(&mut cell.reading));
+        let open =
+            knowledge.map_or(cell.reading.pending.len() as u32, |known| known.complete(&mut cell.reading));
         sql_cells.push(cell_row(&project, &cell, open));
         let Some(connection) = cell.connection else { continue };
         let reading = cell.reading;
@@ -296,7 +301,11 @@ fn rows(waiting: Waiting, known: &HashMap<String, Knowledge>) -> [Vec<Row>; 5] {
         }
         for ((table, column), how) in reading.columns {
             let mut row = start(&connection);
-            row.extend([Datum::Text(table.key()), Datum::Text(column.clone()), Datum::Text(how.name().into())]);
+            row.extend([
+                Datum::Text(table.key()),
+                Datum::Text(column.clone()),
+                Datum::Text(how.name().into()),
+            ]);
             sql_columns.push(row);
             let all = columns.entry((connection.clone(), table, column)).or_insert((0, how));
             *all = (all.0 + 1, all.1.min(how));

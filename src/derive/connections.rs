@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 
-use super::{ConnectionNames, Inputs};
 use super::names::{Defaults, Warehouse};
+use super::{ConnectionNames, Inputs};
 use crate::snapshot;
 
 /// A connection, as far as names go.
@@ -47,7 +47,8 @@ pub fn namings(inputs: &Inputs<'_>) -> Result<HashMap<String, Naming>, snapshot:
                 ["database", "schema", "jdbc_url", "type"].map(|name| text(&batch, name, i));
             let given = inputs.given.connection(id, text(&batch, "name", i)).unwrap_or(&nothing);
             let warehouse = Warehouse::of_type(given.kind.as_deref().or(kind).unwrap_or(""));
-            let (database, schema) = (given.database.as_deref().or(database), given.schema.as_deref().or(schema));
+            let (database, schema) =
+                (given.database.as_deref().or(database), given.schema.as_deref().or(schema));
             let defaults = Defaults::of_connection(warehouse, database, schema, url);
             namings.insert(id.to_owned(), Naming { warehouse, defaults });
         }

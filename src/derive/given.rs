@@ -158,7 +158,8 @@ fn of_csv(path: &Path, schemas: &mut Schemas) -> Result<(), GivenError> {
 
 fn of_parquet(path: &Path, schemas: &mut Schemas) -> Result<(), GivenError> {
     let failed = damaged::<parquet::errors::ParquetError>(path, "Parquet");
-    let reader = ParquetRecordBatchReaderBuilder::try_new(open(path)?).and_then(|b| b.build()).map_err(failed)?;
+    let reader =
+        ParquetRecordBatchReaderBuilder::try_new(open(path)?).and_then(|b| b.build()).map_err(failed)?;
     let failed = damaged::<arrow::error::ArrowError>(path, "Parquet");
     for batch in reader {
         let batch: RecordBatch = batch.map_err(&failed)?;
@@ -232,11 +233,8 @@ mod tests {
         let csv = "\u{feff}TABLE_CATALOG,Table_Schema,TABLE_NAME,COLUMN_NAME,DATA_TYPE\nDB,CORE,ORDERS,ID,INT\nDB,CORE,ORDERS,TOTAL,INT\n";
         let dbt = r#"{"nodes": {"model.x": {"metadata": {"type": "t", "database": "db", "schema": "core", "name": "orders"},
             "columns": {"ID": {"type": "int"}, "TOTAL": {}}}}, "sources": {}, "errors": null}"#;
-        let table = TableName {
-            database: Some("db".into()),
-            schema: Some("core".into()),
-            table: "orders".into(),
-        };
+        let table =
+            TableName { database: Some("db".into()), schema: Some("core".into()), table: "orders".into() };
         for path in [file("a.csv", csv), file("catalog.json", dbt)] {
             let schemas = schemas(&path).unwrap();
             let columns: Vec<&String> = schemas.of(&table).unwrap().values().collect();

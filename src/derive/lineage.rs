@@ -146,7 +146,8 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
 /// Adds the list of what each row rests on, in the order of the alphabet.
 fn with_evidence(mut found: DataFrame) -> PolarsResult<DataFrame> {
     let queried = found.column("reported_name")?.is_not_null();
-    let [scanned, parsed] = ["is_scanned", "is_parsed"].map(|name| found.column(name).and_then(|c| c.bool().cloned()));
+    let [scanned, parsed] =
+        ["is_scanned", "is_parsed"].map(|name| found.column(name).and_then(|c| c.bool().cloned()));
     let (scanned, parsed) = (scanned?, parsed?);
     let mut lists = ListStringChunkedBuilder::new("evidence".into(), found.height(), found.height() * 2);
     for ((queried, scanned), parsed) in queried.iter().zip(scanned.iter()).zip(parsed.iter()) {

@@ -78,7 +78,8 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
 }
 
 const NAMES: [&str; 5] = ["database_name", "schema_name", "table_name", "connection_name", "connection_type"];
-const SUMS: [&str; 5] = ["projects", "writing_projects", "live_projects", "app_views_last_30_days", "runs_last_30_days"];
+const SUMS: [&str; 5] =
+    ["projects", "writing_projects", "live_projects", "app_views_last_30_days", "runs_last_30_days"];
 
 /// How some projects use each table.
 fn of_part(part: &Inputs<'_>, lineage: LazyFrame, recent: LazyFrame) -> PolarsResult<LazyFrame> {

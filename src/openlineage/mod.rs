@@ -354,7 +354,14 @@ impl Reading<'_> {
     }
 
     fn edges(&self) -> Result<ByProject<Edge>, Error> {
-        let columns = ["project_id", "data_connection_id", "table_key", "direction", "connection_name", "connection_type"];
+        let columns = [
+            "project_id",
+            "data_connection_id",
+            "table_key",
+            "direction",
+            "connection_name",
+            "connection_type",
+        ];
         self.by_project("lineage", &columns)
     }
 

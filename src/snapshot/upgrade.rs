@@ -35,15 +35,17 @@ pub fn column(table: &str, field: &Field, stored: Option<&ArrayRef>, rows: usize
 fn listed(table: &str, field: &Field, texts: &StringArray) -> ArrayRef {
     let mut lists = ListBuilder::new(StringBuilder::new());
     for text in texts.iter() {
-        let joined = JOINED.iter().find(|(of, name, old, _)| {
-            (*of, *name) == (table, field.name().as_str()) && Some(*old) == text
-        });
+        let joined = JOINED
+            .iter()
+            .find(|(of, name, old, _)| (*of, *name) == (table, field.name().as_str()) && Some(*old) == text);
         match (text, joined) {
             (None, _) => {
                 lists.append(false);
                 continue;
             }
-            (Some(_), Some((_, _, _, several))) => several.iter().for_each(|one| lists.values().append_value(one)),
+            (Some(_), Some((_, _, _, several))) => {
+                several.iter().for_each(|one| lists.values().append_value(one))
+            }
             (Some(text), None) => lists.values().append_value(text),
         }
         lists.append(true);
@@ -57,7 +59,8 @@ mod tests {
 
     #[test]
     fn older_lineage_reads_as_todays() {
-        let evidence = Field::new("evidence", DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))), true);
+        let evidence =
+            Field::new("evidence", DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))), true);
         let old: ArrayRef = Arc::new(StringArray::from(vec![Some("both"), Some("sql"), None]));
         let new = column("lineage", &evidence, Some(&old), 3);
         assert_eq!(new.data_type(), evidence.data_type());

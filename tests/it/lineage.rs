@@ -55,8 +55,10 @@ fn lineage_is_exact_from_queried_tables_and_nearly_so_from_sql() {
     sim.export(dir.path(), &NOW, 0);
     let world = sim.server.world();
     let key = "project_id, data_connection_id, table_key";
-    let queried =
-        texts(ask(dir.path(), &format!("SELECT {key} FROM lineage WHERE list_contains(evidence, 'queried')")));
+    let queried = texts(ask(
+        dir.path(),
+        &format!("SELECT {key} FROM lineage WHERE list_contains(evidence, 'queried')"),
+    ));
     let truth: BTreeSet<Vec<String>> = world
         .projects
         .iter()

@@ -189,7 +189,7 @@ fn starts_operand(token: Option<&Token>) -> bool {
 /// doesn't know and lineage doesn't need.
 fn repaired(tokens: Vec<TokenWithSpan>, warehouse: Warehouse) -> Vec<TokenWithSpan> {
     let has_placeholders = tokens.iter().any(|t| word(&t.token).is_some_and(|w| is_placeholder(&w.value)));
-    let is_special = matches!(warehouse, Warehouse::MySql | Warehouse::Databricks);
+    let is_special = matches!(warehouse, Warehouse::MySql | Warehouse::Databricks | Warehouse::DuckDb);
     if !has_placeholders && !is_special {
         return tokens;
     }
@@ -287,6 +287,14 @@ fn special<'t>(get: &dyn Fn(isize) -> Option<&'t Token>, warehouse: Warehouse) -
     let here = get(0);
     match warehouse {
         Warehouse::MySql if is_any(here, &["sql_cache", "sql_no_cache"]) && is(get(-1), "select") => {
+            Change::Drop
+        }
+        // `FROM (SUMMARIZE t)`
+        Warehouse::DuckDb
+            if is_any(here, &["summarize", "describe"])
+                && matches!(get(-1), Some(Token::LParen))
+                && get(1).and_then(word).is_some() =>
+        {
             Change::Drop
         }
         // `FROM STREAM t`

@@ -21,12 +21,12 @@ const ENDS_FROM: &str = "\
 const NO_TABLES: &str = "\
     select where lateral unnest values on set as group order limit using and or by join left \
     right inner outer full cross natural union case when then else end not null in is like \
-    between exists having with from into all distinct if only table overwrite directory local \
+    between exists having with from into all distinct if only overwrite directory local \
     function view";
 
-/// Functions whose arguments have a FROM of their own: `extract(day from x)`.
-const FROM_IN_FUNCTION: &str = "\
-    extract trim substring substr overlay position normalize ltrim rtrim";
+/// Words before parentheses that hold a query or tables, and not a function's arguments.
+const OPENS_QUERY: &str = "as in exists any all some lateral from join on and or not union except intersect select with \
+    table values using where then else when having by materialized into apply minus view explain returns return";
 
 /// Words that begin a query in parentheses.
 const QUERIES: [&str; 11] = [
@@ -72,6 +72,8 @@ struct Scan<'t, 'a> {
     aliases: HashSet<String>,
     /// First keyword of the statement, in lower case.
     verb: String,
+    /// Whether the source of a MERGE was read.
+    has_source: bool,
 }
 
 /// Finds the tables of one statement or more.
@@ -87,6 +89,7 @@ pub fn scan(tokens: &[TokenWithSpan], setting: Setting<'_>) -> Reading {
         levels: vec![Level::default()],
         aliases: HashSet::new(),
         verb: String::new(),
+        has_source: false,
     };
     scan.run();
     let temporary = &scan.reading.temporary;
@@ -105,6 +108,13 @@ fn ctes(tokens: &[&Token]) -> HashSet<String> {
     }
     for (at, token) in tokens.iter().enumerate() {
         let Some(name) = word(token) else { continue };
+        // ClickHouse's `WITH (SELECT 1) AS name`.
+        let is_after = at > 1 && is(Some(tokens[at - 1]), "as") && matches!(tokens[at - 2], Token::RParen);
+        if is_after
+            && tokens.get(at + 1).is_some_and(|next| matches!(next, Token::Comma) || is(Some(next), "select"))
+        {
+            found.insert(name.value.to_lowercase());
+        }
         let starts = at == 0
             || matches!(tokens[at - 1], Token::Comma)
             || ["with", "recursive"].iter().any(|w| is(Some(tokens[at - 1]), w));
@@ -161,6 +171,7 @@ impl<'t> Scan<'t, '_> {
                 Token::SemiColon => {
                     self.levels = vec![Level::default()];
                     self.verb.clear();
+                    self.has_source = false;
                     self.aliases.clear();
                 }
                 Token::LParen => {
@@ -202,7 +213,9 @@ impl<'t> Scan<'t, '_> {
                 level.in_from = false;
             }
             "from" => return self.from(),
-            "join" => {
+            // ClickHouse's: arrays follow, not tables.
+            "join" if self.is(-1, "array") => self.level().in_from = false,
+            "join" | "straight_join" => {
                 self.at += 1;
                 self.level().in_from = true;
                 self.table(Role::Read);
@@ -213,9 +226,17 @@ impl<'t> Scan<'t, '_> {
                 self.table(Role::Read);
                 return true;
             }
-            "using" if matches!(self.verb.as_str(), "merge" | "delete") && self.levels.len() == 1 => {
+            "using" if self.introduces_source() => {
                 self.at += 1;
+                self.has_source = true;
                 self.level().in_from = self.verb == "delete";
+                self.table(Role::Read);
+                return true;
+            }
+            // `USING a, b` without parentheses names columns.
+            "using" if !matches!(self.get(1), Some(Token::LParen)) => self.level().in_from = false,
+            "clone" | "copy" if self.verb == "create" && self.levels.len() == 1 => {
+                self.at += 1;
                 self.table(Role::Read);
                 return true;
             }
@@ -223,6 +244,7 @@ impl<'t> Scan<'t, '_> {
             "overwrite" if self.verb == "insert" => return self.into(),
             "update" if starts || self.is_any(-1, &["explain"]) => {
                 self.at += 1;
+                self.level().in_from = true;
                 self.table(Role::Write);
                 return true;
             }
@@ -287,13 +309,13 @@ impl<'t> Scan<'t, '_> {
         let is_comparison = self.is(-1, "distinct") && self.is_any(-2, &["is", "not"]);
         let opener = self.level().opener.clone();
         let has_select = self.level().has_select;
-        let is_argument = !has_select && words::has(FROM_IN_FUNCTION, &opener);
-        if is_comparison
-            || is_argument
-            || self.verb == "grant"
-            || self.verb == "revoke"
-            || self.verb == "show"
-        {
+        // `extract(day from x)`, `trim(both from x)`: a function's argument.
+        let is_argument = !has_select && !opener.is_empty() && !words::has(OPENS_QUERY, &opener);
+        let is_period = self.is(-1, "system_time") || self.is(-1, "rows");
+        let is_of_window =
+            self.is_any(1, &["first", "last"]) && self.is_any(2, &["ignore", "respect", "over"]);
+        let is_other = matches!(self.verb.as_str(), "grant" | "revoke" | "show");
+        if is_comparison || is_argument || is_period || is_of_window || is_other {
             return false;
         }
         let is_delete = self.is(-1, "delete");
@@ -381,7 +403,20 @@ impl<'t> Scan<'t, '_> {
 
     /// Reads the name that stands here, if one does.
     fn table(&mut self, how: Role) {
-        self.skip(&["only", "lateral", "table", "if", "exists", "final"]);
+        self.skip(&["only", "lateral", "if", "exists", "final"]);
+        // `TABLE name`, and not a table of that name.
+        let follows = matches!(self.get(1), Some(Token::Word(w)) if w.quote_style.is_some() || w.keyword == Keyword::NoKeyword);
+        if self.is(0, "table") && (follows || matches!(self.get(1), Some(Token::LParen))) {
+            self.at += 1;
+        }
+        // DuckDB's `alias: table`.
+        if self.setting.warehouse == Warehouse::DuckDb && matches!(self.get(1), Some(Token::Colon)) {
+            self.at += 2;
+        }
+        if self.is(0, "rows") && self.is(1, "from") {
+            self.at += 2;
+            return;
+        }
         while matches!(self.get(0), Some(Token::LParen)) {
             let is_query = self.is_any(1, &QUERIES);
             let in_from = !is_query;
@@ -406,7 +441,8 @@ impl<'t> Scan<'t, '_> {
                 self.at += 1;
                 return;
             }
-            Some(Token::Word(_) | Token::LBracket) => {}
+            Some(Token::Word(_)) => {}
+            Some(Token::LBracket) if self.has_brackets() => {}
             _ => return,
         }
         let Some(parts) = self.name() else {
@@ -428,6 +464,21 @@ impl<'t> Scan<'t, '_> {
         {
             self.aliases.insert(alias.value.to_lowercase());
         }
+    }
+
+    /// Whether brackets quote names here.
+    fn has_brackets(&self) -> bool {
+        matches!(self.setting.warehouse, Warehouse::SqlServer | Warehouse::BigQuery)
+    }
+
+    /// Whether the USING that stands here introduces the tables that a MERGE or DELETE reads.
+    fn introduces_source(&self) -> bool {
+        let by_verb = match self.verb.as_str() {
+            "merge" => !self.has_source,
+            "delete" => true,
+            _ => false,
+        };
+        by_verb && self.levels.len() == 1
     }
 
     /// The parts of the name that stands here. `None` if it isn't one.
@@ -461,7 +512,7 @@ impl<'t> Scan<'t, '_> {
                 {
                     parts.push((String::new(), false));
                 }
-                Some(Token::LBracket) => {
+                Some(Token::LBracket) if self.has_brackets() => {
                     let mut part = String::new();
                     self.at += 1;
                     while let Some(token) = self.get(0) {
@@ -492,6 +543,13 @@ impl<'t> Scan<'t, '_> {
         let (setting, reading) = (self.setting, &mut self.reading);
         if parts.iter().any(|(part, _)| is_placeholder(part)) {
             reading.unnamed_tables += 1;
+            return;
+        }
+        if parts
+            .last()
+            .is_some_and(|(part, quoted)| *quoted && (part.contains("://") || part.starts_with('/')))
+        {
+            reading.files += 1;
             return;
         }
         if let [(part, quoted)] = &*parts {
