@@ -14,7 +14,7 @@ use hexport::client::{BaseUrl, Client, ClientConfig, Pace, Token, split_page};
 use hexport::crawl::{Quiet, Source, Stop};
 use hexport::derive::names::{Defaults, Warehouse};
 use hexport::derive::sql::{Setting, read};
-use hexport::derive::{DERIVATIONS, Inputs, PART_ROWS};
+use hexport::derive::{DERIVATIONS, Given, Inputs, PART_ROWS};
 use hexport::export::{JournalFate, Options, export};
 use hexport::journal::{CrawlHeader, Entry, FORMAT, Journal, NewEntry};
 use hexport::registry;
@@ -182,7 +182,9 @@ fn write_parquet(bencher: Bencher<'_, '_>, name: &str) {
 #[divan::bench(args = DERIVATIONS.iter().map(|d| d.table.name).collect::<Vec<_>>())]
 fn derive(bencher: Bencher<'_, '_>, name: &str) {
     let derivation = DERIVATIONS.iter().find(|d| d.table.name == name).expect("a derivation");
+    let given = Given::default();
     let inputs = Inputs {
+        given: &given,
         folder: &SAMPLE.folder,
         snapshot_at: SAMPLE.snapshot_at,
         last_lineage: None,

@@ -211,8 +211,7 @@ pub fn read(source: &str, setting: Setting<'_>) -> Result<Reading, String> {
     if !rendered.is_whole {
         // Not all branches were rendered: their tables are looked for in all of the text.
         let text = filter::without_jinja(source, filter::Branches::All);
-        let (tokens, _) = parser::tokens(&text, setting.warehouse);
-        let scanned = scanner::scan(&tokens, setting);
+        let scanned = scanner::scan_text(&text, setting);
         whole.unnamed_tables = whole.unnamed_tables.max(scanned.unnamed_tables);
         whole.add(scanned);
     }
@@ -232,8 +231,7 @@ fn read_text(text: &str, setting: Setting<'_>) -> Result<Reading, String> {
     let operators = operators(text);
     if operators > OPERATORS {
         let error = format!("it has {operators} operators, and no more than {OPERATORS} are read");
-        let (tokens, _) = parser::tokens(text, setting.warehouse);
-        return scanned(scanner::scan(&tokens, setting), error);
+        return scanned(scanner::scan_text(text, setting), error);
     }
     let stack = STACK + operators * STACK_PER_OPERATOR;
     stacker::maybe_grow(stack / 2, stack, || {

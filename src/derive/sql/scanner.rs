@@ -7,7 +7,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::filter::is_placeholder;
 use super::names::{Part, TableName, Warehouse, assemble};
-use super::parser::{is, word};
+use super::parser::{is, tokens, word};
 use super::{Evidence, Reading, Setting, words};
 
 /// Keywords that end the list of tables of a FROM clause.
@@ -98,6 +98,11 @@ pub fn scan(tokens: &[TokenWithSpan], setting: Setting<'_>) -> Reading {
     reading.reads.retain(|table, _| is_lasting(table));
     reading.writes.retain(|table, _| is_lasting(table));
     reading
+}
+
+/// Finds the tables of a text.
+pub fn scan_text(text: &str, setting: Setting<'_>) -> Reading {
+    scan(&tokens(text, setting.warehouse).0, setting)
 }
 
 /// Names of CTEs: `name AS (`, `name (columns) AS (`, behind WITH.

@@ -281,3 +281,53 @@ fn deep_and_long_queries_overflow_nothing() {
         assert!(read(&queries[3], setting).unwrap_err().contains("operators"));
     }
 }
+
+#[test]
+fn no_template_takes_more_than_its_share_of_time_and_memory() {
+    use super::template::{OUTPUT, RENDERINGS, render};
+    let doubled = (0..60).map(|i| format!("{{% set x{} = x{i} ~ x{i} %}}", i + 1)).collect::<String>();
+    let captured = (0..60)
+        .map(|i| format!("{{% set x{} %}}{{{{ x{i} }}}}{{{{ x{i} }}}}{{% endset %}}", i + 1))
+        .collect::<String>();
+    let nested =
+        |open: &str, close: &str, n: usize| format!("{}select 1 from t{}", open.repeat(n), close.repeat(n));
+    let templates = [
+        format!("select 1 from t {}", "{% if c %}a{% else %}b{% endif %}".repeat(10_000)),
+        format!("{{% if a %}}x{}{{% endif %}}", "{% elif b %}y".repeat(10_000)),
+        format!(
+            "select 1 from t where {{% if c0 %}}a{{% endif %}}{}",
+            (0..10_000).map(|i| format!("{{% if c{i} %}}b{{% endif %}}")).collect::<String>()
+        ),
+        nested("{% for i in range(1000) %}", "{% endfor %}", 8),
+        nested("{% for i in xs %}", "{% endfor %}", 40),
+        nested("{% if a %}", "{% endif %}", 5_000),
+        "{% macro f(x) %}{{ f(x ~ x) }}{% endmacro %}select {{ f('abc') }} from t".to_owned(),
+        "{% macro f(x) %}{{ f(x) }}{{ f(x) }}{% endmacro %}{{ f(1) }} from t".to_owned(),
+        format!("{{% set x0 = 'abcdefgh' %}}{doubled}{{{{ x60 }}}} from t"),
+        format!("{{% set x0 = 'abcdefgh' %}}{captured}{{{{ x60 }}}} from t"),
+        format!("select {{{{ {} }}}} from t", vec!["a"; 100_000].join(" ~ ")),
+        format!("select {{{{ {}1{} }}}} from t", "(".repeat(50_000), ")".repeat(50_000)),
+        format!("{{% for i in range(1000) %}}{}{{% endfor %}}", "x ".repeat(450_000)),
+        format!("select '{}' from t where {{{{ x }}}}", "y".repeat(1 << 20)),
+        format!("{{% set a = [] %}}{}{{{{ a }}}} from t", "{% set a = [a, a] %}".repeat(15_000)),
+        "{{ 'x' * 1000000000 }}{{ [1] * 1000000000 }}{{ range(1000000000) }} from t".to_owned(),
+    ];
+    let (defaults, dataframes) = (Defaults::default(), HashSet::new());
+    for template in &templates {
+        let rendered = render(template);
+        let size: usize = rendered.texts.iter().map(String::len).sum();
+        let start: String = template.chars().take(80).collect();
+        assert!(rendered.texts.len() <= RENDERINGS, "{start}");
+        assert!(size <= OUTPUT.max(template.len()), "{size}: {start}");
+        assert!(rendered.is_whole || rendered.error.is_some() || rendered.texts.len() > 2, "{start}");
+    }
+    for template in &templates[..3] {
+        let setting = Setting {
+            warehouse: Warehouse::Postgres,
+            defaults: &defaults,
+            dataframes: &dataframes,
+            dataframes_only: false,
+        };
+        let _ = read(template, setting);
+    }
+}
