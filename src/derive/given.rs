@@ -245,7 +245,7 @@ mod tests {
         for (path, why) in [
             (file("b.csv", "a,b\n1,2\n"), "has no column table_schema; it has a, b"),
             (file("c.csv", "table_schema,table_name,column_name\n"), "names no columns"),
-            (file("d.json", "[]"), "isn't a readable catalog.json"),
+            (file("d.json", "{\"nodes\": 3}"), "isn't a readable catalog.json"),
             (file("e.parquet", "no"), "isn't a readable Parquet"),
             (dir.path().join("f.csv"), "can't read"),
         ] {
