@@ -458,7 +458,7 @@ fn wanted(
         }
         Question::Table(name) => {
             let edges = lineage::find(lake, manifest, &lineage::Question::Table(name.clone()), None)?;
-            let found = edges.into_iter().flatten().map(|edge| edge.project_id).collect();
+            let found = edges.into_iter().flatten().filter(|e| e.is_read()).map(|e| e.project_id).collect();
             ("table", name, found)
         }
     };
@@ -495,6 +495,7 @@ fn is_named(table: &str, name: &str) -> bool {
 #[derive(Deserialize)]
 struct Edge {
     project_id: String,
+    direction: String,
     table_key: String,
     #[serde(default)]
     data_connection_id: Option<String>,
@@ -527,7 +528,9 @@ fn reads(
         columns.entry((c.project_id, c.data_connection_id, c.table_key)).or_default().push(c.column_name);
     }
     let mut reads: BTreeMap<String, Vec<Reach>> = BTreeMap::new();
-    for edge in rows::some(&open, "lineage", |edge: &Edge| projects.contains(edge.project_id.as_str()))? {
+    for edge in rows::some(&open, "lineage", |edge: &Edge| {
+        edge.direction != "write" && projects.contains(edge.project_id.as_str())
+    })? {
         let connection = edge.connection_name.clone().or(edge.data_connection_id.clone()).unwrap_or_default();
         let key = (edge.project_id, edge.data_connection_id, edge.table_key);
         let sensitive_columns = columns.remove(&key).unwrap_or_default();

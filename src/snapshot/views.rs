@@ -42,7 +42,12 @@ pub fn newest(manifest: &Manifest, base: &str, note: &str) -> String {
         let Some(file) = preferred(table) else { continue };
         let path = format!("{base}{}", file_name(manifest, file));
         let from = scan(&file.format, &quoted(&path), &table.columns, "");
-        view(&mut out, name, &table.doc, &format!("SELECT {} FROM {from}", columns(name, &file.format, &table.columns)));
+        view(
+            &mut out,
+            name,
+            &table.doc,
+            &format!("SELECT {} FROM {from}", columns(name, &file.format, &table.columns)),
+        );
     }
     out
 }
@@ -231,7 +236,8 @@ impl Views {
         for name in tables {
             let from = scan("parquet", &quoted(&format!("{name}.parquet")), &[], "");
             // The files are of today's form.
-            let text = if name == "lineage" { ", array_to_string(evidence, '+') AS evidence_text" } else { "" };
+            let text =
+                if name == "lineage" { ", array_to_string(evidence, '+') AS evidence_text" } else { "" };
             view(&mut sql, name, "", &format!("SELECT *{text} FROM {from}"));
         }
         Self { folder: folder.to_owned(), sql, left_out: Vec::new(), _scratch: None }
