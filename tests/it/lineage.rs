@@ -552,3 +552,58 @@ fn tables_that_are_derived_in_parts_are_those_of_the_whole() {
         assert_eq!(found, expected, "{}", derivation.table.name);
     }
 }
+
+#[test]
+fn writes_scans_and_columns_that_others_teach_reach_the_tables() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(30);
+    let sources = [
+        "insert into mart.daily select o.day, u.name from raw.orders o join raw.users u on u.id = o.uid",
+        "select amount from raw.orders",
+        "select name from raw.users",
+        "select amount, name from raw.orders o join raw.users u on u.id = o.uid",
+        "select * from raw.orders directed join raw.users on weird ~~ syntax here",
+        "select * from raw.items",
+    ];
+    let proxy = sim.block_on(changing_answers(sim.server.url(), move |target, body| {
+        if !target.starts_with("/api/v1/cells") {
+            return;
+        }
+        let cells = body["values"].as_array_mut().into_iter().flatten();
+        let on_warehouses = cells.filter(|c| c["cellType"] == "SQL" && c["dataConnectionId"].is_string());
+        for (i, cell) in on_warehouses.enumerate() {
+            cell["contents"]["sqlCell"]["source"] = json!(sources[i % sources.len()]);
+        }
+    }));
+    let schemas = dir.path().join("columns.csv");
+    std::fs::write(&schemas, "table_schema,table_name,column_name\nraw,items,sku\nraw,items,price\n")
+        .unwrap();
+    let lake = dir.path().join("lake");
+    let [to, schemas] = [&lake, &schemas].map(|path| path.to_str().unwrap());
+    let mut command = sim.hexport(&["export", to, "--schemas", schemas]);
+    run(command.env("HEX_API_URL", proxy), 0);
+    let count = |sql: &str| ask_one(&lake, &format!("SELECT count(*) FROM {sql}")).as_u64().unwrap();
+    let daily = "lower(table_key) LIKE '%mart.daily'";
+    assert!(count(&format!("lineage WHERE {daily} AND direction = 'write' AND evidence = ['sql']")) > 0);
+    assert_eq!(count(&format!("lineage WHERE {daily} AND direction = 'read'")), 0);
+    assert!(count("sql_cells WHERE NOT parsed AND scanned AND tables = 2 AND error IS NOT NULL") > 0);
+    assert!(count("lineage WHERE evidence_text = 'scanned+sql'") > 0);
+    let resolved = |column: &str, how: &str| {
+        count(&format!("sql_columns WHERE lower(column_name) = '{column}' AND resolved_by = '{how}'"))
+    };
+    assert!(resolved("amount", "learned") > 0 && resolved("name", "learned") > 0);
+    assert!(resolved("amount", "only_table") > 0 && resolved("day", "qualified") > 0);
+    assert!(resolved("sku", "schema") > 0 && resolved("price", "schema") > 0);
+    assert_eq!(count("sql_columns WHERE column_name = '*' AND lower(table_key) LIKE '%raw.items'"), 0);
+    let edges = "cell_lineage e JOIN cells f ON f.project_id = e.project_id AND f.static_id = e.from_static_id \
+                 JOIN cells t ON t.project_id = e.project_id AND t.static_id = e.to_static_id";
+    assert!(
+        count(&format!("{edges} WHERE f.output_dataframe = e.dataframe AND t.static_id <> f.static_id")) > 10
+    );
+    let tree = stdout(&run(&mut hexport(&["lineage", to, "--table", "mart.daily"]), 0));
+    assert!(tree.contains("[writes: sql"), "{tree}");
+    let bad = ["export", to, "--connection", "W.warehouse=x"];
+    assert!(stderr(&run(&mut sim.hexport(&bad), 2)).contains("database, schema, type or platform_instance"));
+    let bad = ["export", to, "--schemas", "no-such-file.csv"];
+    assert!(stderr(&run(&mut sim.hexport(&bad), 2)).contains("can't read no-such-file.csv"));
+}
