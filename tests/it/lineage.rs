@@ -557,7 +557,7 @@ fn tables_that_are_derived_in_parts_are_those_of_the_whole() {
 fn writes_scans_and_columns_that_others_teach_reach_the_tables() {
     let dir = tempfile::tempdir().unwrap();
     let sim = Sim::of_projects(30);
-    let sources = [
+    const SOURCES: [&str; 6] = [
         "insert into mart.daily select o.day, u.name from raw.orders o join raw.users u on u.id = o.uid",
         "select amount from raw.orders",
         "select name from raw.users",
@@ -565,14 +565,14 @@ fn writes_scans_and_columns_that_others_teach_reach_the_tables() {
         "select * from raw.orders directed join raw.users on weird ~~ syntax here",
         "select * from raw.items",
     ];
-    let proxy = sim.block_on(changing_answers(sim.server.url(), move |target, body| {
+    let proxy = sim.block_on(changing_answers(sim.server.url(), |target, body| {
         if !target.starts_with("/api/v1/cells") {
             return;
         }
         let cells = body["values"].as_array_mut().into_iter().flatten();
         let on_warehouses = cells.filter(|c| c["cellType"] == "SQL" && c["dataConnectionId"].is_string());
         for (i, cell) in on_warehouses.enumerate() {
-            cell["contents"]["sqlCell"]["source"] = json!(sources[i % sources.len()]);
+            cell["contents"]["sqlCell"]["source"] = json!(SOURCES[i % SOURCES.len()]);
         }
     }));
     let schemas = dir.path().join("columns.csv");
