@@ -99,8 +99,10 @@ pub struct Pending {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reading {
     /// Warehouse tables that are read.
+    #[serde(with = "pairs")]
     pub reads: BTreeMap<TableName, Evidence>,
     /// Warehouse tables that are written.
+    #[serde(with = "pairs")]
     pub writes: BTreeMap<TableName, Evidence>,
     /// Columns of the tables that are read; `*` where all are read and the schema isn't known.
     #[serde(with = "pairs")]
@@ -127,17 +129,21 @@ pub struct Reading {
 mod pairs {
     use std::collections::BTreeMap;
 
-    use serde::{Deserialize, Deserializer, Serializer};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use super::{Resolution, TableName};
-
-    type Columns = BTreeMap<(TableName, String), Resolution>;
-
-    pub fn serialize<S: Serializer>(map: &Columns, to: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<K: Serialize, V: Serialize, S: Serializer>(
+        map: &BTreeMap<K, V>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         to.collect_seq(map)
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Columns, D::Error> {
+    pub fn deserialize<'de, K, V, D>(from: D) -> Result<BTreeMap<K, V>, D::Error>
+    where
+        K: Deserialize<'de> + Ord,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
         Ok(Vec::deserialize(from)?.into_iter().collect())
     }
 }

@@ -50,6 +50,11 @@ fn faults(case: &Case) -> Vec<String> {
         Err(error) => return vec![format!("not read: {error}")],
     };
     let mut faults = Vec::new();
+    // Readings wait in a file until all cells are read.
+    let kept: Reading = serde_json::from_str(&serde_json::to_string(&reading).unwrap()).unwrap();
+    if kept != reading {
+        faults.push(format!("kept as {kept:?}"));
+    }
     let mut compare = |what: &str, found: BTreeSet<String>, right: BTreeSet<String>| {
         if found != right {
             faults.push(format!("{what}: {found:?}, not {right:?} ({:?})", reading.error));
