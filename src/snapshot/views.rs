@@ -42,12 +42,7 @@ pub fn newest(manifest: &Manifest, base: &str, note: &str) -> String {
         let Some(file) = preferred(table) else { continue };
         let path = format!("{base}{}", file_name(manifest, file));
         let from = scan(&file.format, &quoted(&path), &table.columns, "");
-        view(
-            &mut out,
-            name,
-            &table.doc,
-            &format!("SELECT {} FROM {from}", columns(name, &file.format, &table.columns)),
-        );
+        view(&mut out, name, &table.doc, &format!("SELECT {} FROM {from}", columns(name)));
     }
     out
 }
@@ -93,17 +88,15 @@ pub fn preferred(table: &TableEntry) -> Option<&FileEntry> {
     table.files.iter().find(|f| f.format == "parquet").or(table.files.first())
 }
 
-/// The columns of a view: those of the file, and for lineage the kinds of evidence as one text. Older files say
-/// nothing of the direction, as they have reads alone, and name one kind.
-fn columns(name: &str, format: &str, columns: &[(String, String)]) -> String {
-    let type_of = |column: &str| columns.iter().find(|(name, _)| name == column).map(|(_, ty)| ty.as_str());
-    if name != "lineage" || columns.is_empty() {
-        return "*".into();
+/// The columns of a view: those of the file, and for lineage the kinds of evidence as one text, whether the file has
+/// them as a list (Parquet), as JSON (CSV) or as one text (older snapshots).
+fn columns(name: &str) -> &'static str {
+    match name {
+        "lineage" => {
+            "*, regexp_replace(replace(trim(CAST(evidence AS VARCHAR), '[]'), '\"', ''), ', ?', '+', 'g') AS evidence_text"
+        }
+        _ => "*",
     }
-    let is_list = format == "parquet" && type_of("evidence").is_some_and(|ty| ty.starts_with("list"));
-    let text = if is_list { "array_to_string(evidence, '+')" } else { "evidence" };
-    let direction = if type_of("direction").is_none() { ", 'read' AS direction" } else { "" };
-    format!("*, {text} AS evidence_text{direction}")
 }
 
 fn view(out: &mut String, name: &str, doc: &str, select: &str) {
@@ -174,7 +167,7 @@ impl Lake {
             match self.linked(&views.folder, manifest, file) {
                 Ok(path) => {
                     let from = scan(&file.format, &quoted(&path), &table.columns, "");
-                    let select = columns(name, &file.format, &table.columns);
+                    let select = columns(name);
                     view(&mut views.sql, name, &table.doc, &format!("SELECT {select} FROM {from}"));
                 }
                 Err(why @ (Error::Store(_) | Error::Locked { .. })) => return Err(why),
