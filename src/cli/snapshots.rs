@@ -243,7 +243,7 @@ fn run_prune(prune: &Prune) -> Result<Code, Failure> {
         for (id, _) in plan.iter().filter(|(_, reasons)| reasons.is_empty()) {
             lake.remove(id)?;
         }
-        lake.repair()?;
+        lake.refresh()?;
     }
     lake.tidy(lock);
     if prune.args.output == Output::Json {

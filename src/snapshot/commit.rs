@@ -120,6 +120,14 @@ impl Lake {
         }
     }
 
+    /// Writes the pointer and the views again, after snapshots were removed.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Store`].
+    pub fn refresh(&self) -> Result<(), Error> {
+        self.latest()?.map_or(Ok(()), |manifest| self.point_at(&manifest))
+    }
+
     /// What `latest.json` says; `None` if it isn't there or can't be understood.
     pub(super) fn pointer(&self) -> Result<Option<Latest>, Error> {
         Ok(self.store().get(POINTER)?.and_then(|text| serde_json::from_slice(&text).ok()))

@@ -1,7 +1,7 @@
 //! Delta Lake tables beside the snapshots: one a table, one version a snapshot.
 //!
-//! A table's data files are the snapshot's own Parquet files, copied. The snapshot's time is noted in the table
-//! as a transaction of the application `hexport`, so that a snapshot makes one version however often its commit
+//! A table's data files are the snapshot's own Parquet files, copied. The snapshot's sequence is noted in the
+//! table as a transaction of the application `hexport`, so that a snapshot makes one version however often its commit
 //! is tried.
 
 use std::collections::HashMap;
@@ -34,7 +34,10 @@ use crate::schema;
 
 /// Column that tables with history are partitioned by: the snapshot's day, UTC.
 const PARTITION: &str = "snapshot_date";
-const APPLICATION: &str = "hexport";
+/// Whose transaction numbers are snapshots' sequences.
+const APPLICATION: &str = "hexport.sequence";
+/// Whose transaction numbers are snapshots' times, in tables that earlier versions wrote.
+const BY_TIME: &str = "hexport";
 /// Versions between checkpoints: readers read the log from the last one on.
 const CHECKPOINT: u64 = 10;
 /// Times that a commit is tried while others commit too.
@@ -65,19 +68,43 @@ pub fn write(lake: &Lake, manifest: &Manifest, mode: DeltaMode, which: Which) ->
     let (store, root) = lake.store().engine()?;
     let executor = Arc::new(TokioMultiThreadExecutor::new(runtime.handle().clone()));
     let engine = DefaultEngineBuilder::new(store).with_task_executor(executor).build();
-    let result = manifest.tables.iter().try_for_each(|(name, entry)| {
-        let (Some(table), Some(file)) =
-            (registry::by_name(name), entry.files.iter().find(|file| file.format == "parquet"))
-        else {
-            return Ok(());
-        };
-        let url = root.join(&format!("{DELTA}/{name}/")).map_err(|e| failed(table.name, e))?;
-        let of = Of { lake, manifest, mode, engine: &engine, table, file, url, rows: entry.rows };
-        of.write(which)
-    });
+    let known = lake.manifests()?;
+    let snapshots: Vec<&Manifest> = known
+        .before(&manifest.snapshot_id)
+        .iter()
+        .chain([known.get(&manifest.snapshot_id).unwrap_or(manifest)])
+        .collect();
+    let mut first = Ok(());
+    for name in manifest.tables.keys() {
+        let Some(table) = registry::by_name(name) else { continue };
+        let url = root.join(&format!("{DELTA}/{name}/")).map_err(|e| failed(table.name, e));
+        let done = url.and_then(|url| {
+            let of = |manifest| Of::new(lake, manifest, mode, &engine, table, url.clone());
+            walk(&snapshots.iter().copied().filter_map(of).collect::<Vec<_>>(), which)
+        });
+        // A damaged table holds no other up.
+        first = first.and(done);
+    }
     drop(engine);
     runtime.shutdown_background();
-    result
+    first
+}
+
+/// Makes a version for each snapshot that a table has missed; of a table that isn't there, for the last one.
+fn walk(snapshots: &[Of<'_>], which: Which) -> Result<(), Error> {
+    let Some(last) = snapshots.last() else { return Ok(()) };
+    match last.snapshot()? {
+        None if which == Which::Existing => Ok(()),
+        None => last.write(which),
+        Some(there) => {
+            for of in snapshots {
+                if !of.is_told(&there)? {
+                    of.write(which)?;
+                }
+            }
+            Ok(())
+        }
+    }
 }
 
 fn failed(table: &str, why: impl Display) -> Error {
@@ -96,7 +123,36 @@ struct Of<'a> {
     rows: u64,
 }
 
+impl<'a> Of<'a> {
+    /// A table of a snapshot; `None` if the snapshot doesn't hold it as Parquet.
+    fn new(
+        lake: &'a Lake,
+        manifest: &'a Manifest,
+        mode: DeltaMode,
+        engine: &'a Engine,
+        table: &'static schema::Table,
+        url: Url,
+    ) -> Option<Self> {
+        let entry = manifest.tables.get(table.name)?;
+        let file = entry.files.iter().find(|file| file.format == "parquet")?;
+        Some(Self { lake, manifest, mode, engine, table, file, url, rows: entry.rows })
+    }
+}
+
 impl Of<'_> {
+    /// Whether the table has a version for the snapshot, or for a newer one. Tables of earlier versions tell it by
+    /// the snapshot's time.
+    fn is_told(&self, there: &SnapshotRef) -> Result<bool, Error> {
+        let version = |application| {
+            let found = there.get_app_id_version(application, self.engine);
+            found.map_err(|e| failed(self.table.name, e))
+        };
+        Ok(match version(APPLICATION)? {
+            Some(sequence) => sequence >= self.transaction(),
+            None => version(BY_TIME)?.is_some_and(|at| at >= self.manifest.snapshot_at.timestamp()),
+        })
+    }
+
     fn write(&self, which: Which) -> Result<(), Error> {
         let failed = |e: delta_kernel::KernelError| failed(self.table.name, e);
         let mut is_copied = false;
@@ -104,8 +160,7 @@ impl Of<'_> {
             let snapshot = self.snapshot()?;
             if let Some(snapshot) = &snapshot {
                 self.check_mode(snapshot)?;
-                let told = snapshot.get_app_id_version(APPLICATION, self.engine).map_err(failed)?;
-                if told.is_some_and(|told| told >= self.transaction()) {
+                if self.is_told(snapshot)? {
                     return Ok(());
                 }
             }
@@ -147,9 +202,9 @@ impl Of<'_> {
         Err(failed(self.table.name, format!("it was made with --delta-mode {other}")))
     }
 
-    /// Number of the snapshot among the application's transactions: seconds since 1970.
+    /// Number of the snapshot among the application's transactions.
     fn transaction(&self) -> i64 {
-        self.manifest.snapshot_at.timestamp()
+        self.manifest.sequence.unwrap_or(0) as i64
     }
 
     fn day(&self) -> i32 {

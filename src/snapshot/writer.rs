@@ -78,7 +78,7 @@ impl TableWriter {
                 Format::Parquet => {
                     let properties = Some(properties(table, snapshot_id));
                     let writer = ArrowWriter::try_new(file, table.schema(), properties)
-                        .map_err(|e| failed(table, e))?;
+                        .map_err(|e| failed(table, &path, e))?;
                     Sink::Parquet { name, path, writer: Box::new(writer) }
                 }
                 Format::Csv => {
@@ -101,15 +101,15 @@ impl TableWriter {
         self.rows += batch.num_rows() as u64;
         for sink in &mut self.sinks {
             match sink {
-                Sink::Parquet { writer, .. } => {
-                    writer.write(batch).map_err(|e| failed(self.table, e))?;
+                Sink::Parquet { writer, path, .. } => {
+                    writer.write(batch).map_err(|e| failed(self.table, path, e))?;
                     if writer.in_progress_size() >= ROW_GROUP_BYTES {
-                        writer.flush().map_err(|e| failed(self.table, e))?;
+                        writer.flush().map_err(|e| failed(self.table, path, e))?;
                     }
                 }
-                Sink::Csv { writer, .. } => {
-                    let flat = flatten(batch).map_err(|e| failed(self.table, e))?;
-                    writer.write(&flat).map_err(|e| failed(self.table, e))?;
+                Sink::Csv { writer, path, .. } => {
+                    let flat = flatten(batch).map_err(|e| failed(self.table, path, e))?;
+                    writer.write(&flat).map_err(|e| failed(self.table, path, e))?;
                 }
             }
         }
@@ -129,7 +129,8 @@ impl TableWriter {
         for sink in self.sinks {
             let (format, name, path, file) = match sink {
                 Sink::Parquet { name, path, writer } => {
-                    (Format::Parquet, name, path, writer.into_inner().map_err(|e| failed(self.table, e))?)
+                    let file = writer.into_inner().map_err(|e| failed(self.table, &path, e))?;
+                    (Format::Parquet, name, path, file)
                 }
                 Sink::Csv { name, path, writer } => (Format::Csv, name, path, writer.into_inner()),
             };
@@ -149,7 +150,20 @@ impl TableWriter {
     }
 }
 
-fn failed(table: &'static Table, error: impl std::fmt::Display) -> Error {
+/// What a writer said: a disk that is full or can't be written to is no fault of the rows.
+fn failed(table: &'static Table, path: &Path, error: impl std::error::Error + 'static) -> Error {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(e) = cause {
+        // Errors within errors: the system's own is the innermost that has a code.
+        let system = e.downcast_ref::<io::Error>().or(match e.downcast_ref::<ArrowError>() {
+            Some(ArrowError::IoError(_, inner)) => Some(inner),
+            _ => None,
+        });
+        if let Some(code) = system.and_then(io::Error::raw_os_error) {
+            return Error::io("can't write", path)(io::Error::from_raw_os_error(code));
+        }
+        cause = e.source();
+    }
     Error::Table { table: table.name, why: error.to_string() }
 }
 
@@ -260,5 +274,30 @@ impl Write for HashingFile {
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parquet::errors::ParquetError;
+
+    #[test]
+    fn a_full_disk_is_told_from_rows_that_can_not_be_written() {
+        let full = || io::Error::from_raw_os_error(28);
+        let table = &crate::tables::USERS;
+        let said = [
+            failed(table, Path::new("x"), ParquetError::External(Box::new(full()))),
+            failed(table, Path::new("x"), ArrowError::IoError("x".into(), full())),
+            failed(table, Path::new("x"), ArrowError::ExternalError(Box::new(full()))),
+        ];
+        for error in said {
+            assert!(
+                matches!(&error, Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull),
+                "{error}"
+            );
+        }
+        let other = failed(table, Path::new("x"), ArrowError::SchemaError("x".into()));
+        assert!(matches!(other, Error::Table { .. }));
     }
 }
