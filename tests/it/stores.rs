@@ -464,7 +464,9 @@ fn real_servers_pass_the_suite_that_every_store_passes() {
                 "gs" => hexport::store::suite::conforms_in_one_piece(&connected),
                 _ => hexport::store::suite::conforms(&connected),
             }
-            assert_eq!(hexport::store::Store::remarks(&connected), Vec::<String>::new(), "{}", store.scheme);
+            // The server of Google's API takes conditions and ignores them, which is found out and said.
+            let remarks = hexport::store::Store::remarks(&connected);
+            assert_eq!(remarks.is_empty(), store.scheme != "gs", "{}: {remarks:?}", store.scheme);
         }
     }
 }
