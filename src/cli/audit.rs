@@ -183,7 +183,7 @@ fn summary(found: &Audit) -> String {
 
 fn print_csv(found: &Audit) -> Result<(), Failure> {
     let failed = |e: csv::Error| Failure::new(Code::Nothing, format!("CSV can't be written: {e}"));
-    let mut out = csv::Writer::from_writer(std::io::stdout().lock());
+    let mut out = csv::Writer::from_writer(super::out::stream());
     out.write_record([
         "id",
         "severity",

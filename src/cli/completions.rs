@@ -12,7 +12,7 @@ use super::exit::{Code, Failure};
 /// # Errors
 /// None; a result for the sake of the others.
 pub fn print(shell: clap_complete::Shell) -> Result<Code, Failure> {
-    clap_complete::generate(shell, &mut Cli::command(), "hexport", &mut std::io::stdout());
+    clap_complete::generate(shell, &mut Cli::command(), "hexport", &mut super::out::stream());
     Ok(Code::Complete)
 }
 

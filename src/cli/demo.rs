@@ -72,6 +72,7 @@ pub async fn run(args: Args, ui: &Ui) -> Result<Code, Failure> {
     reporter.end();
     let outcome = result?;
     let code = exit_code(&outcome, false);
+    ui.committed(super::metrics::figures(&outcome, client.requests_sent(), None));
     show(&outcome, client.requests_sent(), args.output, code);
     if args.output == Output::Table {
         next_steps(&args.dest);

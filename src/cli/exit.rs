@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use super::out::one_line;
 use crate::openlineage::SendError;
 use crate::{access, audit, client, crawl, export, journal, snapshot};
 
@@ -66,7 +67,8 @@ impl Failure {
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "error: {}", self.what)?;
+        // What a server said must not look like more than one error.
+        write!(f, "error: {}", one_line(&self.what))?;
         match &self.next {
             Some(next) => write!(f, ". {next}"),
             None => Ok(()),

@@ -1,7 +1,7 @@
 //! `hexport export`: the main job.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -193,6 +193,13 @@ pub struct Args {
     api: ApiArgs,
 }
 
+impl Args {
+    /// Where the figures are wanted.
+    pub fn metrics_file(&self) -> Option<&Path> {
+        self.metrics_file.as_deref()
+    }
+}
+
 /// Exports, and says what came of it.
 ///
 /// # Errors
@@ -228,20 +235,10 @@ pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failu
         export::export(Source::Api(api.client.clone()), &lake, options, reporter.clone(), stop).await;
     reporter.end();
     let sent = api.client.requests_sent();
-    let code = match &result {
-        Ok(outcome) => exit_code(outcome, args.strict),
-        Err(_) => Code::Nothing,
-    };
-    let untold = match &result {
-        Ok(outcome) => tell(outcome, &lake, settings).await,
-        Err(_) => None,
-    };
-    if let Some(path) = &args.metrics_file {
-        let mut text = super::metrics::text(result.as_ref().ok(), sent, code == Code::Complete);
-        text.extend(untold.map(super::metrics::untold));
-        super::metrics::write(path, &text)?;
-    }
     let outcome = result?;
+    let code = exit_code(&outcome, args.strict);
+    let untold = tell(&outcome, &lake, settings).await;
+    ui.committed(super::metrics::figures(&outcome, sent, untold));
     show(&outcome, sent, args.output, code);
     Ok(code)
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::exit::{Code, Failure};
+use super::out;
 use super::settings::StoreArgs;
 use crate::lineage::{Edge, Question, find, mermaid};
 
@@ -85,8 +86,8 @@ pub fn run(args: Args) -> Result<Code, Failure> {
 
 fn print_csv(edges: &[Edge]) -> Result<(), Failure> {
     let failed = |e: csv::Error| Failure::new(Code::Nothing, format!("CSV can't be written: {e}"));
-    let mut out = csv::Writer::from_writer(std::io::stdout().lock());
-    out.write_record([
+    let mut csv = csv::Writer::from_writer(out::stream());
+    csv.write_record([
         "connection",
         "connection_type",
         "table",
@@ -108,7 +109,7 @@ fn print_csv(edges: &[Edge]) -> Result<(), Failure> {
         let cells = e.cells.map_or(String::new(), |n| n.to_string());
         let archived = e.archived.to_string();
         let columns = e.columns.join(" ");
-        out.write_record([
+        csv.write_record([
             &e.connection,
             kind,
             &e.table,
@@ -124,7 +125,7 @@ fn print_csv(edges: &[Edge]) -> Result<(), Failure> {
         ])
         .map_err(failed)?;
     }
-    out.flush().map_err(|e| failed(e.into()))
+    csv.flush().map_err(|e| failed(e.into()))
 }
 
 /// Three levels: what was asked about comes first, and what is alike stands under one head.
@@ -156,16 +157,17 @@ fn print_tree(question: &Question, edges: &[Edge], with_columns: bool) {
             .collect(),
     };
     let mut rows = rows;
+    rows.iter_mut().for_each(|row| row[2] = out::one_line(&row[2]));
     rows.sort();
     for (i, [first, second, third]) in rows.iter().enumerate() {
         let before = i.checked_sub(1).map(|i| &rows[i]);
         let after = rows.get(i + 1);
         if before.is_none_or(|b| b[0] != *first) {
-            println!("{first}");
+            println!("{}", out::one_line(first));
         }
         let last_second = rows[i..].iter().take_while(|r| r[0] == *first).all(|r| r[1] == *second);
         if before.is_none_or(|b| b[..2] != rows[i][..2]) {
-            println!("{} {second}", if last_second { "└─" } else { "├─" });
+            println!("{} {}", if last_second { "└─" } else { "├─" }, out::one_line(second));
         }
         let last_third = after.is_none_or(|a| a[..2] != rows[i][..2]);
         println!("{}  {} {third}", if last_second { " " } else { "│" }, if last_third { "└─" } else { "├─" });

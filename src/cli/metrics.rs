@@ -1,38 +1,45 @@
 //! `--metrics-file`: figures in the form of Prometheus' textfile collector.
+//!
+//! Every attempt is told, whatever ended it; below them stay the figures of the last snapshot that was committed.
 
 use std::fmt::Write as _;
+use std::io;
 use std::path::Path;
 
-use super::exit::{Code, Failure};
+use super::exit::Code;
 use crate::export::Outcome;
 
-/// Receivers of notifications that could not be told.
-pub fn untold(receivers: usize) -> String {
-    format!(
-        "# HELP hexport_notifications_failed Receivers that could not be told of findings\n\
-         # TYPE hexport_notifications_failed gauge\nhexport_notifications_failed {receivers}\n"
-    )
+/// Begins the part of the file that a failed attempt leaves as it is.
+const KEPT: &str = "# Of the last snapshot that was committed:\n";
+
+/// Figures of a committed snapshot, as text.
+#[derive(Debug)]
+pub struct Figures(String);
+
+/// One metric with its samples: labels and values.
+fn metric(out: &mut String, name: &str, help: &str, samples: &[(String, f64)]) {
+    let _ = writeln!(out, "# HELP hexport_{name} {help}\n# TYPE hexport_{name} gauge");
+    for (labels, value) in samples {
+        let _ = writeln!(out, "hexport_{name}{labels} {value}");
+    }
 }
 
-/// The figures of an export; of one that committed nothing, those that there are.
-pub fn text(outcome: Option<&Outcome>, sent: u64, complete: bool) -> String {
+fn one(value: f64) -> Vec<(String, f64)> {
+    vec![(String::new(), value)]
+}
+
+/// The figures of an export that committed a snapshot, with the number of receivers of notifications that could not
+/// be told, if there are receivers.
+pub fn figures(outcome: &Outcome, sent: u64, untold: Option<usize>) -> Figures {
     let mut out = String::new();
-    let mut metric = |name: &str, help: &str, samples: &[(String, f64)]| {
-        let _ = writeln!(out, "# HELP hexport_{name} {help}\n# TYPE hexport_{name} gauge");
-        for (labels, value) in samples {
-            let _ = writeln!(out, "hexport_{name}{labels} {value}");
-        }
-    };
-    let one = |value: f64| vec![(String::new(), value)];
-    metric("export_success", "1 if a snapshot was committed", &one(f64::from(u8::from(outcome.is_some()))));
-    metric("export_complete", "1 if the snapshot has no gaps", &one(f64::from(u8::from(complete))));
-    metric(
-        "export_end_time_seconds",
-        "When the export ended, in seconds since 1970",
-        &one(chrono::Utc::now().timestamp() as f64),
-    );
-    metric("requests_sent", "Requests sent by this export", &one(sent as f64));
-    let Some(outcome) = outcome else { return out };
+    let mut metric =
+        |name: &str, help: &str, samples: &[(String, f64)]| metric(&mut out, name, help, samples);
+    metric("last_success_time_seconds", "When it was committed, in seconds since 1970", &one(now()));
+    metric("requests_sent", "Requests sent by that export", &one(sent as f64));
+    if let Some(receivers) = untold {
+        let help = "Receivers that could not be told of findings";
+        metric("notifications_failed", help, &one(receivers as f64));
+    }
     let manifest = &outcome.manifest;
     metric(
         "snapshot_time_seconds",
@@ -72,18 +79,53 @@ pub fn text(outcome: Option<&Outcome>, sent: u64, complete: bool) -> String {
         })
         .collect();
     metric("coverage_entities", "Entities of each endpoint by what came of them", &states);
+    Figures(out)
+}
+
+/// What is said of an attempt.
+fn attempt(code: Code, figures: Option<&Figures>) -> String {
+    let mut out = String::new();
+    let mut metric = |name: &str, help: &str, value: f64| metric(&mut out, name, help, &one(value));
+    metric(
+        "export_success",
+        "1 if the last attempt committed a snapshot",
+        f64::from(u8::from(figures.is_some())),
+    );
+    metric(
+        "export_complete",
+        "1 if the last attempt committed a snapshot without gaps",
+        f64::from(u8::from(figures.is_some() && code == Code::Complete)),
+    );
+    metric("export_end_time_seconds", "When the last attempt ended, in seconds since 1970", now());
+    metric("export_exit_code", "Exit code of the last attempt", f64::from(code as u8));
     out
+}
+
+fn now() -> f64 {
+    chrono::Utc::now().timestamp() as f64
 }
 
 /// Replaces the file in one step: the collector never reads half of it.
 ///
 /// # Errors
 /// If it can't be written.
-pub fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    let beside = path.with_extension("prom.tmp");
+pub fn record(path: &Path, code: Code, figures: Option<&Figures>) -> io::Result<()> {
+    let kept = match figures {
+        Some(figures) => figures.0.clone(),
+        None => {
+            let before = std::fs::read_to_string(path).unwrap_or_default();
+            before.split_once(KEPT).map_or(String::new(), |(_, kept)| kept.to_owned())
+        }
+    };
+    let mut text = attempt(code, figures);
+    if !kept.is_empty() {
+        text = text + KEPT + &kept;
+    }
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".tmp");
     let written = std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, path));
-    written.map_err(|e| {
-        Failure::new(Code::Usage, format!("the metrics file {} can't be written: {e}", path.display()))
-            .next("The snapshot, if one was made, is committed. Name a file in a folder that this user may write to.")
-    })
+    if written.is_err() {
+        let _ = std::fs::remove_file(&beside);
+    }
+    written
 }

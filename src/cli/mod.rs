@@ -1,5 +1,18 @@
 //! The `hexport` command: clap types, and one thin handler a command.
 
+/// Prints for people, or JSON: see [`out`]. Takes the place of std's in all commands, which ends the process with a
+/// panic when nobody reads.
+macro_rules! println {
+    () => { $crate::cli::out::print(format_args!("\n")) };
+    ($($text:tt)*) => { $crate::cli::out::print(format_args!("{}\n", format_args!($($text)*))) };
+}
+macro_rules! print {
+    ($($text:tt)*) => { $crate::cli::out::print(format_args!($($text)*)) };
+}
+macro_rules! eprintln {
+    ($($text:tt)*) => { $crate::cli::out::print_error(format_args!("{}\n", format_args!($($text)*))) };
+}
+
 mod access;
 mod audit;
 mod check;
@@ -17,6 +30,7 @@ mod metrics;
 mod notify;
 mod openlineage;
 mod ops;
+mod out;
 mod plan;
 mod progress;
 mod query;
@@ -30,10 +44,11 @@ mod simulate;
 mod snapshots;
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 use exit::{Code, Failure};
@@ -180,7 +195,12 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match parse() {
+        Ok(cli) => cli,
+        Err(ended) => return ended,
+    };
+    let metrics_file = cli.command.metrics_file().map(PathBuf::from);
+    let mut figures = None;
     let result = Settings::load(cli.global.config.as_deref()).and_then(|settings| {
         let ui = Ui::new(&cli.global, &settings);
         ui.start_logging();
@@ -190,18 +210,74 @@ pub fn main() -> ExitCode {
         let result = runtime.block_on(cli.command.run(&settings, &ui));
         // A request that is still under way is nobody's any more.
         runtime.shutdown_background();
+        figures = ui.figures();
         result
     });
-    match result {
-        Ok(code) => code.into(),
+    let mut code = match result {
+        Ok(code) => code,
         Err(failure) => {
             eprintln!("{failure}");
-            failure.code.into()
+            failure.code
+        }
+    };
+    if let Some(path) = metrics_file
+        && let Err(why) = metrics::record(&path, code, figures.as_ref())
+    {
+        eprintln!("warning: the metrics file {} can't be written: {why}", path.display());
+    }
+    if let Err(failure) = out::finish() {
+        // What is committed stays a success, although nobody could read of it.
+        match figures {
+            Some(_) => eprintln!("warning: {failure}"),
+            None => {
+                eprintln!("{failure}");
+                code = failure.code;
+            }
         }
     }
+    code.into()
+}
+
+/// Reads the command line; or gives how the process ends, where there is nothing to run.
+fn parse() -> Result<Cli, ExitCode> {
+    let parsed = without_empty_variables(Cli::command()).try_get_matches();
+    parsed.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|error| {
+        let text = error.render();
+        if error.use_stderr() {
+            eprintln!("{}", text.to_string().trim_end());
+            return ExitCode::from(error.exit_code() as u8);
+        }
+        println!("{}", text.to_string().trim_end());
+        match out::finish() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => {
+                eprintln!("{failure}");
+                failure.code.into()
+            }
+        }
+    })
+}
+
+/// An environment variable that is set and empty counts as not set.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |name: &std::ffi::OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|arg| match arg.get_env().is_some_and(is_empty) {
+            true => arg.env(clap::builder::Resettable::Reset),
+            false => arg,
+        })
+        .mut_subcommands(without_empty_variables)
 }
 
 impl Command {
+    /// Where the figures of a run are wanted.
+    fn metrics_file(&self) -> Option<&Path> {
+        match self {
+            Command::Export(args) => args.metrics_file(),
+            _ => None,
+        }
+    }
+
     async fn run(self, settings: &Settings, ui: &Ui) -> Result<Code, Failure> {
         match self {
             #[cfg(feature = "sim")]
@@ -242,6 +318,8 @@ struct Ui {
     bars: bool,
     log_format: LogFormat,
     level: &'static str,
+    /// Figures of the snapshot that was committed.
+    figures: Mutex<Option<metrics::Figures>>,
 }
 
 impl Ui {
@@ -254,17 +332,33 @@ impl Ui {
         };
         let bars =
             format.is_none() && !global.quiet && global.verbose == 0 && std::io::stderr().is_terminal();
-        Self { bars, log_format: format.unwrap_or(LogFormat::Text), level }
+        Self { bars, log_format: format.unwrap_or(LogFormat::Text), level, figures: Mutex::new(None) }
+    }
+
+    /// Takes note of a commit and its figures.
+    fn committed(&self, figures: metrics::Figures) {
+        *self.figures.lock().unwrap_or_else(PoisonError::into_inner) = Some(figures);
+    }
+
+    /// The figures of the snapshot that was committed, if one was.
+    fn figures(&self) -> Option<metrics::Figures> {
+        self.figures.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn start_logging(&self) {
         let level = if self.bars { "error" } else { self.level };
-        let filter = EnvFilter::try_from_env("HEXPORT_LOG")
-            .unwrap_or_else(|_| EnvFilter::new(format!("off,hexport={level}")));
-        let builder =
-            tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+        let asked = std::env::var("HEXPORT_LOG").ok().filter(|filter| !filter.is_empty());
+        let filter = asked
+            .and_then(|filter| EnvFilter::try_new(filter).ok())
+            .unwrap_or_else(|| EnvFilter::new(format!("off,hexport={level}")));
+        let builder = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(|| out::LogWriter)
+            .with_target(false)
+            .with_ansi(false)
+            .log_internal_errors(false);
         match self.log_format {
-            LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
+            LogFormat::Text => builder.init(),
             LogFormat::Json => builder.json().flatten_event(true).init(),
         }
     }

@@ -106,7 +106,7 @@ fn write(
     };
     let out: Box<dyn Write> = match file {
         Some(path) => Box::new(File::create(path).map_err(failed)?),
-        None => Box::new(std::io::stdout().lock()),
+        None => Box::new(super::out::stream()),
     };
     let mut out = BufWriter::new(out);
     let done = events(lake, manifest, scope, |batch: Batch| -> Result<(), Failure> {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::Ui;
+use super::out::one_line;
 use crate::client::{ClientEvent, Observer};
 use crate::crawl::{Coverage, Endpoint, Progress, Scope, State, Stop};
 
@@ -82,14 +83,14 @@ impl Reporter {
     /// A line for people: above the bars, or into the log.
     fn say(&self, text: &str) {
         match &self.bars {
-            Some(bars) => drop(bars.println(text)),
+            Some(bars) => drop(bars.println(one_line(text))),
             None => tracing::info!("{text}"),
         }
     }
 
     fn warn(&self, text: &str) {
         match &self.bars {
-            Some(bars) => drop(bars.println(format!("warning: {text}"))),
+            Some(bars) => drop(bars.println(one_line(&format!("warning: {text}")))),
             None => tracing::warn!("{text}"),
         }
     }

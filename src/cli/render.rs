@@ -1,10 +1,29 @@
 //! Tables and figures for people.
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, presets};
 
-/// A table without lines; columns that `right` names are aligned to the right.
+use super::out::one_line;
+
+/// A table without lines.
+#[derive(Debug)]
+pub struct Table(comfy_table::Table);
+
+impl Table {
+    /// Adds a row. Each cell is shown on lines of its own making: what would control the terminal is escaped.
+    pub fn add_row<C: AsRef<str>>(&mut self, cells: impl IntoIterator<Item = C>) {
+        self.0.add_row(cells.into_iter().map(|cell| one_line(cell.as_ref())));
+    }
+}
+
+impl std::fmt::Display for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A table; columns that `right` names are aligned to the right.
 pub fn table(header: &[&str], right: &[usize]) -> Table {
-    let mut table = Table::new();
+    let mut table = comfy_table::Table::new();
     table
         .load_preset(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Dynamic)
@@ -14,7 +33,7 @@ pub fn table(header: &[&str], right: &[usize]) -> Table {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    table
+    Table(table)
 }
 
 /// A count with its thousands apart.

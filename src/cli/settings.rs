@@ -61,6 +61,8 @@ struct LimitSetting {
 pub struct Settings {
     /// The settings file.
     pub file: File,
+    /// Whether the file was found in the current folder, and not named.
+    is_found: bool,
 }
 
 impl Settings {
@@ -86,7 +88,7 @@ impl Settings {
             bad(format!("line {line}: {}", e.message()))
                 .next("It may hold url, token_file, rate, burst, concurrency, request_timeout, log_format, [limits.GROUP], [audit], [access], [notify] and [connections]; never the token itself.")
         })?;
-        Ok(Self { file })
+        Ok(Self { file, is_found: !named })
     }
 }
 
@@ -219,6 +221,12 @@ impl ApiArgs {
         };
         let url = self.url.as_deref().or(file.url.as_deref()).unwrap_or(DEFAULT_BASE_URL);
         let base_url = BaseUrl::new(url)?;
+        if self.url.is_none() && settings.is_found && base_url != BaseUrl::default() {
+            // A folder that someone else made must not get a token unseen.
+            eprintln!(
+                "note: {FILE} in the current folder sets the address that the token is sent to: {base_url}"
+            );
+        }
         let rate = match (self.rate, &file.rate) {
             (Some(rate), _) => Some(rate),
             (None, Some(value)) => Some(rate_of(value).map_err(|e| wrong("rate", e))?),

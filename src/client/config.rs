@@ -97,6 +97,11 @@ impl BaseUrl {
         self.0.as_str().trim_end_matches('/')
     }
 
+    /// The URL, taken apart.
+    pub(super) fn url(&self) -> &Url {
+        &self.0
+    }
+
     /// Scheme, host and port: where a project's pages live.
     pub fn origin(&self) -> String {
         self.0.origin().ascii_serialization()
@@ -125,7 +130,7 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),
         Some(Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),
-        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        Some(Host::Domain(name)) => name.trim_end_matches('.').eq_ignore_ascii_case("localhost"),
         None => false,
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use reqwest::header::HeaderMap;
+use url::Url;
 
-use super::config::{BaseUrl, Token};
+use super::config::{BaseUrl, Token, is_loopback};
 use super::error::TransportKind;
 use super::operation::Method;
 use super::request::ApiRequest;
@@ -50,7 +51,7 @@ pub(super) struct Http {
 
 impl Http {
     pub fn new(base_url: BaseUrl, token: Token, timeout: Duration) -> reqwest::Result<Self> {
-        Ok(Self { http: plain(timeout)?, base_url, token })
+        Ok(Self { http: plain(base_url.url(), timeout)?, base_url, token })
     }
 }
 
@@ -91,11 +92,16 @@ fn failure(error: reqwest::Error) -> WireFailure {
     WireFailure { kind, detail: chain(&error) }
 }
 
-/// An HTTP client that follows no redirect: it could lead a token elsewhere.
-pub(crate) fn plain(timeout: Duration) -> reqwest::Result<reqwest::Client> {
+/// An HTTP client for `url` that follows no redirect: it could lead a token elsewhere. What stays on this machine
+/// goes through no proxy, which would see a token that travels without TLS.
+pub(crate) fn plain(url: &Url, timeout: Duration) -> reqwest::Result<reqwest::Client> {
     // Fails only when a provider is set already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
+    let builder = match is_loopback(url) {
+        true => reqwest::Client::builder().no_proxy(),
+        false => reqwest::Client::builder(),
+    };
+    builder
         .user_agent(concat!("hexport/", env!("CARGO_PKG_VERSION")))
         .timeout(timeout)
         .connect_timeout(timeout.min(Duration::from_secs(15)))

@@ -77,7 +77,7 @@ async fn post(address: &str, body: &str) -> Result<(), Undelivered> {
     let url = check(address).map_err(|why| Undelivered::Unreachable { host: "the receiver".into(), why })?;
     let host = url.host_str().unwrap_or_default().to_owned();
     let unreachable = |why: String| Undelivered::Unreachable { host: host.clone(), why };
-    let http = plain(Duration::from_secs(20)).map_err(|e| unreachable(secretless(e)))?;
+    let http = plain(&url, Duration::from_secs(20)).map_err(|e| unreachable(secretless(e)))?;
     let mut wait = Duration::from_millis(500);
     for attempt in 1..=TRIES {
         let request = http.post(url.clone()).header(CONTENT_TYPE, "application/json").body(body.to_owned());

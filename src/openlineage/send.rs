@@ -67,8 +67,8 @@ impl Endpoint {
         if key.is_some() && url.scheme() == "http" && !is_loopback(&url) {
             return Err(bad("is plain http to another machine: the key would travel in the open"));
         }
-        let http =
-            plain(Duration::from_secs(30)).map_err(|e| bad(&format!("can't be used: {}", chain(&e))))?;
+        let http = plain(&url, Duration::from_secs(30))
+            .map_err(|e| bad(&format!("can't be used: {}", chain(&e))))?;
         let base = url.as_str().trim_end_matches('/');
         Ok(Self { url: format!("{base}/{}", path.trim_start_matches('/')), key, http })
     }

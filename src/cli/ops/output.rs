@@ -5,7 +5,7 @@ use std::io::Write;
 use serde_json::{Map, Value};
 
 use super::super::exit::{Code, Failure};
-use super::super::render;
+use super::super::{out, render};
 
 /// Flags of everything that prints an answer.
 #[derive(Debug, Clone, clap::Args)]
@@ -91,7 +91,7 @@ impl OutputArgs {
                 let heads: Vec<&str> = columns.iter().map(String::as_str).collect();
                 let mut table = render::table(&heads, &[]);
                 for item in items {
-                    table.add_row(columns.iter().map(|column| one_line(&text(at(item, column)))));
+                    table.add_row(columns.iter().map(|column| text(at(item, column))));
                 }
                 write_out(&format!("{table}\n"))
             }
@@ -116,7 +116,9 @@ impl OutputArgs {
                 let mut flat = Vec::new();
                 flatten("", &chosen, &mut flat);
                 let width = flat.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-                let lines = flat.iter().map(|(name, value)| format!("{name:width$}  {}\n", one_line(value)));
+                let lines = flat.iter().map(|(name, value)| {
+                    format!("{:width$}  {}\n", out::one_line(name), out::one_line(value))
+                });
                 write_out(&lines.collect::<String>())
             }
         }
@@ -133,13 +135,13 @@ impl OutputArgs {
 
     fn print_csv(&self, items: &[Value], columns: &[&str]) -> Result<(), Failure> {
         let columns = self.columns(columns);
-        let mut out = csv::Writer::from_writer(Vec::new());
+        let mut csv = csv::Writer::from_writer(Vec::new());
         let failed = |e: csv::Error| Failure::new(Code::Nothing, format!("CSV can't be written: {e}"));
-        out.write_record(&columns).map_err(failed)?;
+        csv.write_record(&columns).map_err(failed)?;
         for item in items {
-            out.write_record(columns.iter().map(|column| text(at(item, column)))).map_err(failed)?;
+            csv.write_record(columns.iter().map(|column| text(at(item, column)))).map_err(failed)?;
         }
-        let bytes = out
+        let bytes = csv
             .into_inner()
             .map_err(|e| Failure::new(Code::Nothing, format!("CSV can't be written: {e}")))?;
         write_out(&String::from_utf8_lossy(&bytes))
@@ -162,15 +164,9 @@ impl OutputArgs {
     }
 }
 
-/// Writes to standard output; a reader that has seen enough (`| head`) is no failure.
+/// Writes to standard output, unchanged.
 fn write_out(text: &str) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(Code::Nothing, format!("the answer can't be written: {e}")))
-        }
-        _ => Ok(()),
-    }
+    out::stream().write_all(text.as_bytes()).map_err(|e| Failure::new(Code::Destination, e.to_string()))
 }
 
 /// The value at a path whose names are joined by dots.
@@ -188,11 +184,6 @@ fn text(value: Option<&Value>) -> String {
         Some(Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
     }
-}
-
-/// What a terminal shows of a text: one line, without characters that would control the terminal.
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 fn flatten(name: &str, value: &Value, out: &mut Vec<(String, String)>) {
@@ -226,10 +217,5 @@ mod tests {
         let mut flat = Vec::new();
         flatten("", &item, &mut flat);
         assert_eq!(flat, [("a.b.0.c".to_owned(), "1".to_owned()), ("d".to_owned(), String::new())]);
-    }
-
-    #[test]
-    fn a_title_can_not_control_the_terminal() {
-        assert_eq!(one_line("a\u{1b}[31m\nb"), "a [31m b");
     }
 }
