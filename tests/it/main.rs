@@ -27,5 +27,5 @@ mod sample;
 mod simulator;
 mod snapshots;
 mod stores;
-mod truth;
 mod terminal;
+mod truth;
