@@ -178,6 +178,9 @@ pub struct Args {
     /// Count what the token or the plan doesn't allow as incomplete (exit code 4)
     #[arg(long)]
     strict: bool,
+    /// Exit with 0 instead of 4 once a snapshot is committed, for schedulers that retry on anything else
+    #[arg(long)]
+    ok_incomplete: bool,
     #[command(flatten)]
     budget: BudgetArgs,
     /// Form of the closing summary
@@ -240,7 +243,7 @@ pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failu
     let untold = tell(&outcome, &lake, settings).await;
     ui.committed(super::metrics::figures(&outcome, sent, untold));
     show(&outcome, sent, args.output, code);
-    Ok(code)
+    Ok(if args.ok_incomplete && code == Code::Incomplete { Code::Complete } else { code })
 }
 
 /// Tells people what the audit found, if the settings name somebody. Gives the number of receivers that could not
@@ -264,10 +267,11 @@ async fn tell(outcome: &Outcome, lake: &Lake, settings: &Settings) -> Option<usi
     }
 }
 
-/// Exit code of a committed snapshot: it follows from the states of its tables alone.
+/// Exit code of a committed snapshot: it follows from the states of its tables, and from side formats that failed.
 pub fn exit_code(outcome: &Outcome, strict: bool) -> Code {
     let unreadable = strict && outcome.tables_in(|state| state == TableState::Unreadable).next().is_some();
-    if outcome.manifest.complete && !unreadable { Code::Complete } else { Code::Incomplete }
+    let whole = outcome.manifest.complete && outcome.side_failures.is_empty() && !unreadable;
+    if whole { Code::Complete } else { Code::Incomplete }
 }
 
 /// Prints what came of an export.
@@ -307,6 +311,7 @@ fn summary(outcome: &Outcome, sent: u64, code: Code) -> serde_json::Value {
         "journal": outcome.journal,
         "tables": tables,
         "endpoints": manifest.endpoints,
+        "side_failures": outcome.side_failures,
         "gaps": outcome.gaps().map(list).collect::<Vec<_>>(),
         "forbidden": outcome.forbidden().filter(|c| c.requests > 0).map(list).collect::<Vec<_>>(),
         "schema_drift": manifest.schema_drift,
@@ -355,6 +360,9 @@ fn show_tables(outcome: &Outcome, sent: u64) {
     }
     for gone in outcome.forbidden().filter(|c| c.requests > 0) {
         println!("forbidden: {}: {}", gone.endpoint.name(), gone.reason.as_deref().unwrap_or(""));
+    }
+    for failure in &outcome.side_failures {
+        println!("committed, but not everywhere: {failure}");
     }
     let gaps: Vec<&str> = outcome.tables_in(TableState::is_gap).collect();
     if !gaps.is_empty() {

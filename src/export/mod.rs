@@ -187,6 +187,8 @@ pub struct Outcome {
     pub base: Option<String>,
     /// What came of each endpoint and entity.
     pub coverage: Vec<Coverage>,
+    /// Why a format beside the snapshot's own files could not be written; the snapshot itself is committed.
+    pub side_failures: Vec<String>,
 }
 
 impl Outcome {
@@ -254,8 +256,14 @@ async fn export_locked(
     }
     warn_of_clock(&manifests, &options, &*progress);
     lake.repair()?;
-    if let (Some(mode), Some(manifest)) = (options.delta, lake.latest()?) {
-        delta(lake, manifest, mode, Catch::Up).await?;
+    for remark in lake.store().remarks() {
+        progress.warn(&remark);
+    }
+    // A side format never stops the main job: what is missed now is made up for after the commit, or told then.
+    if let (Some(mode), Some(manifest)) = (options.delta, lake.latest()?)
+        && let Err(error) = delta(lake, manifest, mode, Catch::Up).await
+    {
+        progress.warn(&format!("Delta tables could not be brought up to the last snapshot: {error}"));
     }
     let (workspace, how) = settle_workspace(&manifests, &identity, &options)?;
     let crawler = Crawler::new(&options, workspace, identity.acting_as.clone());
@@ -280,8 +288,10 @@ async fn export_locked(
     } else {
         journal.sync()?;
     }
-    if let (Ok(outcome), Some(mode)) = (&result, options.delta) {
-        delta(lake, outcome.manifest.clone(), mode, Catch::New).await?;
+    if let (Ok(outcome), Some(mode)) = (&mut result, options.delta)
+        && let Err(error) = delta(lake, outcome.manifest.clone(), mode, Catch::New).await
+    {
+        outcome.side_failures.push(format!("Delta tables: {error}"));
     }
     result.map(|outcome| Outcome { resumed, ..outcome })
 }
@@ -401,9 +411,11 @@ async fn rebuild_locked(
     let how = Workspace::Settled;
     let source = Source::JournalOnly;
     let job = Job { source, lake, options: &options, journal: &journal, bases, how, identity };
-    let result = job.run(progress, stop).await;
-    if let (Ok(outcome), Some(mode)) = (&result, options.delta) {
-        delta(lake, outcome.manifest.clone(), mode, Catch::New).await?;
+    let mut result = job.run(progress, stop).await;
+    if let (Ok(outcome), Some(mode)) = (&mut result, options.delta)
+        && let Err(error) = delta(lake, outcome.manifest.clone(), mode, Catch::New).await
+    {
+        outcome.side_failures.push(format!("Delta tables: {error}"));
     }
     let journal_at = path.display().to_string();
     result.map(|outcome| Outcome { resumed: journal.len(), journal: Some(journal_at), ..outcome })
@@ -544,6 +556,7 @@ impl Commit {
             base: bases.last().map(|id| (*id).to_owned()),
             manifest,
             coverage: self.report.coverage,
+            side_failures: Vec::new(),
         })
     }
 
@@ -662,8 +675,7 @@ pub async fn plan(
 ) -> Result<Vec<crawl::Estimate>, Error> {
     let now = Utc::now();
     let base = Arc::new(Base::load(lake, bases::choose(lake, &options.tables)?, now)?);
-    let scratch =
-        tempfile::tempdir().map_err(|source| journal::Error::Io { path: std::env::temp_dir(), source })?;
+    let scratch = crate::store::scratch().map_err(snapshot::Error::from)?;
     let header = CrawlHeader {
         format: journal::FORMAT,
         tool_version: env!("CARGO_PKG_VERSION").into(),
