@@ -11,7 +11,10 @@ use super::settings::{ApiArgs, Settings};
 use super::{Output, Ui, render};
 use crate::client::users::Me;
 use crate::client::{ApiRequest, Client, Error, GroupPace, LimitHeaders, Response, operation, split_page};
-use crate::crawl::{Endpoint, ProjectFacts, Scope};
+use crate::crawl::{Endpoint, Need, ProjectFacts, Scope};
+
+/// Attempts at `Me`, which may fail for good.
+const ATTEMPTS: u32 = 3;
 
 /// Arguments of `hexport check`.
 #[derive(Debug, clap::Args)]
@@ -38,13 +41,24 @@ struct Reach {
 pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failure> {
     let api = args.api.connect_briefly(settings, Arc::new(Reporter::new(ui)))?;
     let client = &api.client;
-    let response = client.send(&ApiRequest::new(&operation::ME, &[])).await?;
-    let me: Me = serde_json::from_slice(&response.body).map_err(|e| {
-        Failure::new(Code::Nothing, format!("{} doesn't answer like Hex: {e}", client.base_url()))
-            .next("Check HEX_API_URL.")
-    })?;
-    let mut last = response.limit;
     let mut reach = Vec::new();
+    let mut last = LimitHeaders::default();
+    let me = match client.send(&ApiRequest::new(&operation::ME, &[]).at_most(ATTEMPTS)).await {
+        Ok(response) => {
+            last = response.limit.clone();
+            Some(serde_json::from_slice(&response.body).unwrap_or_default())
+        }
+        // Nothing depends on Me alone: it was seen to fail for workspace tokens (hex-api.md).
+        Err(error @ Error::Api { .. }) => {
+            let (answer, detail) = refusal(
+                error,
+                "this token can't tell who it acts as; name the workspace with --workspace-id",
+            );
+            reach.push(Reach { endpoint: operation::ME.id, answer, detail });
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
     let mut project = None;
     let mut group = None;
     for endpoint in Endpoint::ALL {
@@ -70,15 +84,15 @@ pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failu
         reach.push(outcome(endpoint, result)?);
     }
     match args.output {
-        Output::Json => print_json(client, &me, &last, &reach),
-        Output::Table => print_text(client, &me, &reach),
+        Output::Json => print_json(client, &me.unwrap_or_default(), &last, &reach),
+        Output::Table => print_text(client, me.as_ref(), &reach),
     }
     Ok(Code::Complete)
 }
 
 fn one_item(endpoint: Endpoint, entity: Option<&str>) -> ApiRequest {
     // One published project tells about all three things asked of projects.
-    let most = if endpoint == Endpoint::PROJECTS { 25 } else { 1 };
+    let most = if endpoint == Endpoint::PROJECTS { 100 } else { 1 };
     endpoint.first_request(entity).with_query("limit", most)
 }
 
@@ -98,21 +112,36 @@ fn first_id(response: &Response) -> Option<String> {
 fn outcome(endpoint: Endpoint, result: Result<Response, Error>) -> Result<Reach, Failure> {
     let (answer, detail) = match result {
         Ok(_) => ("ok", String::new()),
-        Err(Error::Api { status: 403, body, .. }) => {
+        // A token that may not list projects is of no use; one without another scope is.
+        Err(error @ Error::Api { status: 401, .. }) if endpoint.spec().need == Need::Required => {
+            return Err(error.into());
+        }
+        Err(error @ Error::Silent { .. }) => return Err(error.into()),
+        // Of the projects looked at none is published: a draft has no runs, and so no queried tables.
+        Err(Error::Api { status: 422, .. }) if endpoint.scope() == Scope::Project => {
+            ("ok", "nothing published was there to ask about".to_owned())
+        }
+        Err(error) => {
             let why = if endpoint == Endpoint::QUERIED_TABLES {
-                "needs Hex's Enterprise plan"
+                "needs Hex's Enterprise plan; no token helps"
             } else if endpoint == Endpoint::THREADS {
                 "needs a manager's or admin's token"
             } else {
                 "the token's user or scope doesn't allow it"
             };
-            ("forbidden", format!("{why}{body}"))
+            refusal(error, why)
         }
-        Err(error @ (Error::Api { status: 401, .. } | Error::Silent { .. })) => return Err(error.into()),
-        Err(Error::Api { status: 404, .. }) => ("absent", "this server doesn't have it".to_owned()),
-        Err(error) => ("failed", error.to_string()),
     };
     Ok(Reach { endpoint: endpoint.name(), answer, detail })
+}
+
+/// The word for an error, and what is behind it; `why` is the reason where it is refused.
+fn refusal(error: Error, why: &str) -> (&'static str, String) {
+    match error {
+        Error::Api { status: 401 | 403, body, .. } => ("forbidden", format!("{why}{body}")),
+        Error::Api { status: 404, .. } => ("absent", "this server doesn't have it".to_owned()),
+        error => ("failed", error.to_string()),
+    }
 }
 
 fn who(me: &Me) -> String {
@@ -157,10 +186,13 @@ fn print_json(client: &Client, me: &Me, last: &LimitHeaders, reach: &[Reach]) {
     println!("{}", serde_json::to_string_pretty(&result).unwrap_or_default());
 }
 
-fn print_text(client: &Client, me: &Me, reach: &[Reach]) {
+fn print_text(client: &Client, me: Option<&Me>, reach: &[Reach]) {
     println!("{} answers", client.base_url());
-    println!("who:    {}, of the workspace {}", who(me), me.org.id);
-    match expiry(me) {
+    match me {
+        Some(me) => println!("who:    {}, of the workspace {}", who(me), me.org.id),
+        None => println!("who:    not known"),
+    }
+    match me.and_then(expiry) {
         Some(at) => println!("token:  expires {}", at.format("%Y-%m-%d")),
         None => println!("token:  no expiry is announced"),
     }

@@ -484,3 +484,44 @@ fn refusals_that_look_like_pages_are_none() {
     sim.export(dir.path(), &["--tables", "projects,users,topics", "--request-timeout", "5s"], 4);
     assert_eq!((rows(dir.path(), "topics"), state(dir.path(), "topics").as_str()), (topics, "stale"));
 }
+
+#[test]
+fn check_tells_what_is_refused_and_by_whom() {
+    let sim = Sim::of_projects(8);
+    {
+        let mut world = sim.server.world_mut();
+        world.projects.iter_mut().for_each(|record| record.project.last_published_at = None);
+    }
+    let check = |code| {
+        let out = run(&mut sim.hexport(&["check", "--output", "json"]), code);
+        serde_json::from_slice::<Value>(&out.stdout).unwrap_or_default()
+    };
+    let answer = |checked: &Value, name: &str| {
+        let all = checked["endpoints"].as_array().unwrap();
+        all.iter().find(|e| e["endpoint"] == name).map(|e| e["answer"].as_str().unwrap().to_owned())
+    };
+    for (refusals, endpoint, expected) in [
+        (&[][..], "GetQueriedTables", "ok"),
+        (&["Me=404"][..], "Me", "absent"),
+        (&["Me=403"][..], "Me", "forbidden"),
+        (&["ListUsers=401-text"][..], "ListUsers", "forbidden"),
+        (&["GetQueriedTables=422"][..], "GetQueriedTables", "ok"),
+        (&["GetQueriedTables=403"][..], "GetQueriedTables", "forbidden"),
+    ] {
+        refuse(&sim, refusals);
+        let checked = check(0);
+        assert_eq!(answer(&checked, endpoint).as_deref(), Some(expected), "{refusals:?}: {checked}");
+        assert_eq!(answer(&checked, "ListProjects").as_deref(), Some("ok"));
+    }
+    refuse(&sim, &["ListProjects=401-text"]);
+    check(3);
+}
+
+#[test]
+fn a_gap_may_end_with_0_where_it_is_asked_for() {
+    let (dir, sim) = (tempfile::tempdir().unwrap(), Sim::of_projects(6));
+    sim.export(dir.path(), &[], 0);
+    refuse(&sim, &["ListUsers=403"]);
+    let summary = sim.export(dir.path(), &["--ok-incomplete"], 0);
+    assert_eq!((&summary["complete"], &summary["exit_code"]), (&json!(false), &json!(4)));
+}
