@@ -1,78 +1,101 @@
-//! What a crawl costs, over real HTTP: time against the server's limit for each way of limiting, and the
-//! requests of a second night. `cargo bench --bench crawl` prints the figures; nothing is asserted.
+//! What crawls cost at Hex's own limits, in simulated time: the real client, pacer, scheduler and simulator, under a
+//! clock that jumps to the next moment at which anything happens. `cargo bench --bench crawl` prints the figures;
+//! nothing is asserted.
 
-use std::path::Path;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::TimeDelta;
-use hexport::client::{BaseUrl, Client, ClientConfig, Pace, Token};
+use hexport::client::operation::by_id;
+use hexport::client::{BaseUrl, Client, ClientConfig, Token};
 use hexport::crawl::{Quiet, Source, Stop};
-use hexport::export::{Options, Outcome, export};
-use hexport::sim::{Change, LimitKind, RateLimit, SimConfig, SimServer, WorldConfig};
+use hexport::export::{Options, export};
+use hexport::sim::{
+    Counting, InProcess, LimitForm, LimitKind, Limits, SimConfig, SimServer, WorldConfig, routes,
+};
 use hexport::snapshot::Lake;
+use tokio::time::Instant;
 
-/// Requests that the limited server lets through in a second: Hex's limit, sixty times as fast.
-const LIMIT: u32 = 60;
+const PROJECTS: usize = 3000;
 
-async fn serve(projects: usize, limit: Option<RateLimit>) -> SimServer {
-    let world = WorldConfig { projects, ..WorldConfig::default() };
-    let config = SimConfig { world, limit: limit.map(Into::into), ..SimConfig::default() };
-    SimServer::start(config, ([127, 0, 0, 1], 0).into()).await.expect("a free port")
+fn client_of(server: &SimServer) -> Client {
+    let mut config = ClientConfig::new(BaseUrl::default(), Token::new("bench").expect("a token"));
+    config.transport = Some(Arc::new(InProcess::to(server)));
+    Client::new(config).expect("a client")
 }
 
-async fn run(server: &SimServer, lake: &Path, per_minute: Option<f64>) -> (Outcome, u64) {
-    let url = BaseUrl::new(&server.url()).expect("the simulator's address");
-    let mut config = ClientConfig::new(url, Token::new("bench").expect("a token"));
-    config.pace = Pace { total: per_minute, ..Pace::unlimited() };
-    let client = Client::new(config).expect("a client");
-    let options = Options { base_url: "bench".into(), concurrency: 16, ..Options::default() };
-    let source = Source::Api(client.clone());
-    let outcome = export(source, &Lake::new(lake), options, Arc::new(Quiet), Stop::default()).await;
-    (outcome.expect("an export"), client.requests_sent())
+fn serve(limits: Limits) -> SimServer {
+    let world = WorldConfig { projects: PROJECTS, ..WorldConfig::default() };
+    let faults = "latency=300ms".parse().expect("faults");
+    SimServer::unbound(SimConfig { world, limit: Some(limits), faults, ..SimConfig::default() })
 }
 
-async fn pace() {
-    println!("time of the crawl against requests / limit, and refusals, at {LIMIT} requests a second");
-    for kind in [LimitKind::FixedWindow, LimitKind::SlidingWindow, LimitKind::TokenBucket] {
-        for (name, factor) in [("at the limit", 1.0), ("3 x too high", 3.0)] {
-            let limit = RateLimit { kind, requests: LIMIT, window: Duration::from_secs(1) };
-            let server = serve(500, Some(limit)).await;
-            let dir = tempfile::tempdir().expect("a folder");
-            let (outcome, sent) = run(&server, dir.path(), Some(f64::from(LIMIT) * 60.0 * factor)).await;
-            let refused = server.requests().iter().filter(|r| r.status == 429).count();
-            let least = (sent - refused as u64) as f64 / f64::from(LIMIT);
-            let ratio = outcome.crawl_seconds / least;
-            println!("  {kind:?}, pace {name}: {ratio:.3} x {least:.1} s, {refused} of {sent} refused");
-        }
-    }
+/// Group of a request that the simulator recorded, by its method and path.
+fn group_of(method: &str, target: &str) -> &'static str {
+    let path: Vec<&str> = target.split('?').next().unwrap_or("").split('/').skip(1).collect();
+    let fits = |template: &str| {
+        let parts: Vec<&str> = template.split('/').skip(1).collect();
+        parts.len() == path.len()
+            && parts.iter().zip(&path).all(|(part, given)| part.starts_with('{') || part == given)
+    };
+    let placeholders = |template: &str| template.matches('{').count();
+    let route = routes()
+        .filter(|route| route.method == method && fits(route.path))
+        .min_by_key(|route| placeholders(route.path));
+    let operation = route.and_then(|route| by_id(route.operation));
+    operation.map_or("default", |operation| operation.group.name)
 }
 
-async fn second_night() {
-    let server = serve(3000, None).await;
+/// A first crawl: its time against the least that the limits allow.
+async fn first_crawl(name: &str, limits: Limits, together: Option<f64>) {
+    let server = serve(limits);
     let dir = tempfile::tempdir().expect("a folder");
-    let (_, first) = run(&server, dir.path(), None).await;
-    {
-        let mut world = server.world_mut();
-        let now = world.config.epoch + TimeDelta::days(1);
-        for at in (0..3000).step_by(50) {
-            let change = if at % 100 == 0 { Change::Edit } else { Change::Publish };
-            world.change(change, at, now);
+    let client = client_of(&server);
+    let options = Options { base_url: "bench".into(), ..Options::default() };
+    let began = Instant::now();
+    let done =
+        export(Source::Api(client), &Lake::new(dir.path()), options, Arc::new(Quiet), Stop::default()).await;
+    let took = began.elapsed();
+    done.expect("an export");
+    let mut accepted: BTreeMap<&str, u32> = BTreeMap::new();
+    let mut refused = 0;
+    for request in server.requests() {
+        match request.status {
+            429 => refused += 1,
+            _ => *accepted.entry(group_of(&request.method, &request.target)).or_default() += 1,
         }
     }
-    let (_, second) = run(&server, dir.path(), None).await;
-    let published = server.world().projects.iter().filter(|r| r.project.last_published_at.is_some()).count();
+    let minute_of =
+        |name: &str| hexport::client::limits::by_name(name).map_or(60.0, |group| f64::from(group.per_minute));
+    let least = match together {
+        Some(minute) => accepted.values().sum::<u32>() as f64 / minute,
+        None => accepted.iter().map(|(name, n)| f64::from(*n) / minute_of(name)).fold(0.0, f64::max),
+    };
+    let minutes = took.as_secs_f64() / 60.0;
+    let ratio = minutes / least;
     println!(
-        "second night on 3,000 projects, 2 % changed: {second} of {first} requests ({:.1} %)",
-        second as f64 / first as f64 * 100.0
-    );
-    println!(
-        "  of these {published} ask each published project for new runs, which Hex announces nowhere else"
+        "  {name}: {minutes:.1} min, {ratio:.3} x the least of {least:.1} min; {refused} refused; {accepted:?}"
     );
 }
 
 fn main() {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    runtime.block_on(pace());
-    runtime.block_on(second_night());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    println!("first crawl of {PROJECTS} projects, latency 300 ms");
+    for form in [LimitForm::Fields, LimitForm::Named, LimitForm::Silent] {
+        let hex = Limits { headers: form, ..Limits::hex() };
+        runtime.block_on(first_crawl(&format!("Hex's groups, headers {form:?}"), hex, None));
+    }
+    for form in [LimitForm::Fields, LimitForm::Named, LimitForm::Silent] {
+        let counting = Counting::Together(vec![(60, Duration::from_secs(60))]);
+        let one = Limits { kind: LimitKind::FixedWindow, counting, headers: form };
+        runtime.block_on(first_crawl(
+            &format!("one counter of 60 a minute, headers {form:?}"),
+            one,
+            Some(60.0),
+        ));
+    }
 }

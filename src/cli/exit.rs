@@ -136,6 +136,8 @@ impl From<crawl::Error> for Failure {
             E::OtherProjects { .. } => Failure::new(Code::Destination, error.to_string()).next(
                 "The API doesn't tell which workspace the token reads. If it is the right one, name it with --workspace-id (or HEX_WORKSPACE_ID); else give each workspace a DEST of its own.",
             ),
+            E::OutOfTime { .. } => Failure::new(Code::Nothing, error.to_string())
+                .next(format!("Give it more time (--budget), or run it when Hex answers again. {AGAIN}")),
             E::Journal(inner) => inner.into(),
         }
     }

@@ -13,7 +13,7 @@ use super::given::GivenArgs;
 use super::progress::{Reporter, stop_on_signals};
 use super::settings::{ApiArgs, Settings, StoreArgs};
 use super::{Output, Ui, render};
-use crate::crawl::{Budget, Source, Stop};
+use crate::crawl::{Budget, Freshness, Source, Stop};
 use crate::derive::Given;
 use crate::export::{self, Accept, JournalFate, Options, Outcome, Reuse, Unfinished, choose};
 use crate::notify::Mode;
@@ -107,6 +107,10 @@ struct TruthArgs {
     /// Re-read within this time even what seems unchanged, for what leaves no trace; 'never' trusts the traces
     #[arg(long, value_name = "DURATION", default_value = "14d", value_parser = parse_revalidate)]
     revalidate: Revalidate,
+    /// How late a run may be seen: 'exact' asks every published project for runs each time; a duration such as 7d
+    /// asks those that can have run, and the others within that time (30d if archived or in the trash)
+    #[arg(long, value_name = "exact|DURATION", default_value = "exact", value_parser = parse_freshness)]
+    freshness: Freshness,
     /// Organisation that the token belongs to, where the API doesn't say
     #[arg(long, env = "HEX_WORKSPACE_ID", value_name = "ID")]
     workspace_id: Option<String>,
@@ -124,6 +128,18 @@ fn parse_revalidate(text: &str) -> Result<Revalidate, String> {
     Ok(Revalidate(Some(within)))
 }
 
+/// Reads `exact` or a duration.
+pub fn parse_freshness(text: &str) -> Result<Freshness, String> {
+    if text.eq_ignore_ascii_case("exact") {
+        return Ok(Freshness::Exact);
+    }
+    let within = TimeDelta::from_std(parse_duration(text)?).map_err(|_| "that is too long".to_owned())?;
+    match within >= TimeDelta::days(1) {
+        true => Ok(Freshness::Within(within)),
+        false => Err("within less than a day everything is asked: use 'exact'".into()),
+    }
+}
+
 impl TruthArgs {
     /// Adds them to the options of an export.
     fn apply(&self, options: Options) -> Result<Options, Failure> {
@@ -137,6 +153,7 @@ impl TruthArgs {
             accept_shrink,
             without: tables(&self.without)?,
             revalidate: self.revalidate.0,
+            freshness: self.freshness,
             workspace_id: self.workspace_id.clone().filter(|id| !id.is_empty()),
             ..options
         })

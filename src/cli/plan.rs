@@ -1,17 +1,19 @@
 //! `hexport plan`: what an export would cost.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::exit::{Code, Failure};
-use super::export::WhatArgs;
+use super::export::{WhatArgs, parse_freshness};
 use super::progress::{Reporter, stop_on_signals};
 use super::settings::{ApiArgs, Settings, StoreArgs};
 use super::{Output, Ui, render};
-use crate::crawl::{Source, Stop};
-use crate::export::{self, Options, Reuse};
+use crate::client::Client;
+use crate::crawl::{Estimate, Freshness, Source, Stop};
+use crate::export::{self, Options, Plan, Reuse};
 
 /// Arguments of `hexport plan`.
 #[derive(Debug, clap::Args)]
@@ -23,9 +25,12 @@ pub struct Args {
     store: StoreArgs,
     #[command(flatten)]
     what: WhatArgs,
-    /// Plan for reading everything anew
+    /// Plan for re-reading everything
     #[arg(long)]
     full: bool,
+    /// How late a run may be seen, as of hexport export
+    #[arg(long, value_name = "exact|DURATION", default_value = "exact", value_parser = parse_freshness)]
+    freshness: Freshness,
     /// Form of the result
     #[arg(long, value_enum, default_value_t = Output::Table)]
     output: Output,
@@ -44,33 +49,98 @@ pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failu
         tables: args.what.tables()?,
         base_url: api.client.base_url().to_string(),
         concurrency: api.concurrency,
+        freshness: args.freshness,
         reuse: if args.full { Reuse::Nothing } else { Reuse::Unchanged },
         ..Options::default()
     };
     let stop = Stop::default();
     stop_on_signals(&stop);
     let lake = args.store.open(&args.dest)?;
-    let estimates =
-        export::plan(Source::Api(api.client.clone()), &lake, &options, reporter.clone(), stop).await;
+    let plan = export::plan(Source::Api(api.client.clone()), &lake, &options, reporter.clone(), stop).await;
     reporter.end();
-    let estimates = estimates?;
-    let total: u64 = estimates.iter().map(|e| e.requests).sum();
-    let per_minute = api.client.total_limit().or(Some(60.0));
-    let minutes = per_minute.map(|rate| total as f64 / rate);
-    if args.output == Output::Json {
-        let plan = json!({
-            "endpoints": estimates, "requests": total, "requests_per_minute": per_minute, "minutes": minutes,
-            "requests_spent_on_planning": api.client.requests_sent(),
-        });
-        println!("{}", serde_json::to_string_pretty(&plan).unwrap_or_default());
-        return Ok(Code::Complete);
+    let plan = plan?;
+    let costs = Costs {
+        exact: Cost::of(&plan.exact, &api.client),
+        within: Cost::of(&plan.within, &api.client),
+        first: Cost::of(&plan.first, &api.client),
+    };
+    let (estimates, cost) = match args.freshness {
+        Freshness::Exact => (&plan.exact, &costs.exact),
+        Freshness::Within(_) => (&plan.within, &costs.within),
+    };
+    match args.output {
+        Output::Json => print_json(&plan, estimates, cost, &costs, &api.client),
+        Output::Table => print_text(&plan, estimates, cost, &costs, &api.client),
     }
-    let mut table =
-        render::table(&["Endpoint", "Requests", "Read", "Reused", "Skipped", "Why"], &[1, 2, 3, 4]);
-    for e in &estimates {
+    Ok(Code::Complete)
+}
+
+/// What a plan costs: groups are asked side by side, so the slowest one decides.
+struct Cost {
+    requests: u64,
+    /// Requests and minutes of each group.
+    groups: BTreeMap<&'static str, (u64, Option<f64>)>,
+    /// Minutes, if anything limits the rate.
+    minutes: Option<f64>,
+}
+
+/// Costs of both kinds of freshness, and of a first export.
+struct Costs {
+    exact: Cost,
+    within: Cost,
+    first: Cost,
+}
+
+impl Cost {
+    fn of(estimates: &[Estimate], client: &Client) -> Self {
+        let limits = client.limits();
+        let mut groups: BTreeMap<&'static str, (u64, Option<f64>)> = BTreeMap::new();
+        for estimate in estimates {
+            groups.entry(estimate.group).or_default().0 += estimate.requests;
+        }
+        for (name, (requests, minutes)) in &mut groups {
+            let limit = limits.iter().find(|group| group.name == *name);
+            let rates = limit.into_iter().flat_map(|l| [l.per_minute, l.per_hour.map(|hour| hour / 60.0)]);
+            *minutes = rates.flatten().min_by(f64::total_cmp).map(|rate| *requests as f64 / rate);
+        }
+        let requests = estimates.iter().map(|e| e.requests).sum();
+        let together = client.total_limit().map(|rate| requests as f64 / rate);
+        let minutes =
+            groups.values().filter_map(|(_, minutes)| *minutes).chain(together).max_by(f64::total_cmp);
+        Self { requests, groups, minutes }
+    }
+
+    fn json(&self) -> Value {
+        let groups = self.groups.iter().map(|(name, (requests, minutes))| {
+            (name.to_string(), json!({"requests": requests, "minutes": minutes}))
+        });
+        json!({"requests": self.requests, "minutes": self.minutes, "groups": groups.collect::<serde_json::Map<_, _>>()})
+    }
+
+    fn time(&self) -> String {
+        self.minutes.map_or("no limit of ours".into(), |m| format!("about {}", render::seconds(m * 60.0)))
+    }
+}
+
+fn print_json(plan: &Plan, estimates: &[Estimate], cost: &Cost, costs: &Costs, client: &Client) {
+    let text = json!({
+        "endpoints": estimates, "requests": cost.requests, "minutes": cost.minutes,
+        "requests_per_minute": client.total_limit(), "groups": cost.json()["groups"],
+        "freshness": {"exact": costs.exact.json(), "within": costs.within.json()},
+        "first_export": costs.first.json(), "has_base": plan.has_base,
+        "requests_spent_on_planning": client.requests_sent(),
+    });
+    println!("{}", serde_json::to_string_pretty(&text).unwrap_or_default());
+}
+
+fn print_text(plan: &Plan, estimates: &[Estimate], cost: &Cost, costs: &Costs, client: &Client) {
+    let columns = ["Endpoint", "Group", "Requests", "Read", "Reused", "Skipped", "Why"];
+    let mut table = render::table(&columns, &[2, 3, 4, 5]);
+    for e in estimates {
         let count = |n| if n == 0 { String::new() } else { render::count(n) };
         table.add_row([
             e.endpoint.into(),
+            e.group.into(),
             render::count(e.requests),
             count(e.read),
             count(e.reused),
@@ -79,12 +149,29 @@ pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failu
         ]);
     }
     println!("{table}\n");
-    let time =
-        minutes.map_or("at no limit of ours".into(), |m| format!("about {}", render::seconds(m * 60.0)));
+    for (group, (requests, minutes)) in &cost.groups {
+        let time = minutes.map_or(String::new(), |m| format!(", {}", render::seconds(m * 60.0)));
+        println!("group {group}: {} requests{time}", render::count(*requests));
+    }
     println!(
-        "an export sends at least {} requests, {time}; planning spent {}",
-        render::count(total),
-        api.client.requests_sent()
+        "an export sends at least {} requests and takes {}: groups are asked side by side; planning spent {}",
+        render::count(cost.requests),
+        cost.time(),
+        client.requests_sent()
     );
-    Ok(Code::Complete)
+    if !plan.has_base {
+        println!("nothing is known of second pages before the first export: it sends more");
+        return;
+    }
+    let saved = costs.exact.requests.saturating_sub(costs.within.requests);
+    println!(
+        "--freshness exact: {} requests, {}; 7d: {} requests, {}, {} saved; a first export: {}, {}",
+        render::count(costs.exact.requests),
+        costs.exact.time(),
+        render::count(costs.within.requests),
+        costs.within.time(),
+        render::count(saved),
+        render::count(costs.first.requests),
+        costs.first.time()
+    );
 }

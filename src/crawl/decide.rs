@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
 use super::base::{Base, Known, KnownRuns};
+use super::freshness::{Due, Freshness, can_have_run};
 use super::{Endpoint, Scope};
 use crate::client::identifier;
 use crate::client::operation::LIST_PROJECTS;
@@ -24,6 +25,12 @@ pub struct ProjectFacts {
     pub refreshed: Option<String>,
     /// Views in the last 30 days: what matters most is read first when a budget is short.
     pub views: i64,
+    /// Views ever, and the last one: a view of an app may run it.
+    pub viewed: String,
+    /// Schedules that are enabled.
+    pub schedules: Vec<Due>,
+    /// Whether it is archived or in the trash.
+    pub put_away: bool,
 }
 
 impl ProjectFacts {
@@ -41,7 +48,27 @@ impl ProjectFacts {
             published: text("/lastPublishedAt"),
             refreshed: text("/analytics/publishedResultsUpdatedAt"),
             views: views.map_or(0, |views| views as i64),
+            viewed: format!(
+                "{} {}",
+                or_dash(&text("/analytics/appViews/allTime")),
+                or_dash(&text("/analytics/lastViewedAt"))
+            ),
+            schedules: at("/schedules")
+                .and_then(Value::as_array)
+                .map_or(Vec::new(), |schedules| schedules.iter().filter_map(Due::read).collect()),
+            put_away: at("/archivedAt").or(at("/trashedAt")).is_some(),
         })
+    }
+
+    /// What moves when a project may have run: publication, edit, refresh, views and schedules.
+    pub fn activity_stamp(&self) -> String {
+        let schedules = format!("{:?}", self.schedules);
+        let activity = [or_dash(&self.edited), or_dash(&self.refreshed), &self.viewed, &schedules].join(" ");
+        format!(
+            "published {} activity {:08x}",
+            or_dash(&self.published),
+            crc32fast::hash(activity.as_bytes())
+        )
     }
 
     /// What moves when cells may have changed: they are the draft's, so editing changes them, and publishing gives
@@ -54,11 +81,6 @@ impl ProjectFacts {
     /// time by default (hex-api.md); they are counted apart, see [`decide`].
     pub fn results_stamp(&self) -> String {
         format!("published {} refreshed {}", or_dash(&self.published), or_dash(&self.refreshed))
-    }
-
-    /// What moves when another version runs.
-    pub fn publication_stamp(&self) -> String {
-        format!("published {}", or_dash(&self.published))
     }
 
     /// Whether the project has visibly not moved since `at`: an answer of then about its draft or its results
@@ -87,6 +109,8 @@ pub struct Reread {
     pub now: DateTime<Utc>,
     /// What is reused is read again within this time, for what no stamp shows; `None` for never.
     pub within: Option<TimeDelta>,
+    /// How late a run may be seen.
+    pub freshness: Freshness,
 }
 
 /// What is done about an endpoint and project.
@@ -112,8 +136,16 @@ pub fn decide(endpoint: Endpoint, project: &ProjectFacts, base: Option<&Base>, r
         return Decision::Read(None);
     };
     if endpoint == Endpoint::RUNS {
-        // Runs leave no stamp on their project: a history is asked for every time.
-        return Decision::Read(base.and_then(|base| base.runs(&project.id)).cloned());
+        let runs = base.and_then(|base| base.runs(&project.id));
+        return match reread.freshness {
+            Freshness::Within(bound)
+                if !can_have_run(project, known, runs.map(|runs| &**runs), reread.now, bound) =>
+            {
+                Decision::Reuse
+            }
+            // Runs leave no stamp on their project that is sure: an exact history is asked for every time.
+            _ => Decision::Read(runs.cloned()),
+        };
     }
     let api_run = base.and_then(|base| base.runs(&project.id)).and_then(|runs| runs.latest_api_run);
     let has_moved = stamp(endpoint, project, Some(then), api_run).is_none_or(|now| now.moved);
@@ -215,7 +247,7 @@ mod tests {
     }
 
     fn never() -> Reread {
-        Reread { now: at("02-01"), within: None }
+        Reread { now: at("02-01"), within: None, freshness: Freshness::Exact }
     }
 
     fn decide(endpoint: Endpoint, project: &ProjectFacts, base: Option<&Base>) -> Decision {
@@ -290,7 +322,11 @@ mod tests {
         let within = Some(TimeDelta::days(14));
         let read = |id: &str, days: i64| {
             let known = Known { last_read_at: Some(at("01-01")), stamp: None, rows: 1 };
-            is_due(id, &known, &Reread { now: at("01-01") + TimeDelta::days(days), within })
+            is_due(
+                id,
+                &known,
+                &Reread { now: at("01-01") + TimeDelta::days(days), within, freshness: Freshness::Exact },
+            )
         };
         let ids: Vec<String> = (0..1000).map(|i| format!("project {i}")).collect();
         let due = |days| ids.iter().filter(|id| read(id, days)).count();

@@ -150,7 +150,7 @@ static QUERIED_TABLES: Spec = Spec {
     })
 };
 static RUNS: Spec = Spec {
-    stamp: Some(ProjectFacts::publication_stamp),
+    stamp: Some(ProjectFacts::activity_stamp),
     known_empty: runs_of_published,
     ..of_project(&operation::GET_PROJECT_RUNS, |project| {
         ListRuns { project_id: id(project), ..ListRuns::default() }.request()

@@ -12,11 +12,12 @@ use super::ask::{Answer, Source, ask, journalled};
 use super::decide::stamp;
 use super::endpoint::Need;
 use super::gate::{Gates, Passage, forbidden};
+use super::order;
 use super::runs::History;
 use super::task::{Rank, Task};
 use super::{
-    Base, Coverage, Decision, Empty, Endpoint, Error, Options, Progress, ProjectFacts, Scope, State, Stop,
-    Workspace, decide,
+    Base, Coverage, Decision, Empty, Endpoint, Error, Known, Options, Progress, ProjectFacts, Scope, State,
+    Stop, Workspace, decide,
 };
 use crate::client::operation::GET_RUN_STATUS;
 use crate::client::{ApiRequest, Next, identifier, split_page};
@@ -25,6 +26,10 @@ use crate::snapshot::EndpointSummary;
 
 /// Time that requests under way get to be answered when the crawl is told to stop.
 const GRACE: Duration = Duration::from_secs(3);
+/// The API's silence is looked at this often.
+const WATCH: Duration = Duration::from_secs(10);
+/// Lists of the workspace are read on after the budget's time, as long as each answer comes within this.
+const LIST_GRACE: Duration = Duration::from_secs(10);
 /// An answer that an interrupted crawl left is used for so long; then the world may have moved on.
 const FRESH: TimeDelta = TimeDelta::hours(24);
 /// How far in the future an answer may seem to be: beyond it, a clock was wrong.
@@ -164,6 +169,10 @@ impl Engine {
                 biased;
                 () = stop.stopped() => return self.wind_down(Error::Interrupted).await,
                 landed = self.tasks.join_next() => landed,
+                () = tokio::time::sleep(WATCH) => match self.check_alive() {
+                    Ok(()) => continue,
+                    Err(error) => return self.wind_down(error).await,
+                },
             };
             let Some(landed) = landed else { break };
             if let Err(error) = self.land(landed.expect("a request's task doesn't panic and isn't cancelled"))
@@ -172,6 +181,14 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Ends the crawl when the API is silent for too long, also while everything waits for its turn.
+    fn check_alive(&self) -> Result<(), Error> {
+        match &self.source {
+            Source::Api(client) => client.check_alive().map_err(Error::Api),
+            Source::JournalOnly => Ok(()),
+        }
     }
 
     /// After a 404 for something that a list named: reads the list once more, since only the list can tell a project
@@ -247,6 +264,13 @@ impl Engine {
                     Passage::Refused(task, reason) => {
                         self.finish(*task, State::Forbidden, Some(reason), true);
                     }
+                    Passage::Down(task, reason) if self.is_answered(&task) => {
+                        drop(reason);
+                        self.start(*task, group);
+                    }
+                    Passage::Down(task, reason) => {
+                        self.finish(*task, State::Failed, Some(reason), false);
+                    }
                     Passage::Pass(task) if self.is_spent(&task) => self.defer(*task),
                     Passage::Pass(task) => self.start(*task, group),
                 }
@@ -260,8 +284,16 @@ impl Engine {
         }
         *self.under_way.entry(group).or_default() += 1;
         let (source, journal) = (self.source.clone(), self.journal.clone());
+        let deadline = self.deadline(&task);
         self.tasks.spawn(async move {
-            let answer = ask(&source, &journal, &task.request, task.entity.as_ref()).await;
+            let asking = ask(&source, &journal, &task.request, task.entity.as_ref());
+            let answer = match deadline {
+                // What is in the journal comes at once, and so in time.
+                Some(at) => tokio::time::timeout_at(at, asking)
+                    .await
+                    .unwrap_or_else(|_| Err(Error::OutOfTime { operation: task.request.operation().id })),
+                None => asking.await,
+            };
             (task, answer)
         });
     }
@@ -289,6 +321,20 @@ impl Engine {
         }
     }
 
+    /// When a request is given up, whatever it waits for. Lists come first and are short: they may take a little
+    /// longer than the budget, but nobody waits an hour for one.
+    fn deadline(&self, task: &Task) -> Option<Instant> {
+        let until = self.options.budget.until?;
+        Some(match task.endpoint.scope() {
+            Scope::Workspace => until.max(Instant::now()) + LIST_GRACE,
+            Scope::Group | Scope::Project => until,
+        })
+    }
+
+    fn is_answered(&self, task: &Task) -> bool {
+        journalled(&self.journal, &self.source, &task.request, task.entity.as_ref()).is_some()
+    }
+
     fn is_spent(&self, task: &Task) -> bool {
         let budget = self.options.budget;
         if task.endpoint.scope() == Scope::Workspace || !budget.is_limited() {
@@ -296,7 +342,7 @@ impl Engine {
         }
         let over = budget.until.is_some_and(|until| Instant::now() >= until)
             || budget.requests.is_some_and(|most| self.spent + self.tasks.len() as u64 >= most);
-        over && journalled(&self.journal, &self.source, &task.request, task.entity.as_ref()).is_none()
+        over && !self.is_answered(task)
     }
 
     fn defer(&mut self, task: Task) {
@@ -317,7 +363,13 @@ impl Engine {
         if let Some(under_way) = self.under_way.get_mut(group(&task)) {
             *under_way -= 1;
         }
-        let answer = answer?;
+        let answer = match answer {
+            Err(Error::OutOfTime { .. }) if task.endpoint.spec().need != Need::Required => {
+                task.requests += 1;
+                return self.out_of_time(task);
+            }
+            answer => answer?,
+        };
         task.requests += u64::from(answer.attempts);
         self.report.endpoints.entry(task.endpoint).or_default().retries +=
             u64::from(answer.attempts.saturating_sub(1));
@@ -339,6 +391,14 @@ impl Engine {
         }
         task.read_at.get_or_insert(answer.fetched_at);
         self.land_page(task, &answer)
+    }
+
+    fn out_of_time(&mut self, task: Task) -> Result<(), Error> {
+        match self.first_lists.contains_key(&task.endpoint) {
+            true => self.keep_first_list(task.endpoint),
+            false => self.defer(task),
+        }
+        Ok(())
     }
 
     fn land_page(&mut self, mut task: Task, answer: &Answer) -> Result<(), Error> {
@@ -498,6 +558,11 @@ impl Engine {
         }
         // Lists may be refused with any status, 500 among them (hex-api.md); a fan-out that is down is a gap.
         let refused = task.endpoint.scope() == Scope::Workspace || answer.is_refusal();
+        if matches!(self.source, Source::Api(_)) && !answer.replayed {
+            for waiting in self.gates.fail(task.endpoint, &reason) {
+                self.queue(waiting);
+            }
+        }
         self.finish(task, State::Failed, Some(reason), refused);
         Ok(())
     }
@@ -522,12 +587,7 @@ impl Engine {
         let known = self.base.known(endpoint, Some(&id));
         // What was read in part is as good as unread.
         let whole = known.filter(|known| known.stamp.is_some());
-        let read_before =
-            whole.and_then(|known| known.last_read_at).map_or(i64::MIN, |at| at.timestamp_micros());
-        let rank = match self.options.budget.is_limited() {
-            true => (1, read_before, -facts.views),
-            false => (1, 0, 0),
-        };
+        let rank = self.rank(endpoint, facts.views, whole);
         let mut task = self.task(endpoint, Some(id.clone()), rank);
         task.facts = Some(facts.clone());
         let reusable = (!self.options.full).then_some(&*self.base);
@@ -547,6 +607,14 @@ impl Engine {
                 let latest = self.base.runs(&id).and_then(|runs| runs.latest_api_run);
                 self.carry_out(task, decision, latest);
             }
+        }
+    }
+
+    /// With a budget, what is worth most per request comes first; without one, all is read in the order found.
+    fn rank(&self, endpoint: Endpoint, views: i64, known: Option<&Known>) -> Rank {
+        match self.options.budget.is_limited() {
+            true => order::rank(endpoint, views, known, self.options.reread.now),
+            false => (1, 0, 0),
         }
     }
 
@@ -589,7 +657,8 @@ impl Engine {
         for endpoint in Endpoint::GROUPS.names() {
             if self.options.endpoints.contains(&endpoint) {
                 self.progress.expect(endpoint, 1);
-                let task = self.task(endpoint, Some(id.clone()), (1, 0, 0));
+                let rank = self.rank(endpoint, 0, self.base.known(endpoint, Some(&id)));
+                let task = self.task(endpoint, Some(id.clone()), rank);
                 self.enqueue(task);
             }
         }

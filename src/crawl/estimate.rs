@@ -2,13 +2,16 @@
 
 use serde::Serialize;
 
-use super::{Base, Decision, Endpoint, Report, Reread, Scope, decide};
+use super::gate::REFUSALS;
+use super::{Base, Decision, Endpoint, Freshness, Probe, Report, Reread, Scope, decide};
 
 /// What reading an endpoint would cost.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Estimate {
     /// Endpoint.
     pub endpoint: &'static str,
+    /// Group of operations that it is counted in.
+    pub group: &'static str,
     /// Groups or projects that would be asked about; 1 for a list of the workspace.
     pub read: u64,
     /// Those whose rows would be taken over.
@@ -21,10 +24,23 @@ pub struct Estimate {
     pub why: &'static str,
 }
 
+impl Estimate {
+    /// The same for an endpoint that the API refused the last time: it takes a few requests to learn that it still
+    /// does.
+    pub fn refused(self, endpoint: Endpoint) -> Self {
+        let asked = match endpoint.spec().probe {
+            Probe::Alone => 1,
+            Probe::Together => REFUSALS.into(),
+        };
+        let (read, requests) = (self.read.min(asked), self.requests.min(asked));
+        Self { read, requests, why: "the token or the plan was refused it the last time", ..self }
+    }
+}
+
 /// Estimates what reading an endpoint would cost, from the lists of projects and groups.
 pub fn estimate(endpoint: Endpoint, report: &Report, base: Option<&Base>, reread: &Reread) -> Estimate {
     let mut sum =
-        Estimate { endpoint: endpoint.name(), read: 0, reused: 0, skipped: 0, requests: 0, why: "" };
+        Estimate { endpoint: endpoint.name(), group: endpoint.operation().group.name, ..Estimate::default() };
     let page = endpoint.operation().listing.map_or(1, |listing| u64::from(listing.max_page));
     match endpoint.scope() {
         Scope::Workspace => {
@@ -43,9 +59,10 @@ pub fn estimate(endpoint: Endpoint, report: &Report, base: Option<&Base>, reread
         }
         Scope::Project => {
             sum.why = match endpoint {
-                endpoint if endpoint == Endpoint::RUNS => {
-                    "runs leave no stamp on their project; read back to what is known"
-                }
+                endpoint if endpoint == Endpoint::RUNS => match reread.freshness {
+                    Freshness::Exact => "runs leave no stamp on their project; read back to what is known",
+                    Freshness::Within(_) => "a run was due, the project moved, or its last look is old",
+                },
                 _ => "never read, or its project was edited, published or refreshed",
             };
             for project in &report.projects {

@@ -12,7 +12,11 @@ use super::{Endpoint, Scope};
 
 /// Refusals at the start of an endpoint's fan-out, with no answer between them, after which the rest is not asked
 /// for: the token may not use the operation at all. More than one, since single projects may be closed to it.
-const REFUSALS: u32 = 5;
+pub(super) const REFUSALS: u32 = 5;
+
+/// Entities in a row about which nothing but failures came, after which an endpoint counts as down while the rest
+/// of the API answers. More than one, since single entities fail for good.
+const FAILURES: u32 = 5;
 
 /// Whether an endpoint's fan-out may be asked for.
 #[derive(Debug)]
@@ -25,6 +29,8 @@ enum Gate {
     Open,
     /// It is refused.
     Closed { reason: String },
+    /// It is down.
+    Down { reason: String },
 }
 
 /// What becomes of a task at its endpoint's gate.
@@ -35,11 +41,17 @@ pub(super) enum Passage {
     Wait,
     /// It is refused without being asked.
     Refused(Box<Task>, String),
+    /// Its endpoint is down: it is a gap without being asked.
+    Down(Box<Task>, String),
 }
 
 /// The gates of all endpoints.
 #[derive(Debug, Default)]
-pub(super) struct Gates(HashMap<Endpoint, Gate>);
+pub(super) struct Gates {
+    gates: HashMap<Endpoint, Gate>,
+    /// Entities of each endpoint about which nothing but failures came, since its last answer.
+    failing: HashMap<Endpoint, u32>,
+}
 
 impl Gates {
     /// Holds a task back while its endpoint is probed, and drops it where the endpoint is refused.
@@ -47,11 +59,11 @@ impl Gates {
         if task.endpoint.scope() == Scope::Workspace || !task.visited.is_empty() {
             return Passage::Pass(Box::new(task));
         }
-        match self.0.get_mut(&task.endpoint) {
+        match self.gates.get_mut(&task.endpoint) {
             None if task.endpoint.spec().probe == Probe::Alone => {
-                self.0.insert(task.endpoint, Gate::Probing { waiting: Vec::new() });
+                self.gates.insert(task.endpoint, Gate::Probing { waiting: Vec::new() });
             }
-            None => drop(self.0.insert(task.endpoint, Gate::Unproven { refusals: 0 })),
+            None => drop(self.gates.insert(task.endpoint, Gate::Unproven { refusals: 0 })),
             Some(Gate::Probing { waiting }) => {
                 waiting.push(task);
                 return Passage::Wait;
@@ -61,25 +73,49 @@ impl Gates {
                 let reason = reason.clone();
                 return Passage::Refused(Box::new(task), reason);
             }
+            Some(Gate::Down { reason }) => {
+                let reason = reason.clone();
+                return Passage::Down(Box::new(task), reason);
+            }
         }
         Passage::Pass(Box::new(task))
     }
 
     /// The probe of an endpoint is not sent: those that wait for it are given back.
     pub fn give_up_probe(&mut self, endpoint: Endpoint) -> Vec<Task> {
-        match self.0.get_mut(&endpoint) {
+        match self.gates.get_mut(&endpoint) {
             Some(Gate::Probing { waiting }) => {
                 let waiting = std::mem::take(waiting);
-                self.0.remove(&endpoint);
+                self.gates.remove(&endpoint);
                 waiting
             }
             _ => Vec::new(),
         }
     }
 
+    /// Takes note of an entity about which nothing but failures came, while the rest of the API answers. Gives back
+    /// what waited for it if the endpoint counts as down from now on.
+    pub fn fail(&mut self, endpoint: Endpoint, reason: &str) -> Vec<Task> {
+        let failing = self.failing.entry(endpoint).or_default();
+        *failing += 1;
+        if endpoint.scope() == Scope::Workspace || *failing < FAILURES {
+            return Vec::new();
+        }
+        let reason = format!(
+            "it failed for {failing} in a row and counts as down; the next export reads it. The last failure: {reason}"
+        );
+        match self.gates.insert(endpoint, Gate::Down { reason }) {
+            Some(Gate::Probing { waiting }) => waiting,
+            _ => Vec::new(),
+        }
+    }
+
     /// Learns from the first answer about an entity. Gives back what waited for it.
     pub fn settle(&mut self, endpoint: Endpoint, answer: &Answer) -> Vec<Task> {
-        let Some(gate) = self.0.get_mut(&endpoint) else { return Vec::new() };
+        if answer.accepted || answer.is_refusal() {
+            self.failing.remove(&endpoint);
+        }
+        let Some(gate) = self.gates.get_mut(&endpoint) else { return Vec::new() };
         let refused = matches!(answer.status, 401 | 403);
         let mut waiting = Vec::new();
         let next = match gate {
@@ -102,7 +138,7 @@ impl Gates {
         };
         match next {
             Some(next) => *gate = next,
-            None => drop(self.0.remove(&endpoint)),
+            None => drop(self.gates.remove(&endpoint)),
         }
         waiting
     }

@@ -11,9 +11,12 @@ mod decide;
 mod endpoint;
 mod engine;
 mod estimate;
+mod freshness;
 mod gate;
 mod identity;
+mod order;
 mod runs;
+pub mod schedule;
 mod task;
 
 use std::sync::Arc;
@@ -27,6 +30,7 @@ pub use decide::{Decision, ProjectFacts, Reread, decide};
 pub use endpoint::{Endpoint, Need, Probe, Scope, Shrink, Spec};
 pub use engine::{Report, crawl};
 pub use estimate::{Estimate, estimate};
+pub use freshness::{Due, Freshness};
 pub use identity::{Identity, identify};
 
 use crate::client;
@@ -188,6 +192,12 @@ pub enum Error {
         known: usize,
         /// Of these, listed.
         shared: usize,
+    },
+    /// The budget's time ended before the lists were read.
+    #[error("the budget ended before {operation} was read to its end")]
+    OutOfTime {
+        /// Operation of the list.
+        operation: &'static str,
     },
     /// The journal can't be written or read.
     #[error(transparent)]

@@ -19,13 +19,13 @@ mod lineage;
 mod run_daily;
 mod run_health;
 mod run_stats;
-pub mod schedule;
 mod sql_cells;
 mod sql_columns;
 mod sql_tables;
 mod table_usage;
 mod user_activity;
 
+pub use crate::crawl::schedule;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};

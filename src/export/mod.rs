@@ -26,8 +26,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::client::operation::ME;
 use crate::client::users::ActingAs;
 use crate::crawl::{
-    self, Base, Budget, Coverage, Empty, Endpoint, Identity, Progress, Report, Reread, Source, State, Stop,
-    Workspace,
+    self, Base, Budget, Coverage, Empty, Endpoint, Freshness, Identity, Progress, Report, Reread, Source,
+    State, Stop, Workspace,
 };
 use crate::journal::{self, CrawlHeader, Journal};
 use crate::schema::{Origin, SCHEMA_VERSION, Table};
@@ -41,6 +41,9 @@ use journals::{Crawler, open_journal, report_damage};
 
 pub use build::choose;
 pub use truth::Accept;
+
+/// Who asks is found out even if the budget's time is over, but nobody waits longer than this for it.
+const IDENTITY_GRACE: Duration = Duration::from_secs(10);
 
 /// How to export.
 #[derive(Debug, Clone)]
@@ -57,6 +60,8 @@ pub struct Options {
     pub concurrency: usize,
     /// How much may be spent.
     pub budget: Budget,
+    /// How late a run may be seen.
+    pub freshness: Freshness,
     /// What of the last snapshot is used.
     pub reuse: Reuse,
     /// What is done about a crawl that was interrupted.
@@ -91,6 +96,7 @@ impl Default for Options {
             base_url: crate::client::DEFAULT_BASE_URL.into(),
             concurrency: 8,
             budget: Budget::default(),
+            freshness: Freshness::Exact,
             reuse: Reuse::Unchanged,
             unfinished: Unfinished::Resume,
             journal: JournalFate::Removed,
@@ -232,7 +238,12 @@ pub async fn export(
     stop: Stop,
 ) -> Result<Outcome, Error> {
     lake.check()?;
-    let identity = crawl::identify(&source).await?;
+    let identity = match options.budget.until {
+        Some(until) => tokio::time::timeout_at(until + IDENTITY_GRACE, crawl::identify(&source))
+            .await
+            .map_err(|_| crawl::Error::OutOfTime { operation: ME.id })??,
+        None => crawl::identify(&source).await?,
+    };
     if let Some(why) = &identity.failure {
         progress.note(&format!("who the token acts as is not known: {why}"));
     }
@@ -462,7 +473,7 @@ impl Job<'_> {
             budget: self.options.budget,
             spent: self.identity.requests,
             full: self.options.reuse == Reuse::Nothing,
-            reread: Reread { now, within: self.options.revalidate },
+            reread: Reread { now, within: self.options.revalidate, freshness: self.options.freshness },
             doubted_before: (self.identity.acting_as == ActingAs::Unknown).then_some(now),
             workspace: self.how,
             empty: if accepts_none { Empty::Accepted } else { Empty::Refused },
@@ -672,7 +683,7 @@ pub async fn plan(
     options: &Options,
     progress: Arc<dyn Progress>,
     stop: Stop,
-) -> Result<Vec<crawl::Estimate>, Error> {
+) -> Result<Plan, Error> {
     let now = Utc::now();
     let base = Arc::new(Base::load(lake, bases::choose(lake, &options.tables)?, now)?);
     let scratch = crate::store::scratch().map_err(snapshot::Error::from)?;
@@ -692,7 +703,7 @@ pub async fn plan(
     };
     let journal = Arc::new(Journal::create(&scratch.path().join("plan.hxj"), header)?);
     let wanted = Endpoint::needed_for(options.tables.iter().copied());
-    let reread = Reread { now, within: options.revalidate };
+    let reread = Reread { now, within: options.revalidate, freshness: options.freshness };
     let crawl_options = crawl::Options {
         endpoints: wanted.iter().copied().filter(|e| e.names().next().is_some()).collect(),
         concurrency: options.concurrency,
@@ -706,5 +717,47 @@ pub async fn plan(
     };
     let report = crawl::crawl(source, journal, Arc::default(), crawl_options, progress, stop).await?;
     let known = (options.reuse == Reuse::Unchanged).then_some(&*base);
-    Ok(wanted.into_iter().map(|endpoint| crawl::estimate(endpoint, &report, known, &reread)).collect())
+    let refused = lake.latest()?.map_or(BTreeSet::new(), |manifest| {
+        let is_refused = |table: &&Table| {
+            manifest.tables.get(table.name).is_some_and(|t| t.state == Some(TableState::Unreadable))
+        };
+        options.tables.iter().copied().filter(is_refused).filter_map(Endpoint::of_table).collect()
+    });
+    let estimates = |freshness, base: Option<&Base>| {
+        let reread = Reread { freshness, ..reread };
+        let of = |endpoint: &Endpoint| {
+            let estimate = crawl::estimate(*endpoint, &report, base, &reread);
+            match refused.contains(endpoint) {
+                true => estimate.refused(*endpoint),
+                false => estimate,
+            }
+        };
+        wanted.iter().map(of).collect::<Vec<_>>()
+    };
+    let within = match options.freshness {
+        Freshness::Exact => Freshness::Within(USUAL_BOUND),
+        within => within,
+    };
+    Ok(Plan {
+        exact: estimates(Freshness::Exact, known),
+        within: estimates(within, known),
+        first: estimates(Freshness::Exact, None),
+        has_base: known.is_some_and(|base| !base.is_empty()),
+    })
+}
+
+/// Bound that a plan prices beside the exact picture.
+const USUAL_BOUND: TimeDelta = TimeDelta::days(7);
+
+/// What an export would cost, by endpoint.
+#[derive(Debug)]
+pub struct Plan {
+    /// With every published project asked for runs.
+    pub exact: Vec<crawl::Estimate>,
+    /// With those asked that can have run.
+    pub within: Vec<crawl::Estimate>,
+    /// With nothing known yet.
+    pub first: Vec<crawl::Estimate>,
+    /// Whether there is a snapshot to build on.
+    pub has_base: bool,
 }

@@ -42,14 +42,45 @@ impl Schedule<'_> {
     /// The times after `from` and not after `until` at which it was due. `None` if its cadence, cron
     /// expression or time zone can't be read.
     pub fn due(&self, from: DateTime<Utc>, until: DateTime<Utc>) -> Option<BTreeSet<DateTime<Utc>>> {
+        Some(match self.read()? {
+            (cron, Zone::Named(zone)) => times(&cron, &zone, from, until),
+            (cron, Zone::Offset(zone)) => times(&cron, &zone, from, until),
+        })
+    }
+
+    /// The first time after `from`, if it is not after `until`. `None` outside if the schedule can't be read.
+    pub fn first_due(&self, from: DateTime<Utc>, until: DateTime<Utc>) -> Option<Option<DateTime<Utc>>> {
+        Some(match self.read()? {
+            (cron, Zone::Named(zone)) => first(&cron, &zone, from, until),
+            (cron, Zone::Offset(zone)) => first(&cron, &zone, from, until),
+        })
+    }
+
+    fn read(&self) -> Option<(Cron, Zone)> {
         let cron = Cron::from_str(&self.expression()?).ok()?;
         let zone = self.timezone.unwrap_or("UTC");
         if let Ok(zone) = zone.parse::<chrono_tz::Tz>() {
-            return Some(times(&cron, &zone, from, until));
+            return Some((cron, Zone::Named(zone)));
         }
         let zone = if zone == "Z" { "+00:00" } else { zone };
-        Some(times(&cron, &FixedOffset::from_str(zone).ok()?, from, until))
+        Some((cron, Zone::Offset(FixedOffset::from_str(zone).ok()?)))
     }
+}
+
+enum Zone {
+    Named(chrono_tz::Tz),
+    Offset(FixedOffset),
+}
+
+/// The first time after `from`, if it is not after `until`.
+fn first<Z: TimeZone + Copy>(
+    cron: &Cron,
+    zone: &Z,
+    from: DateTime<Utc>,
+    until: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    let next = cron.iter_after(from.with_timezone(zone)).next()?.with_timezone(&Utc);
+    (next <= until).then_some(next)
 }
 
 fn times<Z: TimeZone + Copy>(
