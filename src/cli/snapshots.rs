@@ -240,9 +240,7 @@ fn run_prune(prune: &Prune) -> Result<Code, Failure> {
     let lock = lake.lock()?;
     let plan = plan(&lake, &policy, prune)?;
     if !prune.dry_run {
-        for (id, _) in plan.iter().filter(|(_, reasons)| reasons.is_empty()) {
-            lake.remove(id)?;
-        }
+        lake.carry_out(&plan)?;
         lake.refresh()?;
     }
     lake.tidy(lock);

@@ -1,6 +1,6 @@
 //! Which snapshots are kept: a policy as backup tools have it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use chrono::{DateTime, Datelike, Utc};
 
@@ -12,6 +12,8 @@ use crate::schema::Table;
 
 /// Why the newest snapshot is kept.
 const LATEST: &str = "latest";
+/// Why a snapshot is kept that a journal needs.
+const BUILDS_ON_IT: &str = "builds on it";
 
 /// How many snapshots are kept. A day, week (ISO) or month (UTC) counts if it has a snapshot, and its last one
 /// is kept.
@@ -95,19 +97,42 @@ impl Lake {
                 });
             }
         }
+        let stays: BTreeSet<String> =
+            plan.iter().filter(|(_, why)| !why.is_empty()).map(|(id, _)| id.clone()).collect();
         for (id, path) in self.journals()? {
-            let is_gone = plan.get(&id).is_some_and(Vec::is_empty);
-            let Some(journal) = Journal::open_read(&path).ok().filter(|_| !is_gone) else { continue };
-            for base in journal.header().base_snapshots() {
-                if let Some(reasons) = plan.get_mut(base) {
-                    reasons.push(match manifests.get(&id) {
-                        Some(_) => format!("the kept journal of {id} builds on it"),
-                        None => "an unfinished crawl builds on it".into(),
-                    });
-                }
+            let committed = manifests.get(&id);
+            // What stays for another's journal alone needs none of its own: else every base would keep the next.
+            let is_wanted = committed.is_none() || stays.contains(&id);
+            let Some(journal) = Journal::open_read(&path).ok().filter(|_| is_wanted) else { continue };
+            // A crawl that was resumed is committed on the bases of that night, not of the one when it began.
+            let tables = committed.into_iter().flat_map(|manifest| manifest.tables.values());
+            let mut bases = journal.header().base_snapshots();
+            bases.extend(tables.filter_map(|table| table.base.as_deref()));
+            for base in bases {
+                let Some(reasons) = plan.get_mut(base) else { continue };
+                reasons.push(match committed {
+                    Some(_) => format!("the kept journal of {id} {BUILDS_ON_IT}"),
+                    None => format!("an unfinished crawl {BUILDS_ON_IT}"),
+                });
             }
         }
         Ok(plan)
+    }
+
+    /// Removes what a plan doesn't keep; and the journals of snapshots that stay only for another's journal, since
+    /// what these were built on may be gone.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Store`].
+    pub fn carry_out(&self, plan: &BTreeMap<String, Vec<String>>) -> Result<(), Error> {
+        for (id, reasons) in plan {
+            if reasons.is_empty() {
+                self.remove(id)?;
+            } else if reasons.iter().all(|why| why.ends_with(BUILDS_ON_IT)) {
+                self.remove_journal(id)?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes a snapshot and its journal: it disappears in one step, then its files go.

@@ -18,6 +18,7 @@ mod foreign;
 mod limits;
 mod lineage;
 mod mutator;
+mod nights;
 mod notify;
 mod openlineage;
 mod operate;
