@@ -72,7 +72,7 @@ impl Plan {
             E::List { .. } | E::Forbidden { .. } | E::Refused(_) | E::Api(_) => self.strikes("ListProjects"),
             E::NoProjects { .. } => visible == 0,
             E::OtherProjects { known, shared } => self.strikes("Me") && shared * 2 < *known,
-            E::Journal(_) => false,
+            E::OutOfTime { .. } | E::Journal(_) => false,
         }
     }
 }
