@@ -120,7 +120,7 @@ fn what_can_not_be_read_any_longer_is_not_removed() {
     let proxy =
         sim.block_on(crate::audit::refusing(sim.server.url(), |target| target.contains("queriedTables")));
     let args = ["export", lake, "--full", "--fixed-time", "2026-11-03T06:00:00Z"];
-    run(sim.hexport(&args).env("HEX_API_URL", proxy), 0);
+    run(sim.hexport(&args).env("HEX_API_URL", proxy), 4);
     let out = run(&mut hexport(&["diff", lake, "--tables", "queried_tables,lineage", "--output", "json"]), 0);
     let found: Value = serde_json::from_slice(&out.stdout).unwrap();
     for table in found["tables"].as_array().unwrap() {

@@ -184,7 +184,11 @@ fn a_reader_that_follows_the_pointer_finds_a_whole_snapshot() {
         .map(|e| e.unwrap().file_name().into_string().unwrap())
         .collect();
     top.sort();
-    assert_eq!(top, ["latest.json", latest.as_str(), "views.sql"], "no lock, journal or staging is left");
+    assert_eq!(
+        top,
+        ["history.sql", "latest.json", latest.as_str(), "views.sql"],
+        "no lock, journal or staging is left"
+    );
     // All of it as Hive partitions, too.
     let hive = ask_one(dir.path(), "SELECT any_value(snapshot) FROM projects_history");
     assert_eq!(hive, manifest["snapshot_id"]);

@@ -140,7 +140,7 @@ fn every_statistic_is_what_duckdb_computes_from_the_runs() {
             quantile_cont(duration_seconds, 0.95) FILTER (e), quantile_cont(duration_seconds, 0.99) FILTER (e),
             max(duration_seconds) FILTER (e), count(*) FILTER (NOT duration_agrees),
             epoch_us(min(start_time)), epoch_us(max(start_time)), epoch_us(ok), (epoch_us(any_value(snapshot_at)) - epoch_us(ok)) / 1e6,
-            count(*) FILTER (status IN ('ERRORED', 'UNABLE_TO_ALLOCATE_KERNEL') AND (ok IS NULL OR start_time > ok))
+            count(*) FILTER (status IN ('ERRORED', 'UNABLE_TO_ALLOCATE_KERNEL') AND (ok IS NULL OR ordered_at > ok))
         FROM ended LEFT JOIN success USING (project_id, t) GROUP BY project_id, t, ok ORDER BY project_id, t";
     let derived = "
         SELECT project_id, run_trigger, runs, completed, errored, killed, no_kernel, unfinished, success_rate, min_seconds,
