@@ -541,7 +541,7 @@ impl Bench {
     }
 }
 
-/// Runs numbers on two threads; what failed, by case.
+/// Runs numbers on a few threads, some of which wait for the disk; what failed, by case.
 fn all_of(
     numbers: &[usize],
     run: impl Fn(usize) -> Result<(), String> + Sync,
@@ -549,11 +549,16 @@ fn all_of(
 ) -> Vec<String> {
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
-        for _ in 0..2 {
+        for _ in 0..3 {
             scope.spawn(|| {
                 while let Some(number) = numbers.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let began = std::time::Instant::now();
+                    let name = || cases[*number].name();
                     if let Err(why) = run(*number) {
-                        failed.lock().unwrap().push(format!("{}\n    {why}", cases[*number].name()));
+                        failed.lock().unwrap().push(format!("{}\n    {why}", name()));
+                    }
+                    if began.elapsed() > Duration::from_secs(10) {
+                        eprintln!("{:?} for {}", began.elapsed(), name());
                     }
                 }
             });
