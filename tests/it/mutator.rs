@@ -572,6 +572,7 @@ fn is_all() -> bool {
 }
 
 #[test]
+#[ignore = "takes more than ten minutes unoptimised: run it with cargo test --test it mutator -- --ignored"]
 fn whatever_one_value_of_an_answer_is_the_rest_is_committed() {
     let bench = Bench::new();
     let numbers: Vec<usize> = match is_all() {

@@ -114,7 +114,7 @@ struct Nights {
 #[test]
 fn nights_say_nothing_but_the_truth_and_leave_nothing_out() {
     let number = |name| std::env::var(name).ok().map(|text| text.parse().expect("a number"));
-    let (count, seed) = (number("HEXPORT_NIGHTS").unwrap_or(300), number("HEXPORT_SEED").unwrap_or(13));
+    let (count, seed) = (number("HEXPORT_NIGHTS").unwrap_or(100), number("HEXPORT_SEED").unwrap_or(13));
     let mut nights = Nights::new(seed);
     for _ in 0..count {
         nights.pass();

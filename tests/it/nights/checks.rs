@@ -223,6 +223,11 @@ impl Nights {
         let done = rebuild(&self.lake, Some(&id), options, Arc::new(Quiet), Stop::default());
         let done = self.runtime.block_on(done);
         self.happened("rebuilt", &id);
+        // A rebuild that would know less is refused: what is there stays, which is all that it owes.
+        if let Err(hexport::export::Error::Worse { .. }) = &done {
+            assert_eq!(fingerprint(self.dir.path()), newest, "a refused rebuild changes nothing");
+            return self.happened("rebuild refused", &id);
+        }
         if let Err(error) = done {
             return self.problem(format!("{id} can't be rebuilt: {error}\n{}", self.story(&id)));
         }
