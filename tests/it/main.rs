@@ -1,8 +1,6 @@
 //! Drives the real `hexport` binary over real HTTP against the simulator, and reads what it wrote with real
 //! DuckDB.
 
-#![allow(unused, clippy::all)]
-
 mod support;
 
 mod access;

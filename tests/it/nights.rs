@@ -181,7 +181,7 @@ impl Nights {
     /// A day and its night.
     fn pass(&mut self) {
         self.night += 1;
-        let is_quiet = self.night % 10 == 0;
+        let is_quiet = self.night.is_multiple_of(10);
         self.change_workspace();
         self.change_token(is_quiet);
         let rows = truth(&self.server.world(), &self.token);
