@@ -18,12 +18,12 @@ use object_store::path::Path as Key;
 use object_store::prefix::PrefixStore;
 use object_store::{
     Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
-    RetryConfig, UpdateVersion,
+    UpdateVersion,
 };
 use tokio::runtime::Runtime;
 use url::Url;
 
-use super::settings::{connect, parts, shown, without_query};
+use super::settings::{Retries, connect, parts, shown, without_query};
 use super::{Change, Error, Folder, Object, Store};
 
 /// Size of a part of an upload; a smaller file is put whole. Stores want 5 MiB at least, and take 10,000 parts.
@@ -78,12 +78,12 @@ impl Cloud {
         let parts = parts(text)?;
         let wrong = |why: String| Error::Name { place: shown(text), why };
         let prefix = Key::parse(&parts.prefix).map_err(|e| wrong(e.to_string()))?;
-        let with = |retry: RetryConfig| -> Result<Arc<dyn ObjectStore>, Error> {
-            let store = connect(&parts.bucket, options, &retry)?;
+        let with = |retries| -> Result<Arc<dyn ObjectStore>, Error> {
+            let store = connect(&parts.bucket, options, retries)?;
             Ok(Arc::new(PrefixStore::new(store, prefix.clone())))
         };
-        let store = with(RetryConfig::default())?;
-        let once = with(RetryConfig { max_retries: 0, ..RetryConfig::default() })?;
+        let store = with(Retries::Usual)?;
+        let once = with(Retries::None)?;
         Self::new(text.trim_end_matches('/').to_owned(), parts.bucket, store, once)
     }
 

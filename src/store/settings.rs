@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use object_store::{ObjectStore, RetryConfig};
+use object_store::ObjectStore;
 use url::Url;
 
 use super::Error;
@@ -98,11 +98,31 @@ pub(super) fn parts(text: &str) -> Result<Parts, Error> {
     Ok(Parts { bucket, prefix })
 }
 
+/// Whether a request that failed is sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Retries {
+    /// As often as the store's client does by itself.
+    Usual,
+    /// Never.
+    None,
+}
+
+#[cfg(feature = "cloud")]
+impl Retries {
+    fn config(self) -> object_store::RetryConfig {
+        let usual = object_store::RetryConfig::default();
+        match self {
+            Self::Usual => usual,
+            Self::None => object_store::RetryConfig { max_retries: 0, ..usual },
+        }
+    }
+}
+
 /// Connects, with settings of the options before those of the environment.
 pub(super) fn connect(
     bucket: &Url,
     options: &[(String, String)],
-    retry: &RetryConfig,
+    retries: Retries,
 ) -> Result<Arc<dyn ObjectStore>, Error> {
     let wrong = |why: String| Error::Name { place: shown(bucket.as_str()), why };
     for (name, _) in options {
@@ -115,7 +135,7 @@ pub(super) fn connect(
     #[cfg(feature = "cloud")]
     macro_rules! build {
         ($builder:ty) => {{
-            let start = <$builder>::new().with_url(bucket.as_str()).with_retry(retry.clone());
+            let start = <$builder>::new().with_url(bucket.as_str()).with_retry(retries.config());
             let set =
                 all.iter().fold(start, |builder, (name, value)| match name.to_ascii_lowercase().parse() {
                     Ok(key) => builder.with_config(key, value),
@@ -132,7 +152,7 @@ pub(super) fn connect(
         #[cfg(feature = "azure")]
         CloudKind::Azure => build!(object_store::azure::MicrosoftAzureBuilder),
         _ => {
-            let _ = (all, failed, retry);
+            let _ = (all, failed, retries);
             Err(wrong("this hexport was built without such stores".into()))
         }
     }
@@ -344,8 +364,8 @@ mod tests {
     fn unknown_options_are_refused() {
         let option = |name: &str| [(name.to_owned(), "x".to_owned())];
         let bucket = Url::parse("s3://bucket").unwrap();
-        assert!(connect(&bucket, &option("colour"), &RetryConfig::default()).is_err());
+        assert!(connect(&bucket, &option("colour"), Retries::Usual).is_err());
         #[cfg(feature = "aws")]
-        assert!(connect(&bucket, &option("aws_region"), &RetryConfig::default()).is_ok());
+        assert!(connect(&bucket, &option("aws_region"), Retries::Usual).is_ok());
     }
 }
