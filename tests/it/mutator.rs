@@ -320,6 +320,8 @@ fn client(url: &str, number: usize) -> Client {
         attempts: 2,
         base: Duration::from_millis(1),
         cap: Duration::from_millis(2),
+        // A list of projects that is never answered is an outage, which ends a crawl by its silence.
+        silence: Duration::from_secs(2),
         ..RetryPolicy::default()
     };
     Client::new(config).unwrap()
