@@ -3,6 +3,7 @@
 //! A rule declares its [`Need`]s. Where one isn't met the rule isn't evaluated, since what wasn't read is no
 //! evidence that it isn't there.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
@@ -90,33 +91,58 @@ struct Asked {
     reason: Option<String>,
 }
 
+/// What a snapshot says about what it read.
+#[derive(Default)]
+struct Said {
+    /// Lists of the workspace, by operation.
+    lists: BTreeMap<String, Asked>,
+    /// Lists of each project or group, by operation.
+    each: BTreeMap<String, Asked>,
+}
+
+impl Said {
+    /// What the snapshot says that is named; `None` if it doesn't say.
+    fn load(tables: &dyn Tables, home: Option<&str>) -> Result<Option<Self>, Error> {
+        let columns = ["operation", "entity_id", "state", "reason"];
+        let Some(reader) = tables.coverage(home, &columns)? else { return Ok(None) };
+        let mut said = Self::default();
+        for batch in reader {
+            for row in rows::of_batch::<Row>(&CRAWL_COVERAGE, &batch?)? {
+                said.add(row);
+            }
+        }
+        Ok(Some(said))
+    }
+
+    fn add(&mut self, row: Row) {
+        let is_whole = matches!(row.state.as_str(), "fetched" | "reused" | "skipped");
+        let lists = self.lists.entry(row.operation.clone()).or_default();
+        let each = self.each.entry(row.operation).or_default();
+        match row.entity_id {
+            None => lists.list = Some((row.state, row.reason)),
+            // What wasn't asked, since the answer is known to be empty, shows nothing about the others.
+            Some(_) if is_whole => each.read += u64::from(row.state != "skipped"),
+            // Its list no longer names it, which isn't believed yet: its row is still there.
+            Some(_) if row.state == "missing" => {}
+            Some(entity) => {
+                each.lacking.insert(entity);
+                each.reason = each.reason.take().or(row.reason).or(Some(row.state));
+            }
+        }
+    }
+}
+
 impl Evidence {
-    /// Reads it from the table `crawl_coverage`.
+    /// Reads it from the table `crawl_coverage` of the snapshot that each table is from.
     ///
     /// # Errors
     /// If that can't be read.
     pub fn load(tables: &dyn Tables) -> Result<Self, Error> {
-        let columns = ["operation", "entity_id", "state", "reason"];
-        let covers = tables.has(&CRAWL_COVERAGE);
-        let open = |table| tables.open(table, &columns);
-        // Lists of the workspace, and lists of each project or group, by operation.
-        let (mut lists, mut each): (BTreeMap<String, Asked>, BTreeMap<String, Asked>) = Default::default();
-        for batch in open(&CRAWL_COVERAGE)?.into_iter().flatten() {
-            for row in rows::of_batch::<Row>(&CRAWL_COVERAGE, &batch?)? {
-                let is_whole = matches!(row.state.as_str(), "fetched" | "reused" | "skipped");
-                let lists = lists.entry(row.operation.clone()).or_default();
-                let each = each.entry(row.operation).or_default();
-                match row.entity_id {
-                    None => lists.list = Some((row.state, row.reason)),
-                    // What wasn't asked, since the answer is known to be empty, shows nothing about the others.
-                    Some(_) if is_whole => each.read += u64::from(row.state != "skipped"),
-                    // Its list no longer names it, which isn't believed yet: its row is still there.
-                    Some(_) if row.state == "missing" => {}
-                    Some(entity) => {
-                        each.lacking.insert(entity);
-                        each.reason = each.reason.take().or(row.reason).or(Some(row.state));
-                    }
-                }
+        let mut said = BTreeMap::new();
+        for table in registry::all() {
+            let home = tables.home(table);
+            if let Entry::Vacant(place) = said.entry(home) {
+                place.insert(Said::load(tables, home)?);
             }
         }
         let standing = |table: &'static Table| {
@@ -124,12 +150,12 @@ impl Evidence {
                 return Standing::Unusable(format!("the snapshot has no table {}", table.name));
             }
             let Some(operation) = table.operation() else { return Standing::Whole };
-            if !covers {
+            let Some(said) = &said[&tables.home(table)] else {
                 return Standing::Unusable("the snapshot doesn't say what was read".into());
-            }
+            };
             match is_by_entity(table) {
-                false => of_list(table, lists.get(operation.id)),
-                true => of_entities(table, each.get(operation.id)),
+                false => of_list(table, said.lists.get(operation.id)),
+                true => of_entities(table, said.each.get(operation.id)),
             }
         };
         Ok(Self { tables: registry::all().map(|table| (table.name, standing(table))).collect() })

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use crate::registry;
 use crate::schema::Table;
 use crate::snapshot::{Error, Lake, Manifest, TableReader, Views};
+use crate::tables::CRAWL_COVERAGE;
 
-/// Tables of one snapshot.
+/// Tables of one snapshot, or the newest of each.
 pub trait Tables {
     /// Opens some columns of a table, all of them if none is named; `None` if the table isn't there.
     ///
@@ -22,6 +23,20 @@ pub trait Tables {
     /// # Errors
     /// If the tables can't be fetched.
     fn views(&self, sql: &str) -> Result<Views, Error>;
+
+    /// The other snapshot that a table is from, where the newest one doesn't hold it.
+    fn home(&self, _: &'static Table) -> Option<&str> {
+        None
+    }
+
+    /// Some columns of what a snapshot, by its [`home`](Self::home), says about what it read.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    fn coverage(&self, home: Option<&str>, columns: &[&str]) -> Result<Option<TableReader>, Error> {
+        debug_assert!(home.is_none(), "all tables are of one snapshot");
+        self.open(&CRAWL_COVERAGE, columns)
+    }
 }
 
 /// A committed snapshot.
@@ -48,6 +63,20 @@ impl Tables for Committed<'_> {
     fn views(&self, sql: &str) -> Result<Views, Error> {
         // Not the lake's views.sql, which is of the last snapshot.
         self.lake.views(self.manifest, sql)
+    }
+
+    fn home(&self, table: &'static Table) -> Option<&str> {
+        self.manifest.tables.get(table.name)?.files.first()?.snapshot.as_deref()
+    }
+
+    fn coverage(&self, home: Option<&str>, columns: &[&str]) -> Result<Option<TableReader>, Error> {
+        match home {
+            None => self.open(&CRAWL_COVERAGE, columns),
+            Some(home) => {
+                let manifest = self.lake.manifest(home)?;
+                TableReader::open_columns(self.lake, &manifest, &CRAWL_COVERAGE, columns)
+            }
+        }
     }
 }
 

@@ -34,9 +34,10 @@ impl Client {
         }
     }
 
-    /// Whether the API answers the one request that every crawl depends on.
+    /// Whether the API answers the one request that every crawl depends on, be it with a refusal.
     async fn answers_a_probe(&self) -> bool {
+        let accepted = self.answers_accepted();
         let probe = ApiRequest::new(&operation::LIST_PROJECTS, &[]).query("limit", 1);
-        self.send_once(&probe).await.is_ok()
+        self.send_once(&probe).await.is_ok() || self.answers_accepted() > accepted
     }
 }
