@@ -109,7 +109,7 @@ pub struct ApiArgs {
     /// Requests that may leave together after a pause [default: 1]
     #[arg(long, env = "HEXPORT_BURST", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     burst: Option<u32>,
-    /// Requests under way at once [default: 8]
+    /// Requests under way at once in each limit group [default: 8]
     #[arg(long, env = "HEXPORT_CONCURRENCY", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     concurrency: Option<u16>,
     /// Time for one request [default: 60s]

@@ -273,7 +273,10 @@ impl Store for Cloud {
     fn list(&self, prefix: &str) -> Result<Vec<Object>, Error> {
         let (store, start) = (self.store.clone(), prefix.to_owned());
         let (folder, rest) = prefix.rsplit_once('/').map_or((None, prefix), |(f, s)| (Some(key(f)), s));
-        let offset = (!rest.is_empty()).then(|| key(prefix));
+        // An offset leaves itself out, and the prefix may be the whole name of an object: a character less is before it.
+        let mut before = prefix.to_owned();
+        before.pop();
+        let offset = (rest.chars().count() > 1).then(|| key(&before));
         let work = async move {
             let found = match &offset {
                 Some(offset) => store.list_with_offset(folder.as_ref(), offset),
