@@ -57,6 +57,7 @@ fn single_files(store: &dyn Store) {
     );
     assert_eq!(names(store, "snapshot=3/"), Vec::<String>::new());
     assert_eq!(store.list("a.js").expect("listed")[0].bytes, 2);
+    assert_eq!(names(store, "a.json"), ["a.json"], "a whole name is a prefix of itself");
     let asked = ["a.json".to_owned(), "none".to_owned()];
     assert_eq!(store.get_all(&asked).expect("read"), [Some(b"22".to_vec()), None]);
     let all = names(store, "");
