@@ -175,7 +175,7 @@ const SWITCH: &str = "enabled";
 /// Compares tables whose rows have no name of their own: what they say is their name.
 fn by_content(table: &'static Table, old: TableReader, new: TableReader) -> Result<TableDiff, Error> {
     type Rows = BTreeMap<(BTreeMap<&'static str, String>, usize), Option<String>>;
-    let failed = |e: ArrowError| Error::Table { table: table.name, why: e.to_string() };
+    let failed = Error::of_table::<ArrowError>(table);
     let read = |reader: TableReader| -> Result<Rows, Error> {
         let mut rows = Rows::new();
         for batch in reader {
@@ -224,7 +224,7 @@ fn by_key(
     new: TableReader,
     noise: Noise,
 ) -> Result<TableDiff, Error> {
-    let failed = |e: ArrowError| Error::Table { table: table.name, why: e.to_string() };
+    let failed = Error::of_table::<ArrowError>(table);
     let key = table.key_indices();
     let schema = table.schema();
     let fields = key.iter().map(|i| SortField::new(schema.field(*i).data_type().clone())).collect();
@@ -296,7 +296,7 @@ impl Side {
             let keys: Vec<ArrayRef> =
                 self.table.key_indices().iter().map(|i| batch.column(*i).clone()).collect();
             let rows = converter.convert_columns(&keys);
-            let rows = rows.map_err(|e| Error::Table { table: self.table.name, why: e.to_string() })?;
+            let rows = rows.map_err(Error::of_table(self.table))?;
             self.batch = Some((batch, rows));
             self.row = 0;
         }

@@ -1,6 +1,9 @@
 //! Exit codes, and errors as people read them: what failed, why, what to do next.
 
+use std::io;
 use std::process::ExitCode;
+
+use polars::prelude::PolarsError;
 
 use super::out::one_line;
 use crate::openlineage::SendError;
@@ -146,9 +149,7 @@ impl From<crawl::Error> for Failure {
 impl From<journal::Error> for Failure {
     fn from(error: journal::Error) -> Self {
         let next = match &error {
-            journal::Error::Io { .. } => {
-                "Make room or set the rights, then run the same command again: it goes on where it ended."
-            }
+            journal::Error::Io { source, .. } => disk_advice(source),
             journal::Error::Foreign { .. } => "Finish it with the version that wrote it, or remove the file.",
         };
         Failure::new(Code::Destination, error.to_string()).next(next)
@@ -159,9 +160,7 @@ impl From<snapshot::Error> for Failure {
     fn from(error: snapshot::Error) -> Self {
         use snapshot::Error as E;
         let next = match &error {
-            E::Io { .. } => {
-                "Make sure that DEST is a folder that this user may write to and that the disk is not full."
-            }
+            E::Io { source, .. } => disk_advice(source),
             E::Store { .. } => {
                 "Check the URL, the store's settings (--option, or the environment) and what its credentials allow."
             }
@@ -175,12 +174,33 @@ impl From<snapshot::Error> for Failure {
             E::Locked { .. } => {
                 "Wait until it ends, or stop it; a lock of a process that died is taken over by itself."
             }
-            E::Damaged { .. } => "Remove the damaged snapshot's folder, or name another DEST.",
+            E::Damaged { .. } => {
+                "hexport snapshots verify DEST names what is damaged, and hexport snapshots prune DEST --damaged removes it."
+            }
             E::Table { .. } => {
                 "This is a fault of hexport: please report it with the version and the table's name."
             }
         };
         Failure::new(Code::Destination, error.to_string()).next(next)
+    }
+}
+
+/// What to do about a disk that refuses. Everything that a server has answered is in the journal by then.
+fn disk_advice(error: &io::Error) -> &'static str {
+    use io::ErrorKind as K;
+    match error.kind() {
+        K::StorageFull | K::QuotaExceeded | K::FileTooLarge => {
+            "Free some space, then run the same command again: it resumes where it stopped."
+        }
+        K::ReadOnlyFilesystem => {
+            "The file system is mounted read-only. Remount it for writing, or name another DEST."
+        }
+        K::PermissionDenied => {
+            "Give this user the right to write there, or name another DEST, then run the same command again."
+        }
+        K::NotFound => "Check that the path exists and is spelled correctly.",
+        K::NotADirectory | K::AlreadyExists => "Name a folder; a file of that name is in the way.",
+        _ => "Check the disk and its mount, then run the same command again: it resumes where it stopped.",
     }
 }
 
@@ -248,6 +268,9 @@ impl From<export::Error> for Failure {
             E::Snapshot(inner) => inner.into(),
             E::Journal(inner) => inner.into(),
             E::Derive(crate::derive::Error::Snapshot(inner)) => inner.into(),
+            E::Derive(crate::derive::Error::Compute { source: PolarsError::IO { error, .. }, .. }) => {
+                Failure::new(Code::Destination, text).next(disk_advice(&error))
+            }
             E::Derive(_) => Failure::new(Code::Nothing, text)
                 .next("This is a fault of hexport: please report it. --tables without the derived tables still works."),
             E::OtherWorkspace { .. } => {

@@ -265,8 +265,7 @@ impl Sink {
         }
         let schema = self.table.schema();
         let batch = batch_of(self.table, rows).and_then(|batch| sort_unique(self.table, &schema, &[batch]));
-        let batch =
-            batch.map_err(|e| snapshot::Error::Table { table: self.table.name, why: e.to_string() })?;
+        let batch = batch.map_err(snapshot::Error::of_table(self.table))?;
         Ok(self.writer.write(&batch)?)
     }
 }

@@ -391,8 +391,7 @@ impl Rows {
         columns.push(Arc::new(self.active.finish()));
         let at = TimestampMicrosecondArray::from_value(self.at, rows).with_timezone("UTC");
         columns.extend(table.common().iter().map(|_| Arc::new(at.clone()) as ArrayRef));
-        let failed =
-            |e: arrow::error::ArrowError| snapshot::Error::Table { table: table.name, why: e.to_string() };
+        let failed = snapshot::Error::of_table::<arrow::error::ArrowError>(table);
         let batch = RecordBatch::try_new(table.schema(), columns).map_err(failed)?;
         // Whole projects, so that chunks follow each other in the order of the key.
         let batch = sort_unique(table, &table.schema(), &[batch]).map_err(failed)?;

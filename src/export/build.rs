@@ -401,7 +401,7 @@ impl Job<'_> {
     }
 
     fn failed(&self, error: ArrowError) -> Error {
-        Error::Snapshot(snapshot::Error::Table { table: self.table.name, why: error.to_string() })
+        Error::Snapshot(snapshot::Error::of_table(self.table)(error))
     }
 }
 
@@ -533,18 +533,18 @@ fn audited(
     if let Some(manifest) = sources.base.manifest(&AUDIT_FINDINGS) {
         audit::Record::date_new(&mut found, sources.lake, manifest)?;
     }
-    let failed =
-        |table: &Table, e: ArrowError| snapshot::Error::Table { table: table.name, why: e.to_string() };
     let mut findings = create(&AUDIT_FINDINGS)?;
     for notice in &found.notices {
         tracing::warn!("{}: {}: {}", notice.kind, notice.exception, notice.what);
     }
     let batches = audit::findings_batches(&found, target.snapshot_at);
-    for batch in batches.map_err(|e| failed(&AUDIT_FINDINGS, e))? {
+    for batch in batches.map_err(snapshot::Error::of_table(&AUDIT_FINDINGS))? {
         findings.write(&batch)?;
     }
     let mut rules = create(&AUDIT_RULES)?;
-    rules.write(&audit::rules_rows(&found, target.snapshot_at).map_err(|e| failed(&AUDIT_RULES, e))?)?;
+    rules.write(
+        &audit::rules_rows(&found, target.snapshot_at).map_err(snapshot::Error::of_table(&AUDIT_RULES))?,
+    )?;
     let built = |table, entry| Built { table, entry, drift: Drift::new(), took: started.elapsed() };
     Ok([built(&AUDIT_FINDINGS, findings.finish()?), built(&AUDIT_RULES, rules.finish()?)])
 }

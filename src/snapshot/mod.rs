@@ -52,6 +52,7 @@ pub use verify::Damage;
 pub use views::Views;
 pub use writer::{Format, TableWriter};
 
+use crate::schema::Table;
 use crate::store;
 
 /// What a Delta table holds.
@@ -118,12 +119,12 @@ pub enum Error {
         why: String,
     },
     /// Rows could not be written.
-    #[error("table {table}: {why}")]
+    #[error("table {table}: {source}")]
     Table {
         /// The table.
         table: &'static str,
         /// What is wrong.
-        why: String,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
@@ -137,6 +138,15 @@ impl From<store::Error> for Error {
 }
 
 impl Error {
+    /// Rows of a table that can't be computed or converted.
+    pub fn of_table<E>(table: &Table) -> impl Fn(E) -> Self + Copy + use<E>
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let table = table.name;
+        move |error| Error::Table { table, source: error.into() }
+    }
+
     fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Error::Io { what, path, source }

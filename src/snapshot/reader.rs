@@ -1,7 +1,7 @@
 //! Reading a table of a committed snapshot back, in the schema that it has today.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
@@ -70,6 +70,7 @@ impl KeyRange {
 /// A table's rows, in the order of its key. A column that the snapshot doesn't have yet, or has with another
 /// type, is null.
 pub struct TableReader {
+    path: PathBuf,
     table: &'static Table,
     schema: SchemaRef,
     batches: Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>,
@@ -137,7 +138,7 @@ impl TableReader {
             _ => {
                 let batches = Box::new(csv::read(&path, &schema, BATCH_ROWS)?);
                 let (range, rows) = (KeyRange::default(), entry.rows);
-                Ok(Some(Self { table, schema, batches, range, rows }))
+                Ok(Some(Self { path, table, schema, batches, range, rows }))
             }
         }
     }
@@ -161,7 +162,7 @@ impl TableReader {
             None => builder,
         };
         let batches = builder.build().map_err(damaged)?;
-        Ok(Self { table, schema, batches: Box::new(batches), range, rows })
+        Ok(Self { path: path.into(), table, schema, batches: Box::new(batches), range, rows })
     }
 
     /// Rows of the whole file.
@@ -187,10 +188,7 @@ impl TableReader {
     }
 
     fn failed(&self, error: impl std::fmt::Display) -> Error {
-        Error::Table {
-            table: self.table.name,
-            why: format!("the last snapshot's rows can't be read: {error}"),
-        }
+        Error::Damaged { path: self.path.clone(), why: format!("its rows can't be read: {error}") }
     }
 }
 

@@ -41,12 +41,11 @@ pub fn some<T: DeserializeOwned>(
 /// # Errors
 /// If the rows aren't such objects.
 pub fn of_batch<T: DeserializeOwned>(table: &'static Table, batch: &RecordBatch) -> Result<Vec<T>, Error> {
-    let failed = |why: String| Error::Table { table: table.name, why };
     let mut writer = ArrayWriter::new(Vec::new());
-    writer.write(batch).and_then(|()| writer.finish()).map_err(|e| failed(e.to_string()))?;
+    writer.write(batch).and_then(|()| writer.finish()).map_err(Error::of_table(table))?;
     let text = writer.into_inner();
     if text.is_empty() {
         return Ok(Vec::new());
     }
-    serde_json::from_slice(&text).map_err(|e| failed(e.to_string()))
+    serde_json::from_slice(&text).map_err(Error::of_table(table))
 }

@@ -151,7 +151,11 @@ impl TableWriter {
 }
 
 /// What a writer said: a disk that is full or can't be written to is no fault of the rows.
-fn failed(table: &'static Table, path: &Path, error: impl std::error::Error + 'static) -> Error {
+fn failed(
+    table: &'static Table,
+    path: &Path,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> Error {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(e) = cause {
         // Errors within errors: the system's own is the innermost that has a code.
@@ -164,7 +168,7 @@ fn failed(table: &'static Table, path: &Path, error: impl std::error::Error + 's
         }
         cause = e.source();
     }
-    Error::Table { table: table.name, why: error.to_string() }
+    Error::of_table(table)(error)
 }
 
 fn properties(table: &Table, snapshot_id: &str) -> WriterProperties {
