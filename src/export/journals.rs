@@ -31,6 +31,8 @@ pub struct Crawler {
     pub tables: Vec<String>,
     /// Whether everything is read again.
     pub full: bool,
+    /// The fixed time of its answers, if they have one.
+    pub fixed_time: Option<DateTime<Utc>>,
 }
 
 impl Crawler {
@@ -42,6 +44,7 @@ impl Crawler {
             acting_as,
             tables: options.tables.iter().map(|t| t.name.to_owned()).collect(),
             full: options.reuse == Reuse::Nothing,
+            fixed_time: options.fixed_time,
         }
     }
 
@@ -62,6 +65,12 @@ impl Crawler {
         }
         if header.tables != self.tables {
             return Some("of other tables".into());
+        }
+        if header.fixed_time != self.fixed_time {
+            return Some(match header.fixed_time {
+                Some(at) => format!("at the fixed time {}", when(at)),
+                None => "without a fixed time".into(),
+            });
         }
         (header.full != self.full).then(|| match header.full {
             true => "with --full".into(),

@@ -18,6 +18,7 @@ mod journals;
 mod truth;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -388,15 +389,21 @@ async fn rebuild_locked(
     lake.fetch_journals()?;
     let journals = lake.journals()?;
     let path = match snapshot {
-        None => journals.last().map(|(_, path)| path.clone()),
+        None => last_committed(lake, &journals)?,
         Some(id) => journals.iter().find(|(of, _)| of == id).map(|(_, path)| path.clone()),
     };
     let path = path.ok_or_else(|| {
         let known: Vec<&str> = journals.iter().map(|(id, _)| id.as_str()).collect();
         Error::NoJournal(match (snapshot, known.is_empty()) {
             (_, true) => format!("{} holds no journal", lake.name()),
-            (wanted, false) => {
-                format!("there is no journal of {}; there are {}", wanted.unwrap_or("it"), known.join(", "))
+            (None, false) => format!(
+                "{} holds journals of unfinished crawls alone ({}): hexport export resumes the last one, and \
+                 --snapshot builds an incomplete snapshot from the one it names",
+                lake.name(),
+                known.join(", "),
+            ),
+            (Some(wanted), false) => {
+                format!("there is no journal of {wanted}; there are {}", known.join(", "))
             }
         })
     })?;
@@ -430,6 +437,15 @@ async fn rebuild_locked(
     }
     let journal_at = path.display().to_string();
     result.map(|outcome| Outcome { resumed: journal.len(), journal: Some(journal_at), ..outcome })
+}
+
+/// The last journal whose crawl was committed. An open one is the next export's to resume.
+fn last_committed(lake: &Lake, journals: &[(String, PathBuf)]) -> Result<Option<PathBuf>, Error> {
+    let committed = lake.snapshots()?;
+    let is_committed = |(id, path): &&(String, PathBuf)| {
+        committed.contains(id) || Journal::open_read(path).is_ok_and(|journal| journal.committed().is_some())
+    };
+    Ok(journals.iter().rev().find(is_committed).map(|(_, path)| path.clone()))
 }
 
 /// Of the tables wanted, those that a journal has answers for, and what can be derived from these.

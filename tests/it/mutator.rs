@@ -647,6 +647,41 @@ fn files(folder: &Path) -> HashMap<std::path::PathBuf, Vec<u8>> {
 }
 
 #[test]
+fn an_answer_that_names_another_workspace_ends_with_6() {
+    let bench = Bench::new();
+    let names_another = |case: &Case| match &case.wrong {
+        Wrong::Field { path, json, .. } => {
+            let is_name = serde_json::from_str(json).is_ok_and(|value: Value| {
+                value.is_number() || value.as_str().is_some_and(|text| !text.is_empty())
+            });
+            case.operation.id == "Me" && path.join(".") == "org.id" && is_name
+        }
+        Wrong::Whole { .. } => false,
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let dest = dir.path().join("lake");
+    let export = |number: usize| {
+        let mut command = hexport(&["export", dest.to_str().unwrap(), "--tables", "users,collections"]);
+        let url = format!("{}/{number}/api/v1", bench.url);
+        command.env("HEX_API_URL", url).env("HEX_API_TOKEN", SECRET).env("HEXPORT_RATE", "unlimited");
+        command.output().unwrap()
+    };
+    let first = export(usize::MAX);
+    assert_eq!(first.status.code(), Some(0), "{}", String::from_utf8_lossy(&first.stderr));
+    let before = files(&dest);
+    let numbers: Vec<usize> = (0..bench.cases.len()).filter(|n| names_another(&bench.cases[*n])).collect();
+    assert!(numbers.len() > 10, "{} cases", numbers.len());
+    for number in numbers {
+        let out = export(number);
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        let case = bench.cases[number].name();
+        assert_eq!(out.status.code(), Some(6), "{case}: {said}");
+        assert!(said.contains("another workspace") || said.contains("of the workspace"), "{case}: {said}");
+        assert!(before == files(&dest), "{case}");
+    }
+}
+
+#[test]
 fn an_unusable_list_of_projects_leaves_the_last_snapshot_as_it_is() {
     let bench = Bench::new();
     let tables = choose(&["projects".to_owned()]).unwrap();
