@@ -122,7 +122,7 @@ impl ApiRequest {
                 let Some(next) = page.next_page.as_deref().filter(|n| !n.is_empty()) else {
                     return Next::End;
                 };
-                let here: u64 = self.param("offset").and_then(|o| o.parse().ok()).unwrap_or(0);
+                let here: u64 = self.offset();
                 // The host of the URL is not followed: behind a proxy it is not ours, and a token is never
                 // sent to a host that an answer names.
                 let offset = offset_of(next).filter(|o| *o > here).unwrap_or(here + page.items as u64);
@@ -133,6 +133,11 @@ impl ApiRequest {
             return Next::Repeats;
         }
         Next::Page(self.clone().with_query(name, value))
+    }
+
+    /// Where in a list the page begins, of a list that is paged by offset.
+    pub fn offset(&self) -> u64 {
+        self.param("offset").and_then(|offset| offset.parse().ok()).unwrap_or(0)
     }
 
     fn param(&self, name: &str) -> Option<&str> {

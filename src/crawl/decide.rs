@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::base::{Base, Known, KnownRuns};
 use super::freshness::{Due, Freshness, can_have_run};
+use super::runs::part_of;
 use super::{Endpoint, Scope};
 use crate::client::identifier;
 use crate::client::operation::LIST_PROJECTS;
@@ -139,7 +140,8 @@ pub fn decide(endpoint: Endpoint, project: &ProjectFacts, base: Option<&Base>, r
         let runs = base.and_then(|base| base.runs(&project.id));
         return match reread.freshness {
             Freshness::Within(bound)
-                if !can_have_run(project, known, runs.map(|runs| &**runs), reread.now, bound) =>
+                if part_of(then).is_none()
+                    && !can_have_run(project, known, runs.map(|runs| &**runs), reread.now, bound) =>
             {
                 Decision::Reuse
             }

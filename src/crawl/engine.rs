@@ -13,7 +13,7 @@ use super::decide::stamp;
 use super::endpoint::Need;
 use super::gate::{Gates, Passage, forbidden};
 use super::order;
-use super::runs::History;
+use super::runs::{History, part_of};
 use super::task::{Rank, Task};
 use super::{
     Base, Coverage, Decision, Empty, Endpoint, Error, Known, Options, Progress, ProjectFacts, Scope, State,
@@ -352,9 +352,10 @@ impl Engine {
                 self.queue(waiting);
             }
         }
+        let then = if task.endpoint == Endpoint::RUNS { "continues there" } else { "reads it again" };
         let reason = match task.requests {
             0 => "the budget ended first; the next export reads it".to_owned(),
-            sent => format!("the budget ended after {sent} requests; the next export reads it again"),
+            sent => format!("the budget ended after {sent} requests; the next export {then}"),
         };
         self.finish(task, State::Deferred, Some(reason), false);
     }
@@ -420,8 +421,20 @@ impl Engine {
         task.visited.insert(task.request.key());
         let most = u64::from(listing.max_page);
         let enough = task.history.as_ref().is_some_and(|history| history.is_enough(most));
+        let next = match (next, &mut task.history) {
+            (Next::Page(next), Some(history)) => {
+                let skipped = history.skip_known(next.offset());
+                Next::Page(match skipped {
+                    Some(offset) => next.with_query("offset", offset.to_string()),
+                    None => next,
+                })
+            }
+            (next, _) => next,
+        };
+        let has_skipped = task.history.as_ref().is_some_and(History::has_skipped);
         match next {
             _ if enough => self.read_to_known(task),
+            Next::End if has_skipped => self.read_to_known(task),
             Next::End => {
                 self.check_projects(&task)?;
                 self.next_straggler(task, true)
@@ -586,7 +599,8 @@ impl Engine {
         let id = facts.id.clone();
         let known = self.base.known(endpoint, Some(&id));
         // What was read in part is as good as unread.
-        let whole = known.filter(|known| known.stamp.is_some());
+        let is_whole = |known: &&Known| known.stamp.as_deref().is_some_and(|s| part_of(s).is_none());
+        let whole = known.filter(is_whole);
         let rank = self.rank(endpoint, facts.views, whole);
         let mut task = self.task(endpoint, Some(id.clone()), rank);
         task.facts = Some(facts.clone());
@@ -597,8 +611,8 @@ impl Engine {
             endpoint == Endpoint::QUERIED_TABLES && self.options.endpoints.contains(&Endpoint::RUNS);
         match decision {
             Decision::Skip(why) => self.finish(task, State::Skipped, Some(why.into()), false),
-            // With a budget, what was never read doesn't wait for runs that may be read last.
-            Decision::Read(_) if runs_come && self.options.budget.is_limited() => {
+            // With a budget, what is to be read doesn't wait for runs that may be read last; but for the first run.
+            Decision::Read(_) if runs_come && self.options.budget.is_limited() && self.has_run(&id) => {
                 let latest = self.base.runs(&id).and_then(|runs| runs.latest_api_run);
                 self.carry_out(task, Decision::Read(None), latest);
             }
@@ -636,7 +650,7 @@ impl Engine {
                 task.stamp = now.map(|now| now.text);
                 if task.endpoint == Endpoint::RUNS {
                     let known = if let Decision::Read(known) = decision { known } else { None };
-                    task.history = Some(History::new(known));
+                    task.history = Some(History::new(known, then.and_then(part_of)));
                 }
                 self.enqueue(task);
             }
@@ -647,6 +661,29 @@ impl Engine {
     fn settle_queried_tables(&mut self, project: &Arc<str>, latest_api_run: Option<i64>) {
         if let Some((task, decision)) = self.awaiting_runs.remove(project) {
             self.carry_out(task, decision, latest_api_run);
+        }
+    }
+
+    /// Whether a run of a project is known from before.
+    fn has_run(&self, project: &str) -> bool {
+        self.base.runs(project).is_some_and(|known| known.runs > 0)
+    }
+
+    /// The project never ran, so it has queried nothing (hex-api.md); unless something is known of before, which only
+    /// an answer can end.
+    fn skip_queried_tables(
+        &mut self,
+        project: &Arc<str>,
+        latest_api_run: Option<i64>,
+        runs_read_at: Option<DateTime<Utc>>,
+    ) {
+        let tables = self.base.known(Endpoint::QUERIED_TABLES, Some(project));
+        if self.has_run(project) || tables.is_some_and(|known| known.rows > 0) {
+            return self.settle_queried_tables(project, latest_api_run);
+        }
+        if let Some((mut task, _)) = self.awaiting_runs.remove(project) {
+            task.read_at = runs_read_at;
+            self.finish(task, State::Skipped, Some("it never ran: it has queried nothing".into()), false);
         }
     }
 
@@ -699,7 +736,12 @@ impl Engine {
                 State::Fetched | State::Reused => task.stamp,
                 State::Skipped => None,
                 _ if untouched => known.and_then(|k| k.stamp.clone()),
-                _ => None,
+                // The request that was not answered is the first that is missing.
+                _ => task
+                    .history
+                    .as_ref()
+                    .filter(|_| !task.in_stragglers)
+                    .and_then(|history| history.stamp_at(task.request.offset())),
             },
             entity: task.entity,
             whole,
@@ -709,9 +751,15 @@ impl Engine {
         self.progress.done(&coverage);
         let list_ended = coverage.endpoint.names().next().is_some();
         let runs_of = (coverage.endpoint == Endpoint::RUNS).then(|| coverage.entity.clone()).flatten();
+        let has_none = coverage.rows == 0
+            && (coverage.state == State::Reused || (coverage.state == State::Fetched && coverage.whole));
+        let read_at = coverage.last_read_at;
         self.report.add(coverage);
         if let Some(project) = runs_of {
-            self.settle_queried_tables(&project, latest_api_run);
+            match has_none {
+                true => self.skip_queried_tables(&project, latest_api_run, read_at),
+                false => self.settle_queried_tables(&project, latest_api_run),
+            }
         }
         if list_ended {
             self.list_ended();

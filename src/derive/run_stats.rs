@@ -10,9 +10,11 @@ use polars::prelude::*;
 use super::Inputs;
 use super::connections::text as text_at;
 use super::schedule::Schedule;
+use crate::client::operation::GET_PROJECT_RUNS;
 use crate::client::runs::TERMINAL_STATUSES;
 use crate::schema::columns::{float, int, text, time};
 use crate::schema::{Origin, Table, itself};
+use crate::tables::CRAWL_COVERAGE;
 
 /// Time before the snapshot over which adherence to schedules is judged.
 const WINDOW: TimeDelta = TimeDelta::days(30);
@@ -69,6 +71,11 @@ pub static RUN_STATS: Table = Table {
             "Of SCHEDULED: runs due since the first that is known, over 15 minutes ago, that never started",
         ),
         float("adherence", "", "Of SCHEDULED: seen_runs / expected_runs; null if none was due"),
+        time(
+            "history_read_until",
+            "",
+            "When the run history was last read from the API: later runs are not known, and schedules are judged up to it",
+        ),
     ],
     elsewhere: &[],
     explode: itself,
@@ -131,6 +138,12 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
         "failure_streak",
     ];
     let now = inputs.snapshot_at.timestamp_micros();
+    let with_schedules = with_schedules.join(
+        history_read(inputs)?.lazy(),
+        [col("project_id")],
+        [col("project_id")],
+        JoinArgs::new(JoinType::Left),
+    );
     with_schedules
         .with_columns(counts.map(|name| col(name).fill_null(lit(0i64))))
         .with_columns([
@@ -280,12 +293,43 @@ fn schedule(batch: &RecordBatch, row: usize) -> Option<(&str, Schedule<'_>)> {
     Some((text_at(batch, "project_id", row)?, schedule))
 }
 
+/// For each project, when its run history was last read.
+fn history_read(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
+    let read = histories(inputs).map_err(|e| polars_err!(ComputeError: "{}", e))?;
+    let (ids, times): (Vec<String>, Vec<i64>) =
+        read.into_iter().map(|(id, at)| (id, at.timestamp_micros())).unzip();
+    let utc = DataType::Datetime(TimeUnit::Microseconds, Some(TimeZone::UTC));
+    df!("project_id" => ids, "history_read_until" => times)?
+        .lazy()
+        .with_column(col("history_read_until").cast(utc))
+        .collect()
+}
+
+fn histories(inputs: &Inputs<'_>) -> Result<HashMap<String, DateTime<Utc>>, crate::snapshot::Error> {
+    let mut read = HashMap::new();
+    for batch in inputs.read(&CRAWL_COVERAGE)? {
+        let batch = batch?;
+        let at = batch.column_by_name("last_read_at").expect("a column of the table");
+        let at = at.as_primitive::<TimestampMicrosecondType>();
+        for i in (0..batch.num_rows()).filter(|i| at.is_valid(*i)) {
+            let is_of_runs = text_at(&batch, "operation", i) == Some(GET_PROJECT_RUNS.id);
+            let time = DateTime::from_timestamp_micros(at.value(i));
+            if let (true, Some(id), Some(time)) = (is_of_runs, text_at(&batch, "entity_id", i), time) {
+                read.insert(id.to_owned(), time);
+            }
+        }
+    }
+    Ok(read)
+}
+
 /// When something began and ended.
 type Window = (DateTime<Utc>, DateTime<Utc>);
 
 /// For each published project the time in which its schedules ran: not before its last publication, since
-/// they may have been made with it, and not after it was archived or trashed.
+/// they may have been made with it, and not after it was archived or trashed, or its history was last read. A
+/// project whose history was never read is left out: nothing is known of its runs.
 fn windows(inputs: &Inputs<'_>) -> Result<HashMap<String, Window>, crate::snapshot::Error> {
+    let read = histories(inputs)?;
     let mut windows = HashMap::new();
     let table = &crate::tables::PROJECTS;
     for batch in inputs.read(table)? {
@@ -301,7 +345,8 @@ fn windows(inputs: &Inputs<'_>) -> Result<HashMap<String, Window>, crate::snapsh
                 continue;
             };
             let from = published.max(inputs.snapshot_at - WINDOW);
-            let ends = [at("archived_at", i), at("trashed_at", i)];
+            let Some(read) = read.get(id) else { continue };
+            let ends = [at("archived_at", i), at("trashed_at", i), Some(*read)];
             let until = ends.into_iter().flatten().fold(inputs.snapshot_at, DateTime::min);
             windows.insert(id.to_owned(), (from, until));
         }

@@ -229,7 +229,7 @@ fn least_second_night(world: &World, changes: &[(String, Change)]) -> u64 {
         .filter_map(|(id, change)| Some((of(id)?, change)))
         .map(|(record, change)| {
             let cells = pages(world.cells(record).len(), 100);
-            let tables = pages(world.queried_tables(record).len(), 100);
+            let tables = pages_of_tables(world, record);
             match change {
                 Change::Edit | Change::Create => cells,
                 Change::Publish => cells + tables,
@@ -400,6 +400,50 @@ fn three_nights_with_a_third_of_the_budget_cover_everything() {
     }
     assert!(left[0] > left[1] && left[2] == 0, "{left:?}");
     assert_eq!(rows_of_entities(dir.path()), true_rows(&sim.server.world()));
+}
+
+#[test]
+fn a_run_history_longer_than_the_budget_is_continued_where_it_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let worlds = (1..).map(|seed| WorldConfig { seed, runs_per_project: 1_500.0, ..world_of(2) });
+    let is_long = |config: &WorldConfig| {
+        let world = World::generate(config.clone());
+        world.runs(&world.projects[0]).len() > 2_500 && world.projects[0].project.last_published_at.is_some()
+    };
+    let world = worlds.take(500).find(is_long).unwrap();
+    let sim = Sim::start(SimConfig { world, ..SimConfig::default() });
+    let lists = 9 + sim.server.world().groups.len() as u64;
+    let id = sim.server.world().projects[0].project.id.clone();
+    let of_runs = |target: &str| target.starts_with(&format!("/projects/{id}/runs?"));
+    let (mut asked, mut nights) = (0, 0);
+    loop {
+        nights += 1;
+        sim.server.clear_requests();
+        let most = (lists + 9).to_string();
+        let tables = "projects,users,groups,group_members,collections,data_connections,runs";
+        let args = ["export", dir.path().to_str().unwrap(), "--tables", tables, "--max-requests", &most];
+        let out = sim.hexport(&args).output().unwrap();
+        asked += sim.server.requests().iter().filter(|request| of_runs(&request.target)).count();
+        let state = format!("SELECT state, stamp FROM crawl_coverage WHERE entity_id = '{id}'");
+        match out.status.code() {
+            Some(0) => break,
+            Some(4) => assert!(nights < 12, "{}\n{:?}", stderr(&out), ask(dir.path(), &state)),
+            code => panic!("{code:?} {}", stderr(&out)),
+        }
+        // The history moves on meanwhile: what was read is further back than it was.
+        for _ in 0..3 {
+            sim.server.change(Change::Run, 0);
+        }
+    }
+    let world = sim.server.world();
+    let runs = world.runs(&world.projects[0]).len();
+    let pages = runs.div_ceil(100);
+    assert!(nights > 2, "{nights} nights, {asked} requests for {pages} pages");
+    assert!(asked <= pages + 3 * nights, "{asked} requests for {pages} pages in {nights} nights");
+    let found = ask_one(dir.path(), &format!("SELECT count(*) FROM runs WHERE project_id = '{id}'"));
+    assert_eq!(found.as_u64().unwrap() as usize, runs);
+    let gone = ask_one(dir.path(), "SELECT count(*) FROM runs WHERE no_longer_listed");
+    assert_eq!(gone.as_u64(), Some(0));
 }
 
 #[test]

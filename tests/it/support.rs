@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use hexport::client::projects::Project;
-use hexport::sim::{SimConfig, SimServer, World, WorldConfig};
+use hexport::sim::{ProjectRecord, SimConfig, SimServer, World, WorldConfig};
 use serde_json::{Value, json};
 use sha2::Digest;
 
@@ -299,6 +299,14 @@ pub fn true_rows(world: &World) -> BTreeMap<String, u64> {
     .collect()
 }
 
+/// Pages of a project's queried tables; none where it is known that there are none: it never ran.
+pub fn pages_of_tables(world: &World, record: &ProjectRecord) -> u64 {
+    match world.runs(record).is_empty() {
+        true => 0,
+        false => world.queried_tables(record).len().div_ceil(100).max(1) as u64,
+    }
+}
+
 /// The least number of requests that a whole export of `world` can do with.
 pub fn least_requests(world: &World) -> u64 {
     let pages = |rows: usize, page: usize| rows.div_ceil(page).max(1) as u64;
@@ -317,8 +325,7 @@ pub fn least_requests(world: &World) -> u64 {
         .iter()
         .map(|record| {
             let published = record.project.last_published_at.is_some();
-            let of_published =
-                pages(world.runs(record).len(), 100) + pages(world.queried_tables(record).len(), 100);
+            let of_published = pages(world.runs(record).len(), 100) + pages_of_tables(world, record);
             pages(world.cells(record).len(), 100) + if published { of_published } else { 0 }
         })
         .sum();

@@ -133,7 +133,8 @@ impl World {
 
     /// Tables that a project's published runs have queried: none for a project that was never published.
     pub fn queried_tables(&self, record: &ProjectRecord) -> Vec<QueriedTable> {
-        if record.project.last_published_at.is_none() {
+        // Published runs fill the list: without one it is empty (hex-api.md).
+        if record.project.last_published_at.is_none() || self.runs(record).is_empty() {
             return Vec::new();
         }
         let tables: BTreeSet<QueriedTable> = self
