@@ -40,13 +40,8 @@ fn draw_habits(world: &World, rng: &mut ChaCha8Rng) -> HashMap<String, Habits> {
         let is_viewed = rng.random_bool(0.4) && !put_away;
         let views_a_day = if is_viewed { -0.3 * (1.0 - rng.random::<f64>()).ln() } else { 0.0 };
         let api_runs_a_day = match rng.random::<f64>() {
-            x if put_away => {
-                if x < 0.01 {
-                    1.0 / 60.0
-                } else {
-                    0.0
-                }
-            }
+            x if put_away && x < 0.01 => 1.0 / 60.0,
+            _ if put_away => 0.0,
             x if x < 0.02 => 4.0,
             x if x < 0.03 => 1.0 / 20.0,
             x if x < 0.04 => 1.0 / 90.0,
@@ -61,7 +56,10 @@ fn draw_habits(world: &World, rng: &mut ChaCha8Rng) -> HashMap<String, Habits> {
 /// Moments of a Poisson process between two times.
 fn moments(rate: f64, from: DateTime<Utc>, until: DateTime<Utc>, rng: &mut ChaCha8Rng) -> Vec<DateTime<Utc>> {
     let (mut at, mut found) = (from, Vec::new());
-    while rate > 0.0 {
+    if rate <= 0.0 {
+        return found;
+    }
+    loop {
         at += TimeDelta::seconds((-(1.0 - rng.random::<f64>()).ln() / rate * 86_400.0).min(1e9) as i64 + 1);
         if at >= until {
             break;

@@ -8,8 +8,7 @@ use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::registry;
-use crate::schema::Table;
+use crate::derive::{COLUMN_LINEAGE, LINEAGE};
 use crate::snapshot::{Error, Lake, Manifest, TableReader};
 
 /// What is asked about.
@@ -75,7 +74,7 @@ pub fn find(
     question: &Question,
     column: Option<&str>,
 ) -> Result<Option<Vec<Edge>>, Error> {
-    let Some(reader) = TableReader::open(lake, manifest, table("lineage"))? else { return Ok(None) };
+    let Some(reader) = TableReader::open(lake, manifest, &LINEAGE)? else { return Ok(None) };
     let mut edges: BTreeMap<(String, String, String, bool), Edge> = BTreeMap::new();
     for batch in reader {
         let batch = batch?;
@@ -87,7 +86,7 @@ pub fn find(
             }
         }
     }
-    if let Some(reader) = TableReader::open(lake, manifest, table("column_lineage"))? {
+    if let Some(reader) = TableReader::open(lake, manifest, &COLUMN_LINEAGE)? {
         for batch in reader {
             let batch = batch?;
             for row in 0..batch.num_rows() {
@@ -107,10 +106,6 @@ pub fn find(
     }
     edges.sort();
     Ok(Some(edges))
-}
-
-fn table(name: &str) -> &'static Table {
-    registry::by_name(name).expect("a table of the registry")
 }
 
 fn text(batch: &RecordBatch, column: &str, row: usize) -> Option<String> {

@@ -11,10 +11,11 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use serde::{Deserialize, Serialize};
 
 use crate::audit;
-use crate::derive::EFFECTIVE_ACCESS;
+use crate::derive::{COLUMN_LINEAGE, EFFECTIVE_ACCESS, LINEAGE};
 use crate::lineage;
 use crate::registry;
 use crate::snapshot::{Error, Lake, Manifest, TableReader, rows};
+use crate::tables::{PROJECTS, USERS};
 
 pub use review::{Change, Kind, Review, review};
 
@@ -233,11 +234,11 @@ struct Directory {
 impl Directory {
     fn load(lake: &Lake, manifest: &Manifest, config: &Config) -> Result<Self, Error> {
         let open = |table| TableReader::open(lake, manifest, table);
-        let users: Vec<User> = rows::all(&open, "users")?;
+        let users: Vec<User> = rows::all(&open, &USERS)?;
         let users: BTreeMap<String, User> =
             users.into_iter().map(|user| (user.email.to_lowercase(), user)).collect();
         let titles =
-            rows::all::<Project>(&open, "projects")?.into_iter().map(|p| (p.project_id, p.title)).collect();
+            rows::all::<Project>(&open, &PROJECTS)?.into_iter().map(|p| (p.project_id, p.title)).collect();
         let mut domains: Vec<String> = config.domains.iter().map(|domain| domain.to_lowercase()).collect();
         if domains.is_empty() {
             let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
@@ -524,11 +525,11 @@ fn reads(
         projects.contains(c.project_id.as_str()) && audit.is_sensitive_column(&c.table_key, &c.column_name)
     };
     let mut columns: HashMap<(String, Option<String>, String), Vec<String>> = HashMap::new();
-    for c in rows::some(&open, "column_lineage", is_sensitive)? {
+    for c in rows::some(&open, &COLUMN_LINEAGE, is_sensitive)? {
         columns.entry((c.project_id, c.data_connection_id, c.table_key)).or_default().push(c.column_name);
     }
     let mut reads: BTreeMap<String, Vec<Reach>> = BTreeMap::new();
-    for edge in rows::some(&open, "lineage", |edge: &Edge| {
+    for edge in rows::some(&open, &LINEAGE, |edge: &Edge| {
         edge.direction != "write" && projects.contains(edge.project_id.as_str())
     })? {
         let connection = edge.connection_name.clone().or(edge.data_connection_id.clone()).unwrap_or_default();

@@ -1,20 +1,24 @@
 //! What the rules look at: the small tables of a snapshot, in memory.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use super::Hit;
+use super::edges::edges;
 use super::evidence::Evidence;
 use super::source::Tables;
-use crate::derive::EFFECTIVE_ACCESS;
-use crate::registry;
+use crate::derive::{COLUMN_LINEAGE, EFFECTIVE_ACCESS, RUN_HEALTH, RUN_STATS, SQL_CELLS};
 use crate::snapshot::rows;
 use crate::snapshot::{Error, WorkspaceEntry};
-use crate::tables::{CELLS, RUNS};
+use crate::tables::{
+    CELLS, COLLECTION_SHARING, COLLECTIONS, DATA_CONNECTION_SHARING, DATA_CONNECTIONS, GROUP_MEMBERS, GROUPS,
+    PROJECT_CATEGORIES, PROJECT_SCHEDULES, PROJECT_SHARING, PROJECTS, RUNS, USERS,
+};
+
+pub use super::edges::{ColumnEdge, Edge};
 
 /// A row of `projects`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -155,89 +159,6 @@ struct CollectionGrant {
     principal_type: String,
     principal_id: Option<String>,
     access: String,
-}
-
-/// A row of `lineage`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub struct Edge {
-    pub project_id: Arc<str>,
-    pub data_connection_id: Option<Arc<str>>,
-    pub table_key: Arc<str>,
-    pub database_name: Option<Arc<str>>,
-    pub schema_name: Option<Arc<str>>,
-    pub table_name: Arc<str>,
-    pub direction: Arc<str>,
-    /// Kinds of evidence, with a plus between them.
-    #[serde(deserialize_with = "joined")]
-    pub evidence: Arc<str>,
-    pub connection_name: Option<Arc<str>>,
-}
-
-/// A column of a table that a project reads.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub struct ColumnEdge {
-    pub project_id: Arc<str>,
-    pub data_connection_id: Option<Arc<str>>,
-    pub table_key: Arc<str>,
-    pub column_name: String,
-}
-
-fn joined<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<str>, D::Error> {
-    Ok(Vec::<String>::deserialize(from)?.join("+").into())
-}
-
-impl Edge {
-    /// Whether the project reads the table; it writes it otherwise.
-    pub fn is_read(&self) -> bool {
-        &*self.direction != "write"
-    }
-
-    /// The same edge, with texts interned.
-    fn sharing(self, known: &mut HashSet<Arc<str>>) -> Self {
-        let mut shared = |text: Arc<str>| match known.get(&text) {
-            Some(known) => known.clone(),
-            None => {
-                known.insert(text.clone());
-                text
-            }
-        };
-        Self {
-            project_id: shared(self.project_id),
-            data_connection_id: self.data_connection_id.map(&mut shared),
-            table_key: shared(self.table_key),
-            database_name: self.database_name.map(&mut shared),
-            schema_name: self.schema_name.map(&mut shared),
-            table_name: shared(self.table_name),
-            direction: shared(self.direction),
-            evidence: shared(self.evidence),
-            connection_name: self.connection_name.map(&mut shared),
-        }
-    }
-}
-
-/// All of `lineage`: the longest of the tables that are held, of few different texts.
-fn edges(tables: &dyn Tables) -> Result<Vec<Edge>, Error> {
-    let table = registry::by_name("lineage").expect("a table of the registry");
-    let columns = [
-        "project_id",
-        "data_connection_id",
-        "table_key",
-        "database_name",
-        "schema_name",
-        "table_name",
-        "direction",
-        "evidence",
-        "connection_name",
-    ];
-    let mut known = HashSet::new();
-    let mut edges = Vec::new();
-    for batch in tables.open(table, &columns)?.into_iter().flatten() {
-        let rows: Vec<Edge> = rows::of_batch(table, &batch?)?;
-        edges.extend(rows.into_iter().map(|edge| edge.sharing(&mut known)));
-    }
-    Ok(edges)
 }
 
 /// A row of `run_stats`.
@@ -449,10 +370,10 @@ impl Facts {
 
     fn read_people(&mut self, tables: &dyn Tables) -> Result<(), Error> {
         let open = |table| tables.open(table, &[]);
-        self.users = rows::all(&open, "users")?;
+        self.users = rows::all(&open, &USERS)?;
         self.emails = self.users.iter().map(|user| user.email.to_lowercase()).collect();
-        self.groups = rows::all(&open, "groups")?;
-        for member in rows::all::<Member>(&open, "group_members")? {
+        self.groups = rows::all(&open, &GROUPS)?;
+        for member in rows::all::<Member>(&open, &GROUP_MEMBERS)? {
             self.members.entry(member.group_id).or_default().insert(member.user_id);
         }
         Ok(())
@@ -460,22 +381,21 @@ impl Facts {
 
     fn read_projects(&mut self, tables: &dyn Tables) -> Result<(), Error> {
         let open = |table| tables.open(table, &[]);
-        self.projects = rows::all(&open, "projects")?;
+        self.projects = rows::all(&open, &PROJECTS)?;
         let is_wide = |grant: &Grant| {
             matches!(grant.principal_type.as_str(), "WORKSPACE" | "PUBLIC_WEB" | "GROUP" | "COLLECTION")
                 && grant.access != "NONE"
         };
-        for grant in rows::some(&open, "project_sharing", is_wide)? {
+        for grant in rows::some(&open, &PROJECT_SHARING, is_wide)? {
             self.grants.entry(grant.project_id.clone()).or_default().push(grant);
         }
-        let names: HashMap<String, String> = rows::all::<Collection>(&open, "collections")?
+        let names: HashMap<String, String> = rows::all::<Collection>(&open, &COLLECTIONS)?
             .into_iter()
             .filter_map(|collection| Some((collection.collection_id, collection.name?)))
             .collect();
         let groups: HashMap<&str, &str> =
             self.groups.iter().map(|group| (group.group_id.as_str(), group.name.as_str())).collect();
-        for grant in
-            rows::some(&open, "collection_sharing", |grant: &CollectionGrant| grant.access != "NONE")?
+        for grant in rows::some(&open, &COLLECTION_SHARING, |grant: &CollectionGrant| grant.access != "NONE")?
         {
             let Some(name) = names.get(&grant.collection_id) else { continue };
             match (grant.principal_type.as_str(), grant.principal_id.as_deref()) {
@@ -488,16 +408,16 @@ impl Facts {
             }
         }
         self.categorised =
-            rows::all::<Category>(&open, "project_categories")?.into_iter().map(|c| c.project_id).collect();
-        let schedules = rows::some(&open, "project_schedules", |s: &Schedule| s.enabled == Some(true))?;
+            rows::all::<Category>(&open, &PROJECT_CATEGORIES)?.into_iter().map(|c| c.project_id).collect();
+        let schedules = rows::some(&open, &PROJECT_SCHEDULES, |s: &Schedule| s.enabled == Some(true))?;
         self.scheduled = schedules.into_iter().map(|s| s.project_id).collect();
         Ok(())
     }
 
     fn read_connections(&mut self, tables: &dyn Tables) -> Result<(), Error> {
         let open = |table| tables.open(table, &[]);
-        self.connections = rows::all(&open, "data_connections")?;
-        self.connection_grants = rows::all(&open, "data_connection_sharing")?;
+        self.connections = rows::all(&open, &DATA_CONNECTIONS)?;
+        self.connection_grants = rows::all(&open, &DATA_CONNECTION_SHARING)?;
         // Code names a connection in a call such as hextoolkit.get_data_connection("Warehouse").
         let mut named: Vec<(String, String)> = Vec::new();
         for connection in &self.connections {
@@ -532,15 +452,15 @@ impl Facts {
     fn read_lineage(&mut self, tables: &dyn Tables, config: &super::Config) -> Result<(), Error> {
         let open = |table| tables.open(table, &[]);
         self.lineage = edges(tables)?;
-        self.sql_cells = rows::some(&open, "sql_cells", |cell: &SqlCell| !cell.parsed)?;
+        self.sql_cells = rows::some(&open, &SQL_CELLS, |cell: &SqlCell| !cell.parsed)?;
         let is_sensitive = |edge: &ColumnEdge| config.is_sensitive_column(&edge.table_key, &edge.column_name);
-        self.sensitive_columns = rows::some(&open, "column_lineage", is_sensitive)?;
+        self.sensitive_columns = rows::some(&open, &COLUMN_LINEAGE, is_sensitive)?;
         Ok(())
     }
 
     fn read_runs(&mut self, tables: &dyn Tables) -> Result<(), Error> {
         let open = |table| tables.open(table, &[]);
-        for stats in rows::all::<Stats>(&open, "run_stats")? {
+        for stats in rows::all::<Stats>(&open, &RUN_STATS)? {
             match stats.run_trigger.as_str() {
                 "SCHEDULED" => drop(self.scheduled_stats.insert(stats.project_id.clone(), stats)),
                 "ALL" => {
@@ -549,7 +469,7 @@ impl Facts {
                 _ => {}
             }
         }
-        let health = rows::all::<Health>(&open, "run_health")?;
+        let health = rows::all::<Health>(&open, &RUN_HEALTH)?;
         self.health = health.into_iter().map(|health| (health.project_id.clone(), health)).collect();
         for batch in tables.open(&RUNS, &["project_id", "notifications"])?.into_iter().flatten() {
             let batch = batch?;

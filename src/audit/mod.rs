@@ -21,6 +21,7 @@
 //! ```
 
 mod config;
+mod edges;
 mod evidence;
 mod exceptions;
 mod facts;

@@ -51,7 +51,7 @@ impl Record {
         }
         let mut record = Self::default();
         let open = |table| tables.open(table, &[]);
-        for row in rows::all::<RuleRow>(&open, AUDIT_RULES.name)? {
+        for row in rows::all::<RuleRow>(&open, &AUDIT_RULES)? {
             if row.entities_left_out > 0 {
                 record.in_part.insert(row.rule.clone());
             }

@@ -17,9 +17,9 @@ use super::names::{TableName, Warehouse};
 use super::sql::knowledge::Knowledge;
 use super::sql::{Evidence, Reading, Resolution, Setting, read};
 use super::{Error, FROM_SQL, Inputs};
-use crate::registry;
 use crate::schema::{Datum, Row, Table, batch_of, sort_unique};
 use crate::snapshot::{self, TableEntry, TableWriter};
+use crate::tables::CELLS;
 
 /// Rows that are gathered before they are written.
 const CHUNK_ROWS: usize = 16_384;
@@ -117,7 +117,7 @@ fn read_all(inputs: &Inputs<'_>, to: &mut BufWriter<File>) -> Result<HashMap<Str
     let mut known: HashMap<String, Knowledge> = HashMap::new();
     let mut waiting: Vec<Project> = Vec::new();
     let mut bytes = 0;
-    let table = registry::by_name("cells").expect("a table of the registry");
+    let table = &CELLS;
     for batch in inputs.read(table)? {
         let batch = batch?;
         for i in 0..batch.num_rows() {

@@ -2,10 +2,11 @@
 
 use polars::prelude::*;
 
-use super::Inputs;
 use super::table_usage::{live, recent_runs};
+use super::{Inputs, LINEAGE, SQL_CELLS};
 use crate::schema::columns::{int, text, time};
 use crate::schema::{Origin, Table, itself};
+use crate::tables::DATA_CONNECTIONS;
 
 /// One row a connection, also one that nobody uses.
 pub static CONNECTION_USAGE: Table = Table {
@@ -45,8 +46,8 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
     let id = || [col("data_connection_id")];
     let left = || JoinArgs::new(JoinType::Left);
     let pairs = ["data_connection_id", "project_id"];
-    let lineage = inputs.scan("lineage")?;
-    let cells = inputs.scan("sql_cells")?.filter(col("data_connection_id").is_not_null());
+    let lineage = inputs.scan(&LINEAGE)?;
+    let cells = inputs.scan(&SQL_CELLS)?.filter(col("data_connection_id").is_not_null());
     let using = concat(
         [lineage.clone().select(pairs.map(col)), cells.clone().select(pairs.map(col))],
         UnionArgs::default(),
@@ -81,7 +82,7 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
         "runs_last_30_days",
     ];
     inputs
-        .scan("data_connections")?
+        .scan(&DATA_CONNECTIONS)?
         .select(["data_connection_id", "name", "type"].map(col))
         .join(using, id(), id(), left())
         .join(tables, id(), id(), left())

@@ -13,10 +13,10 @@ use arrow::array::{
 
 use super::connections::text;
 use super::{Error, Inputs};
-use crate::registry;
 use crate::schema::columns::{boolean, text as text_column};
 use crate::schema::{Origin, Table, itself, sort_unique};
 use crate::snapshot::{self, TableEntry, TableReader, TableWriter};
+use crate::tables::{COLLECTION_SHARING, COLLECTIONS, CRAWL_COVERAGE, GROUP_MEMBERS, GROUPS, USERS};
 
 /// Rows that are gathered before they are written.
 const CHUNK_ROWS: usize = 16_384;
@@ -180,7 +180,7 @@ impl Directory {
         let unread = unread_groups(inputs)?;
         directory.knows_users = unread.users;
         let mut emails: HashMap<String, Arc<str>> = HashMap::new();
-        for_each(inputs, "users", &mut |batch, i| {
+        for_each(inputs, &USERS, &mut |batch, i| {
             let (Some(id), Some(email)) = (text(batch, "user_id", i), text(batch, "email", i)) else {
                 return;
             };
@@ -189,12 +189,12 @@ impl Directory {
             directory.people.insert(email.to_lowercase(), Person { email, user_id: id.into() });
         })?;
         let mut names: HashMap<String, Arc<str>> = HashMap::new();
-        for_each(inputs, "groups", &mut |batch, i| {
+        for_each(inputs, &GROUPS, &mut |batch, i| {
             let (Some(id), Some(name)) = (text(batch, "group_id", i), text(batch, "name", i)) else { return };
             names.insert(id.to_owned(), name.into());
             directory.groups.entry(name.to_owned()).or_default().unknown |= unread.groups.contains(id);
         })?;
-        for_each(inputs, "group_members", &mut |batch, i| {
+        for_each(inputs, &GROUP_MEMBERS, &mut |batch, i| {
             let (Some(id), Some(user)) = (text(batch, "group_id", i), text(batch, "user_id", i)) else {
                 return;
             };
@@ -203,14 +203,14 @@ impl Directory {
             directory.groups.entry(name.to_string()).or_default().people.extend(email);
         })?;
         let mut collections: HashMap<String, Arc<str>> = HashMap::new();
-        for_each(inputs, "collections", &mut |batch, i| {
+        for_each(inputs, &COLLECTIONS, &mut |batch, i| {
             let (Some(id), Some(name)) = (text(batch, "collection_id", i), text(batch, "name", i)) else {
                 return;
             };
             collections.insert(id.to_owned(), name.into());
             directory.collections.entry(name.to_owned()).or_default();
         })?;
-        for_each(inputs, "collection_sharing", &mut |batch, i| {
+        for_each(inputs, &COLLECTION_SHARING, &mut |batch, i| {
             let Some(name) = text(batch, "collection_id", i).and_then(|id| collections.get(id)) else {
                 return;
             };
@@ -293,7 +293,7 @@ struct Unread {
 
 fn unread_groups(inputs: &Inputs<'_>) -> Result<Unread, snapshot::Error> {
     let mut unread = Unread { groups: HashSet::new(), users: false };
-    for_each(inputs, "crawl_coverage", &mut |batch, i| {
+    for_each(inputs, &CRAWL_COVERAGE, &mut |batch, i| {
         if text(batch, "operation", i) != Some("ListUsers") {
             return;
         }
@@ -310,14 +310,13 @@ fn unread_groups(inputs: &Inputs<'_>) -> Result<Unread, snapshot::Error> {
 /// Looks at each row of a table; none if it isn't there.
 fn for_each(
     inputs: &Inputs<'_>,
-    name: &'static str,
+    table: &'static Table,
     look: &mut dyn FnMut(&RecordBatch, usize),
 ) -> Result<(), snapshot::Error> {
-    let table = registry::by_name(name).expect("a table of the registry");
-    if !inputs.path(name).exists() {
+    if !inputs.path(table.name).exists() {
         return Ok(());
     }
-    for batch in TableReader::open_file(&inputs.path(name), table)? {
+    for batch in TableReader::open_file(&inputs.path(table.name), table)? {
         let batch = batch?;
         (0..batch.num_rows()).for_each(|i| look(&batch, i));
     }

@@ -5,9 +5,10 @@ use polars::prelude::*;
 use super::cells::READ;
 use super::connections::{Naming, namings, text as text_at};
 use super::names::reported;
-use super::{Inputs, by_nullable_key, scan};
+use super::{Inputs, RUN_STATS, SQL_TABLES, by_nullable_key, scan};
 use crate::schema::columns::{boolean, int, text, time};
 use crate::schema::{self, Origin, Table, itself};
+use crate::tables::{CELLS, DATA_CONNECTIONS, PROJECTS};
 
 /// One row a project, connection, table and direction.
 pub static LINEAGE: Table = Table {
@@ -63,13 +64,13 @@ const KEY: [&str; 4] = ["project_id", "data_connection_id", "table_key", "direct
 /// Computes the rows.
 pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
     let by_key = || KEY.map(col);
-    let cells = inputs.scan("cells")?.select([
+    let cells = inputs.scan(&CELLS)?.select([
         col("project_id"),
         col("static_id"),
         col("fetched_at").alias("sql_seen"),
     ]);
     let sql = inputs
-        .scan("sql_tables")?
+        .scan(&SQL_TABLES)?
         .join(
             cells,
             ["project_id", "static_id"].map(col),
@@ -93,7 +94,7 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
         by_nullable_key(JoinType::Full).with_coalesce(JoinCoalesce::CoalesceColumns),
     );
     let either = |queried: &str, sql: &'static str| coalesce(&[col(queried), col(sql)]).alias(sql);
-    let projects = inputs.scan("projects")?.select([
+    let projects = inputs.scan(&PROJECTS)?.select([
         col("project_id"),
         col("title").alias("project_title"),
         col("type").alias("project_type"),
@@ -102,13 +103,13 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
         col("last_published_at").is_not_null().alias("is_published"),
         col("archived_at").is_not_null().or(col("trashed_at").is_not_null()).alias("is_archived"),
     ]);
-    let connections = inputs.scan("data_connections")?.select([
+    let connections = inputs.scan(&DATA_CONNECTIONS)?.select([
         col("data_connection_id"),
         col("name").alias("connection_name"),
         col("type").alias("connection_type"),
     ]);
     let runs = inputs
-        .scan("run_stats")?
+        .scan(&RUN_STATS)?
         .filter(col("run_trigger").eq(lit("ALL")))
         .select([col("project_id"), col("last_run_at")]);
     let left = || JoinArgs::new(JoinType::Left);

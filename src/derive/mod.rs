@@ -33,15 +33,25 @@ use polars::prelude::{
     DataFrame, HiveOptions, JoinArgs, JoinType, LazyFrame, PlRefPath, PolarsError, ScanArgsParquet, col, lit,
 };
 
-use crate::registry;
 use crate::schema::Table;
 use crate::snapshot::{self, KeyRange, TableReader};
 
+pub use cell_lineage::CELL_LINEAGE;
 pub use cells::read_cells;
+pub use column_lineage::COLUMN_LINEAGE;
+pub use connection_usage::CONNECTION_USAGE;
 pub use effective_access::{EFFECTIVE_ACCESS, write_access};
 pub use frame::to_batch;
 pub use given::{ConnectionNames, Given, GivenError, schemas};
 pub use lineage::LINEAGE;
+pub use run_daily::RUN_DAILY;
+pub use run_health::RUN_HEALTH;
+pub use run_stats::RUN_STATS;
+pub use sql_cells::SQL_CELLS;
+pub use sql_columns::SQL_COLUMNS;
+pub use sql_tables::SQL_TABLES;
+pub use table_usage::TABLE_USAGE;
+pub use user_activity::USER_ACTIVITY;
 
 /// What can go wrong with a derived table.
 #[derive(Debug, thiserror::Error)]
@@ -72,27 +82,17 @@ pub struct Derivation {
 
 /// Tables that are derived with polars, each after those that it is derived from.
 pub const DERIVATIONS: &[Derivation] = &[
-    Derivation { table: &run_stats::RUN_STATS, by_project: true, derive: run_stats::derive },
-    Derivation { table: &run_daily::RUN_DAILY, by_project: true, derive: run_daily::derive },
-    Derivation { table: &run_health::RUN_HEALTH, by_project: false, derive: run_health::derive },
-    Derivation { table: &lineage::LINEAGE, by_project: true, derive: lineage::derive },
-    Derivation { table: &table_usage::TABLE_USAGE, by_project: false, derive: table_usage::derive },
-    Derivation {
-        table: &connection_usage::CONNECTION_USAGE,
-        by_project: false,
-        derive: connection_usage::derive,
-    },
-    Derivation { table: &user_activity::USER_ACTIVITY, by_project: false, derive: user_activity::derive },
+    Derivation { table: &RUN_STATS, by_project: true, derive: run_stats::derive },
+    Derivation { table: &RUN_DAILY, by_project: true, derive: run_daily::derive },
+    Derivation { table: &RUN_HEALTH, by_project: false, derive: run_health::derive },
+    Derivation { table: &LINEAGE, by_project: true, derive: lineage::derive },
+    Derivation { table: &TABLE_USAGE, by_project: false, derive: table_usage::derive },
+    Derivation { table: &CONNECTION_USAGE, by_project: false, derive: connection_usage::derive },
+    Derivation { table: &USER_ACTIVITY, by_project: false, derive: user_activity::derive },
 ];
 
 /// Tables that are read out of the cells' SQL, all in one pass.
-pub const FROM_SQL: [&Table; 5] = [
-    &sql_cells::SQL_CELLS,
-    &sql_tables::SQL_TABLES,
-    &sql_columns::SQL_COLUMNS,
-    &column_lineage::COLUMN_LINEAGE,
-    &cell_lineage::CELL_LINEAGE,
-];
+pub const FROM_SQL: [&Table; 5] = [&SQL_CELLS, &SQL_TABLES, &SQL_COLUMNS, &COLUMN_LINEAGE, &CELL_LINEAGE];
 
 /// All derived tables.
 pub fn tables() -> impl Iterator<Item = &'static Table> {
@@ -129,10 +129,9 @@ impl Inputs<'_> {
     ///
     /// # Errors
     /// If it can't be read.
-    pub fn scan(&self, table: &str) -> Result<LazyFrame, PolarsError> {
-        let is_by_project = registry::by_name(table).is_some_and(|table| table.key[0] == PROJECT);
-        let frame = scan(&self.path(table))?;
-        Ok(if is_by_project { self.cut(frame) } else { frame })
+    pub fn scan(&self, table: &Table) -> Result<LazyFrame, PolarsError> {
+        let frame = scan(&self.path(table.name))?;
+        Ok(if table.key[0] == PROJECT { self.cut(frame) } else { frame })
     }
 
     /// The rows of a frame that are of the projects that are looked at.
@@ -163,9 +162,9 @@ impl Inputs<'_> {
     ///
     /// # Errors
     /// If one of the tables can't be read.
-    pub fn parts(&self, of: &[&str]) -> Result<Vec<Self>, snapshot::Error> {
+    pub fn parts(&self, of: &[&'static Table]) -> Result<Vec<Self>, snapshot::Error> {
         let mut most = 0;
-        for table in of.iter().filter_map(|name| registry::by_name(name)).filter(|t| t.key[0] == PROJECT) {
+        for table in of.iter().filter(|t| t.key[0] == PROJECT) {
             most = most.max(TableReader::open_file(&self.path(table.name), table)?.rows());
         }
         let parts = most.div_ceil(self.part_rows).max(1) as usize;

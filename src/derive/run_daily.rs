@@ -5,6 +5,7 @@ use polars::prelude::*;
 use super::Inputs;
 use crate::schema::columns::{date, float, int, text};
 use crate::schema::{Origin, Table, itself};
+use crate::tables::RUNS;
 
 /// One row a project and day (UTC) on which a run started.
 pub static RUN_DAILY: Table = Table {
@@ -31,7 +32,7 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
     let is = |status: &'static str| col("status").eq(lit(status));
     let failed = is("ERRORED").or(is("KILLED")).or(is("UNABLE_TO_ALLOCATE_KERNEL"));
     inputs
-        .scan("runs")?
+        .scan(&RUNS)?
         .filter(col("start_time").is_not_null())
         .with_column(col("start_time").dt().date().alias("day"))
         .group_by([col("project_id"), col("day")])

@@ -14,7 +14,7 @@ use crate::client::operation::GET_PROJECT_RUNS;
 use crate::client::runs::TERMINAL_STATUSES;
 use crate::schema::columns::{float, int, text, time};
 use crate::schema::{Origin, Table, itself};
-use crate::tables::CRAWL_COVERAGE;
+use crate::tables::{CRAWL_COVERAGE, RUNS};
 
 /// Time before the snapshot over which adherence to schedules is judged.
 const WINDOW: TimeDelta = TimeDelta::days(30);
@@ -86,7 +86,7 @@ const KEY: [&str; 2] = ["project_id", "run_trigger"];
 /// Computes the rows.
 pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
     // Older servers don't say what triggered a run.
-    let runs = inputs.scan("runs")?.with_column(col("run_trigger").fill_null(lit("UNKNOWN")));
+    let runs = inputs.scan(&RUNS)?.with_column(col("run_trigger").fill_null(lit("UNKNOWN")));
     let all = runs.clone().with_column(lit("ALL").alias("run_trigger"));
     let runs = concat([runs, all], UnionArgs::default())?;
     let is = |status: &'static str| col("status").eq(lit(status));
@@ -194,7 +194,7 @@ fn schedules(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
             .lazy();
     let start = || col("start_time").to_physical();
     let starts = inputs
-        .scan("runs")?
+        .scan(&RUNS)?
         .filter(col("run_trigger").eq(lit("SCHEDULED")))
         .join(frame.clone(), [col("project_id")], [col("project_id")], JoinArgs::new(JoinType::Inner))
         .filter(start().gt(col("from")).and(start().lt_eq(col("until"))))

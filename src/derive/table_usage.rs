@@ -3,9 +3,10 @@
 use polars::prelude::*;
 
 use super::cells::READ;
-use super::{Inputs, by_nullable_key};
+use super::{COLUMN_LINEAGE, Inputs, LINEAGE, RUN_DAILY, by_nullable_key};
 use crate::schema::columns::{int, text, time};
 use crate::schema::{Column, Origin, Table, Type, itself};
+use crate::tables::PROJECTS;
 
 /// One row a connection and table.
 pub static TABLE_USAGE: Table = Table {
@@ -44,13 +45,13 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
     let failed = |e: crate::snapshot::Error| polars_err!(ComputeError: "{}", e);
     let recent = recent_runs(inputs)?.collect()?;
     let (mut columns, mut owners, mut usage) = (Vec::new(), Vec::new(), Vec::new());
-    for part in inputs.parts(&["column_lineage", "lineage"]).map_err(failed)? {
+    for part in inputs.parts(&[&COLUMN_LINEAGE, &LINEAGE]).map_err(failed)? {
         let different = |frame: LazyFrame, column: &str| -> PolarsResult<LazyFrame> {
             let names = [KEY[0], KEY[1], column].map(col);
             Ok(frame.select(names).unique(None, UniqueKeepStrategy::Any).collect()?.lazy())
         };
-        columns.push(different(part.scan("column_lineage")?, "column_name")?);
-        let lineage = part.scan("lineage")?;
+        columns.push(different(part.scan(&COLUMN_LINEAGE)?, "column_name")?);
+        let lineage = part.scan(&LINEAGE)?;
         owners.push(different(lineage.clone().filter(is_read()), "owner_email")?);
         usage.push(of_part(&part, lineage, recent.clone().lazy())?.collect()?.lazy());
     }
@@ -84,7 +85,7 @@ const SUMS: [&str; 5] =
 /// How some projects use each table.
 fn of_part(part: &Inputs<'_>, lineage: LazyFrame, recent: LazyFrame) -> PolarsResult<LazyFrame> {
     let views =
-        part.scan("projects")?.select([col("project_id"), col("app_views_last_30_days").alias("views")]);
+        part.scan(&PROJECTS)?.select([col("project_id"), col("app_views_last_30_days").alias("views")]);
     let (of_project, left) = (|| [col("project_id")], || JoinArgs::new(JoinType::Left));
     let joined = lineage.join(views, of_project(), of_project(), left());
     Ok(joined.join(recent, of_project(), of_project(), left()).group_by(KEY.map(col)).agg([
@@ -115,8 +116,8 @@ pub(super) fn recent_runs(inputs: &Inputs<'_>) -> PolarsResult<LazyFrame> {
     let days = (since - chrono::NaiveDate::default()).num_days() as i32;
     let failed = |e: crate::snapshot::Error| polars_err!(ComputeError: "{}", e);
     let mut recent = Vec::new();
-    for part in inputs.parts(&["run_daily"]).map_err(failed)? {
-        let days = part.scan("run_daily")?.filter(col("day").gt(lit(days).cast(DataType::Date)));
+    for part in inputs.parts(&[&RUN_DAILY]).map_err(failed)? {
+        let days = part.scan(&RUN_DAILY)?.filter(col("day").gt(lit(days).cast(DataType::Date)));
         let runs = days.group_by([col("project_id")]).agg([col("runs").sum().alias("recent_runs")]);
         recent.push(runs.collect()?.lazy());
     }

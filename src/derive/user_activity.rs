@@ -6,6 +6,7 @@ use super::Inputs;
 use super::table_usage::recent_runs;
 use crate::schema::columns::{boolean, int, text, time};
 use crate::schema::{Origin, Table, itself};
+use crate::tables::{COLLECTIONS, GROUP_MEMBERS, PROJECTS, THREADS, USERS};
 
 /// One row a person: users, and people who have left and still own or created something. Email addresses are
 /// compared without case.
@@ -47,7 +48,7 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
     // The same person may be written in different cases in different places.
     let folded = |column: &'static str| col(column).str().to_lowercase();
     let count = |name: &'static str| len().cast(DataType::Int64).alias(name);
-    let projects = inputs.scan("projects")?;
+    let projects = inputs.scan(&PROJECTS)?;
     let live = col("last_published_at")
         .is_not_null()
         .and(col("archived_at").is_null())
@@ -68,15 +69,15 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
         frame.filter(col(column).is_not_null()).group_by([folded(column).alias("email")]).agg([count(name)])
     };
     let created = by_email(projects, "creator_email", "projects_created");
-    let collections = by_email(inputs.scan("collections")?, "creator_email", "collections_created");
-    let groups = by_email(inputs.scan("group_members")?, "email", "groups");
+    let collections = by_email(inputs.scan(&COLLECTIONS)?, "creator_email", "collections_created");
+    let groups = by_email(inputs.scan(&GROUP_MEMBERS)?, "email", "groups");
     let threads = inputs
-        .scan("threads")?
+        .scan(&THREADS)?
         .filter(col("user_id").is_not_null())
         .group_by([col("user_id")])
         .agg([count("threads")]);
     let users = inputs
-        .scan("users")?
+        .scan(&USERS)?
         .filter(col("email").is_not_null())
         .with_column(folded("email").alias("folded"))
         .unique(Some(by_name(["folded"], true, false)), UniqueKeepStrategy::First)

@@ -500,7 +500,10 @@ pub fn derive(
         let failed = |source| derive::Error::Compute { table: table.name, source };
         let Origin::Derived(from) = table.origin else { unreachable!("derivations are of derived tables") };
         let parts = match derivation.by_project {
-            true => inputs.parts(from)?,
+            true => {
+                let from: Vec<_> = from.iter().filter_map(|name| registry::by_name(name)).collect();
+                inputs.parts(&from)?
+            }
             false => vec![inputs.clone()],
         };
         let mut writer = create(table)?;

@@ -14,11 +14,13 @@
 
 mod bases;
 mod build;
+mod commit;
 mod journals;
+mod plan;
+mod rebuild;
 mod truth;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,20 +29,20 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::client::operation::ME;
 use crate::client::users::ActingAs;
 use crate::crawl::{
-    self, Base, Budget, Coverage, Empty, Endpoint, Freshness, Identity, Progress, Report, Reread, Source,
-    State, Stop, Workspace,
+    self, Base, Budget, Coverage, Empty, Endpoint, Freshness, Identity, Progress, Reread, Source, State,
+    Stop, Workspace,
 };
-use crate::journal::{self, CrawlHeader, Journal};
-use crate::schema::{Origin, SCHEMA_VERSION, Table};
-use crate::snapshot::{
-    self, DeltaMode, EndpointSummary, Format, Lake, Manifest, Manifests, TableEntry, TableState, ToolEntry,
-    WorkspaceEntry,
-};
+use crate::journal::{self, Journal};
+use crate::schema::Table;
+use crate::snapshot::{self, DeltaMode, Format, Lake, Manifest, Manifests, TableState};
 
 use bases::Bases;
-use journals::{Crawler, open_journal, report_damage};
+use commit::Commit;
+use journals::{Crawler, open_journal};
 
 pub use build::choose;
+pub use plan::{Plan, plan};
+pub use rebuild::rebuild;
 pub use truth::Accept;
 
 /// Who asks is found out even if the budget's time is over, but nobody waits longer than this for it.
@@ -351,7 +353,7 @@ async fn delta(lake: &Lake, manifest: Manifest, mode: DeltaMode, catch: Catch) -
         use crate::snapshot::delta::{Which, write};
         let which = if catch == Catch::Up { Which::Existing } else { Which::All };
         let lake = lake.clone();
-        let work = move || write(&lake, &manifest, mode, which);
+        let work = move || write(&lake, &manifest, crate::registry::all(), mode, which);
         Ok(tokio::task::spawn_blocking(work).await.expect("writing Delta tables doesn't panic")?)
     }
     #[cfg(not(feature = "delta"))]
@@ -359,111 +361,6 @@ async fn delta(lake: &Lake, manifest: Manifest, mode: DeltaMode, catch: Catch) -
         let why = format!("this hexport was built without Delta Lake ({mode:?}, {catch:?})");
         Err(snapshot::Error::Delta { table: lake.name() + &manifest.snapshot_id, why }.into())
     }
-}
-
-/// Builds the snapshot of a kept journal again, with the tables as this version declares them. Asks nothing
-/// of the API.
-///
-/// # Errors
-/// Any of [`Error`].
-pub async fn rebuild(
-    lake: &Lake,
-    snapshot: Option<&str>,
-    options: Options,
-    progress: Arc<dyn Progress>,
-    stop: Stop,
-) -> Result<Outcome, Error> {
-    let lock = lake.lock()?;
-    let result = rebuild_locked(lake, snapshot, options, progress, stop).await;
-    lake.tidy(lock);
-    result
-}
-
-async fn rebuild_locked(
-    lake: &Lake,
-    snapshot: Option<&str>,
-    options: Options,
-    progress: Arc<dyn Progress>,
-    stop: Stop,
-) -> Result<Outcome, Error> {
-    lake.fetch_journals()?;
-    let journals = lake.journals()?;
-    let path = match snapshot {
-        None => last_committed(lake, &journals)?,
-        Some(id) => journals.iter().find(|(of, _)| of == id).map(|(_, path)| path.clone()),
-    };
-    let path = path.ok_or_else(|| {
-        let known: Vec<&str> = journals.iter().map(|(id, _)| id.as_str()).collect();
-        Error::NoJournal(match (snapshot, known.is_empty()) {
-            (_, true) => format!("{} holds no journal", lake.name()),
-            (None, false) => format!(
-                "{} holds journals of unfinished crawls alone ({}): hexport export resumes the last one, and \
-                 --snapshot builds an incomplete snapshot from the one it names",
-                lake.name(),
-                known.join(", "),
-            ),
-            (Some(wanted), false) => {
-                format!("there is no journal of {wanted}; there are {}", known.join(", "))
-            }
-        })
-    })?;
-    let journal = Arc::new(Journal::open_read(&path)?);
-    journal.prefer_whole();
-    report_damage(&journal, &*progress);
-    let header = journal.header();
-    let options = Options {
-        base_url: header.base_url.clone(),
-        budget: Budget::default(),
-        tables: journalled_tables(header, &options.tables),
-        reuse: if header.full { Reuse::Nothing } else { Reuse::Unchanged },
-        revalidate: None,
-        ..options
-    };
-    let manifests = lake.manifests()?;
-    let identity = Identity {
-        org_id: header.workspace.clone(),
-        acting_as: header.acting_as.clone(),
-        ..Identity::default()
-    };
-    let bases = bases::of_journal(lake, header, &manifests, &options.tables);
-    let how = Workspace::Settled;
-    let source = Source::JournalOnly;
-    let job = Job { source, lake, options: &options, journal: &journal, bases, how, identity };
-    let mut result = job.run(progress, stop).await;
-    if let (Ok(outcome), Some(mode)) = (&mut result, options.delta)
-        && let Err(error) = delta(lake, outcome.manifest.clone(), mode, Catch::New).await
-    {
-        outcome.side_failures.push(format!("Delta tables: {error}"));
-    }
-    let journal_at = path.display().to_string();
-    result.map(|outcome| Outcome { resumed: journal.len(), journal: Some(journal_at), ..outcome })
-}
-
-/// The last journal whose crawl was committed. An open one is the next export's to resume.
-fn last_committed(lake: &Lake, journals: &[(String, PathBuf)]) -> Result<Option<PathBuf>, Error> {
-    let committed = lake.snapshots()?;
-    let is_committed = |(id, path): &&(String, PathBuf)| {
-        committed.contains(id) || Journal::open_read(path).is_ok_and(|journal| journal.committed().is_some())
-    };
-    Ok(journals.iter().rev().find(is_committed).map(|(_, path)| path.clone()))
-}
-
-/// Of the tables wanted, those that a journal has answers for, and what can be derived from these.
-fn journalled_tables(header: &CrawlHeader, wanted: &[&'static Table]) -> Vec<&'static Table> {
-    let asked = header.tables.iter().filter_map(|name| crate::registry::by_name(name));
-    let endpoints = Endpoint::needed_for(asked);
-    let mut names = BTreeSet::new();
-    for table in wanted {
-        let is_there = match table.origin {
-            Origin::Api(_) => Endpoint::of_table(table).is_some_and(|e| endpoints.contains(&e)),
-            Origin::Derived(from) => from.iter().all(|name| names.contains(name)),
-            Origin::Crawl => true,
-        };
-        if is_there {
-            names.insert(table.name);
-        }
-    }
-    wanted.iter().copied().filter(|table| names.contains(table.name)).collect()
 }
 
 /// A crawl and the snapshot that it becomes.
@@ -548,232 +445,4 @@ impl Job<'_> {
         self.options.accept_shrink.holds(list)
             || (matches!(self.source, Source::JournalOnly) && was_believed())
     }
-}
-
-/// Everything that a snapshot is committed from.
-struct Commit {
-    lake: Lake,
-    options: Options,
-    journal: Arc<Journal>,
-    identity: Identity,
-    bases: Bases,
-    base: Arc<Base>,
-    report: Report,
-    kept: truth::Kept,
-    crawl_time: Duration,
-}
-
-impl Commit {
-    fn run(self) -> Result<Outcome, Error> {
-        let header = self.journal.header();
-        let states = truth::states(&self.report, &self.base, &self.options.tables);
-        self.check_rebuilt(&states)?;
-        let staging = self.lake.stage(&header.snapshot_id)?;
-        let built = self.build(staging.folder())?;
-        let manifest = self.manifest(&built, &states)?;
-        let place = staging.commit(&manifest)?;
-        let mut bases: Vec<&str> = self.bases.values().map(|m| m.snapshot_id.as_str()).collect();
-        bases.sort_unstable();
-        Ok(Outcome {
-            place,
-            journal: None,
-            table_seconds: built.iter().map(|b| (b.table.name, b.took.as_secs_f64())).collect(),
-            crawl_seconds: self.crawl_time.as_secs_f64(),
-            resumed: 0,
-            base: bases.last().map(|id| (*id).to_owned()),
-            manifest,
-            coverage: self.report.coverage,
-            side_failures: Vec::new(),
-        })
-    }
-
-    /// A snapshot that is there is never replaced by one that knows less.
-    fn check_rebuilt(&self, states: &BTreeMap<&'static str, truth::Known>) -> Result<(), Error> {
-        let snapshot_id = self.journal.header().snapshot_id.clone();
-        let Some(there) = self.lake.manifests()?.get(&snapshot_id).cloned() else { return Ok(()) };
-        let is_complete = !states.values().any(|known| known.state.is_gap());
-        let why = truth::worse(&there.tables, states).or_else(|| {
-            (there.complete && !is_complete).then(|| "it is complete, and the journal is not".to_owned())
-        });
-        match why {
-            Some(why) => Err(Error::Worse { snapshot_id, why }),
-            None => Ok(()),
-        }
-    }
-
-    fn build(&self, folder: &std::path::Path) -> Result<Vec<build::Built>, Error> {
-        let header = self.journal.header();
-        let (journal, lake, base) = (&*self.journal, &self.lake, &*self.base);
-        let sources = build::Sources { journal, report: &self.report, lake, base };
-        let is_derived = |table: &Table| matches!(table.origin, Origin::Derived(_));
-        let (derived, plain): (Vec<&Table>, Vec<&Table>) =
-            self.options.tables.iter().partition(|table| is_derived(table));
-        let mut formats = self.options.formats.clone();
-        if !derived.is_empty() && !formats.contains(&Format::Parquet) {
-            formats.push(Format::Parquet);
-        }
-        let workspace = self.workspace();
-        let target = build::Target {
-            folder,
-            snapshot_id: &header.snapshot_id,
-            snapshot_at: header.snapshot_at,
-            formats: &formats,
-            workspace: &workspace,
-            audit: &self.options.audit,
-            given: &self.options.given,
-        };
-        let mut built = build::build(&sources, &target, &plain)?;
-        built.extend(build::derive(&target, &sources, &derived)?);
-        build::strip(&mut built, folder, &self.options.formats)?;
-        Ok(built)
-    }
-
-    fn workspace(&self) -> WorkspaceEntry {
-        let header = self.journal.header();
-        WorkspaceEntry { base_url: header.base_url.clone(), org_id: header.workspace.clone() }
-    }
-
-    fn manifest(
-        &self,
-        built: &[build::Built],
-        states: &BTreeMap<&'static str, truth::Known>,
-    ) -> Result<Manifest, Error> {
-        let header = self.journal.header();
-        let tables: BTreeMap<String, TableEntry> = built.iter().map(|b| self.entry(b, states)).collect();
-        Ok(Manifest {
-            manifest_version: snapshot::MANIFEST_VERSION,
-            snapshot_id: header.snapshot_id.clone(),
-            sequence: Some(self.lake.sequence_for(&header.snapshot_id)?),
-            snapshot_at: header.snapshot_at,
-            committed_at: header.fixed_time.unwrap_or_else(Utc::now),
-            tool: ToolEntry { name: "hexport".into(), version: env!("CARGO_PKG_VERSION").into() },
-            workspace: self.workspace(),
-            acting_as: Some(self.identity.acting_as.clone()),
-            complete: !tables.values().any(|entry| entry.state.is_some_and(TableState::is_gap)),
-            schema_version: SCHEMA_VERSION,
-            tables,
-            endpoints: self.endpoints(),
-            schema_drift: drift(built),
-        })
-    }
-
-    /// What the crawl did with each operation, `Me` among them.
-    fn endpoints(&self) -> BTreeMap<String, EndpointSummary> {
-        let requests = self.identity.requests;
-        let of_me = EndpointSummary { requests, retries: requests.saturating_sub(1), ..Default::default() };
-        let me = (requests > 0).then(|| (ME.id.to_owned(), of_me));
-        let crawled = self.report.endpoints.iter().map(|(e, summary)| (e.name().to_owned(), summary.clone()));
-        crawled.chain(me).collect()
-    }
-
-    fn entry(
-        &self,
-        built: &build::Built,
-        states: &BTreeMap<&'static str, truth::Known>,
-    ) -> (String, TableEntry) {
-        let known = states.get(built.table.name).copied().unwrap_or_default();
-        let endpoint = Endpoint::of_table(built.table);
-        let seen_by = endpoint.and_then(|e| self.kept.seen_by.get(&e));
-        let entry = TableEntry {
-            state: Some(known.state),
-            entities: endpoint.map(|_| known.entities),
-            base: truth::base_of(&self.bases, built.table).map(str::to_owned),
-            seen_by: seen_by.filter(|seen_by| **seen_by != self.identity.acting_as).cloned(),
-            ..built.entry.clone()
-        };
-        (built.table.name.to_owned(), entry)
-    }
-}
-
-fn drift(built: &[build::Built]) -> BTreeMap<String, BTreeMap<String, u64>> {
-    built.iter().filter(|b| !b.drift.is_empty()).map(|b| (b.table.name.to_owned(), b.drift.clone())).collect()
-}
-
-/// Works out what an export would cost. Spends the calls that list projects and groups.
-///
-/// # Errors
-/// Any of [`Error`].
-pub async fn plan(
-    source: Source,
-    lake: &Lake,
-    options: &Options,
-    progress: Arc<dyn Progress>,
-    stop: Stop,
-) -> Result<Plan, Error> {
-    let now = Utc::now();
-    let base = Arc::new(Base::load(lake, bases::choose(lake, &options.tables)?, now)?);
-    let scratch = crate::store::scratch().map_err(snapshot::Error::from)?;
-    let header = CrawlHeader {
-        format: journal::FORMAT,
-        tool_version: env!("CARGO_PKG_VERSION").into(),
-        base_url: options.base_url.clone(),
-        workspace: None,
-        acting_as: ActingAs::Unknown,
-        snapshot_id: "plan".into(),
-        snapshot_at: now,
-        tables: Vec::new(),
-        full: true,
-        bases: BTreeMap::new(),
-        base_snapshot: None,
-        fixed_time: None,
-    };
-    let journal = Arc::new(Journal::create(&scratch.path().join("plan.hxj"), header)?);
-    let wanted = Endpoint::needed_for(options.tables.iter().copied());
-    let reread = Reread { now, within: options.revalidate, freshness: options.freshness };
-    let crawl_options = crawl::Options {
-        endpoints: wanted.iter().copied().filter(|e| e.names().next().is_some()).collect(),
-        concurrency: options.concurrency,
-        budget: Budget::default(),
-        spent: 0,
-        full: true,
-        reread,
-        doubted_before: None,
-        workspace: Workspace::Settled,
-        empty: Empty::Accepted,
-    };
-    let report = crawl::crawl(source, journal, Arc::default(), crawl_options, progress, stop).await?;
-    let known = (options.reuse == Reuse::Unchanged).then_some(&*base);
-    let refused = lake.latest()?.map_or(BTreeSet::new(), |manifest| {
-        let is_refused = |table: &&Table| {
-            manifest.tables.get(table.name).is_some_and(|t| t.state == Some(TableState::Unreadable))
-        };
-        options.tables.iter().copied().filter(is_refused).filter_map(Endpoint::of_table).collect()
-    });
-    let estimates = |freshness, base: Option<&Base>| {
-        let reread = Reread { freshness, ..reread };
-        let of = |endpoint: &Endpoint| {
-            let estimate = crawl::estimate(*endpoint, &report, base, &reread);
-            match refused.contains(endpoint) {
-                true => estimate.refused(*endpoint),
-                false => estimate,
-            }
-        };
-        wanted.iter().map(of).collect::<Vec<_>>()
-    };
-    let within = match options.freshness {
-        Freshness::Exact => Freshness::Within(USUAL_BOUND),
-        within => within,
-    };
-    Ok(Plan {
-        exact: estimates(Freshness::Exact, known),
-        within: estimates(within, known),
-        first: estimates(Freshness::Exact, None),
-        has_base: known.is_some_and(|base| !base.is_empty()),
-    })
-}
-
-/// Bound that a plan prices beside the exact picture.
-const USUAL_BOUND: TimeDelta = TimeDelta::days(7);
-
-/// What an export would cost, by endpoint.
-#[derive(Debug)]
-pub struct Plan {
-    /// With every published project asked for runs.
-    pub exact: Vec<crawl::Estimate>,
-    /// With those asked that can have run.
-    pub within: Vec<crawl::Estimate>,
-    /// With nothing known yet.
-    pub first: Vec<crawl::Estimate>,
-    /// Whether there is a snapshot to build on.
-    pub has_base: bool,
 }

@@ -14,7 +14,7 @@
 //! No token and no header of a request ever enters it. Files are made with mode 0600.
 
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{File, OpenOptions};
 use std::hash::{Hash, Hasher};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -26,9 +26,11 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::client::operation::{self, Operation};
-use crate::client::users::ActingAs;
 
+mod header;
 mod scan;
+
+pub use header::CrawlHeader;
 
 /// Ending of journal files.
 pub const EXTENSION: &str = "hxj";
@@ -57,52 +59,6 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
-}
-
-/// What a journal says about its crawl: enough to decide who may resume it, and to rebuild its snapshot.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct CrawlHeader {
-    /// Version of the journal's form; 1 before journals said whose they are.
-    #[serde(default = "first_format")]
-    pub format: u32,
-    /// Version of hexport that began it.
-    pub tool_version: String,
-    /// Base URL of the API.
-    pub base_url: String,
-    /// Organisation that the crawl reads, if it is known.
-    #[serde(default)]
-    pub workspace: Option<String>,
-    /// Who the token acts as.
-    #[serde(default)]
-    pub acting_as: ActingAs,
-    /// Snapshot that it becomes.
-    pub snapshot_id: String,
-    /// The snapshot's time: when the crawl began.
-    pub snapshot_at: DateTime<Utc>,
-    /// Tables asked for.
-    pub tables: Vec<String>,
-    /// Whether everything is read again, even what hasn't changed (`--full`).
-    #[serde(default)]
-    pub full: bool,
-    /// Snapshot that each table builds on.
-    #[serde(default)]
-    pub bases: BTreeMap<String, String>,
-    /// Snapshot that all tables build on, in journals of format 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub base_snapshot: Option<String>,
-    /// A fixed time for every answer, where one was asked for (reproducible samples).
-    pub fixed_time: Option<DateTime<Utc>>,
-}
-
-fn first_format() -> u32 {
-    1
-}
-
-impl CrawlHeader {
-    /// Snapshots that the crawl builds on.
-    pub fn base_snapshots(&self) -> BTreeSet<&str> {
-        self.bases.values().chain(&self.base_snapshot).map(String::as_str).collect()
-    }
 }
 
 /// A response in short: what it answers, and where in the file it is.
@@ -611,150 +567,4 @@ fn split(payload: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::client::operation::GET_PROJECT_RUNS;
-
-    fn header() -> CrawlHeader {
-        CrawlHeader {
-            format: FORMAT,
-            tool_version: "0".into(),
-            base_url: "https://app.hex.tech/api/v1".into(),
-            workspace: Some("org".into()),
-            acting_as: ActingAs::Unknown,
-            full: false,
-            bases: BTreeMap::new(),
-            snapshot_id: "2026-11-24T020000Z".into(),
-            snapshot_at: "2026-11-24T02:00:00Z".parse().unwrap(),
-            tables: vec!["runs".into()],
-            base_snapshot: None,
-            fixed_time: None,
-        }
-    }
-
-    fn write(journal: &Journal, request: &str, body: &[u8]) {
-        let entity = Arc::from("p1");
-        let new = NewEntry {
-            operation: &GET_PROJECT_RUNS,
-            entity: Some(&entity),
-            request,
-            status: 200,
-            accepted: true,
-            attempts: 1,
-            fetched_at: Utc::now(),
-            body,
-        };
-        journal.append(new).unwrap();
-    }
-
-    #[test]
-    fn a_torn_tail_is_cut_off_wherever_it_tears() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.hxj");
-        let journal = Journal::create(&path, header()).unwrap();
-        write(&journal, "GET /a", b"first");
-        let whole = std::fs::metadata(&path).unwrap().len();
-        write(&journal, "GET /b", &b"second".repeat(50));
-        drop(journal);
-        let bytes = std::fs::read(&path).unwrap();
-        for cut in whole as usize..bytes.len() {
-            std::fs::write(&path, &bytes[..cut]).unwrap();
-            let journal = Journal::open(&path).unwrap();
-            assert_eq!(journal.len(), 1, "cut at {cut}");
-            write(&journal, "GET /c", b"third");
-            drop(journal);
-            let journal = Journal::open(&path).unwrap();
-            let bodies: Vec<_> = journal.entries().iter().map(|e| journal.body(e).unwrap()).collect();
-            assert_eq!(bodies, [b"first".to_vec(), b"third".to_vec()]);
-        }
-    }
-
-    #[test]
-    fn damage_in_the_middle_costs_its_own_record_alone() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.hxj");
-        let journal = Journal::create(&path, header()).unwrap();
-        write(&journal, "GET /a", b"first");
-        let begin = std::fs::metadata(&path).unwrap().len() as usize;
-        write(&journal, "GET /b", &b"second".repeat(40));
-        let end = std::fs::metadata(&path).unwrap().len() as usize;
-        write(&journal, "GET /c", b"third");
-        drop(journal);
-        let bytes = std::fs::read(&path).unwrap();
-        for at in begin..end {
-            let mut damaged = bytes.clone();
-            damaged[at] ^= 0x41;
-            std::fs::write(&path, &damaged).unwrap();
-            let journal = Journal::open(&path).unwrap();
-            let bodies: Vec<_> = journal.entries().iter().map(|e| journal.body(e).unwrap()).collect();
-            assert_eq!(bodies, [b"first".to_vec(), b"third".to_vec()], "damaged at {at}");
-            let bytes = (end - begin) as u64;
-            assert_eq!(journal.damage(), [Damage { offset: begin as u64, bytes }], "damaged at {at}");
-        }
-    }
-
-    #[test]
-    fn a_new_generation_hides_the_old_one_until_a_rebuild_prefers_the_whole_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.hxj");
-        let journal = Journal::create(&path, header()).unwrap();
-        let entity: Arc<str> = Arc::from("p1");
-        let found = |journal: &Journal, key: &str| {
-            journal.find(&GET_PROJECT_RUNS, Some(&entity), key).map(|e| journal.body(&e).unwrap())
-        };
-        write(&journal, "GET /a", b"old 1");
-        write(&journal, "GET /a?offset=100", b"old 2");
-        journal.mark_whole(&GET_PROJECT_RUNS, Some(&entity)).unwrap();
-        journal.begin_again(&GET_PROJECT_RUNS, Some(&entity));
-        assert_eq!(found(&journal, "GET /a"), None);
-        write(&journal, "GET /a", b"new 1");
-        for journal in [journal, Journal::open(&path).unwrap()] {
-            assert_eq!(found(&journal, "GET /a").as_deref(), Some(&b"new 1"[..]));
-            assert_eq!(found(&journal, "GET /a?offset=100"), None);
-            assert_eq!(journal.entries().len(), 1);
-            journal.prefer_whole();
-            assert_eq!(found(&journal, "GET /a").as_deref(), Some(&b"old 1"[..]));
-            assert_eq!(journal.entries().len(), 2);
-        }
-    }
-
-    #[test]
-    fn a_committed_journal_says_so() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.hxj");
-        let journal = Journal::create(&path, header()).unwrap();
-        assert_eq!(journal.committed(), None);
-        let at = "2026-11-24T03:00:00Z".parse().unwrap();
-        journal.commit(at).unwrap();
-        assert_eq!(Journal::open_read(&path).unwrap().committed(), Some(at));
-    }
-
-    #[test]
-    fn a_request_made_twice_counts_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.hxj");
-        let journal = Journal::create(&path, header()).unwrap();
-        write(&journal, "GET /a", b"old");
-        write(&journal, "GET /a", b"new");
-        let journal = Journal::open(journal.path()).unwrap();
-        let entries = journal.entries();
-        assert_eq!(entries.len(), 1);
-        assert_eq!(journal.body(&entries[0]).unwrap(), b"new");
-        let entity = Some(Arc::from("p1"));
-        assert!(journal.find(&GET_PROJECT_RUNS, entity.as_ref(), "GET /a").is_some());
-        assert!(journal.find(&GET_PROJECT_RUNS, entity.as_ref(), "GET /b").is_none());
-    }
-
-    #[test]
-    fn a_journal_is_private_and_other_files_are_refused() {
-        use std::os::unix::fs::PermissionsExt;
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.hxj");
-        Journal::create(&path, header()).unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(Journal::create(&path, header()).is_err());
-        let other = dir.path().join("b.hxj");
-        std::fs::write(&other, "id,name\n").unwrap();
-        assert!(matches!(Journal::open(&other), Err(Error::Foreign { .. })));
-    }
-}
+mod tests;

@@ -16,11 +16,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::derive::LINEAGE;
 use crate::derive::schedule::Schedule;
 use crate::registry;
 use crate::schema::Table;
 use crate::snapshot::{Error, Lake, Manifest, TableReader, rows};
 
+use crate::tables::{DATA_CONNECTIONS, PROJECTS};
 use events::Shaper;
 pub use naming::Connection;
 pub use send::{Endpoint, SendError};
@@ -256,8 +258,8 @@ pub fn events<E: From<Error>>(
 ) -> Result<(Counts, Told), E> {
     let open = |table| TableReader::open(lake, manifest, table);
     let read = Reading { lake, manifest };
-    let connections: Vec<Connection> = rows::all(&open, "data_connections")?;
-    let projects: Vec<Project> = rows::all(&open, "projects")?;
+    let connections: Vec<Connection> = rows::all(&open, &DATA_CONNECTIONS)?;
+    let projects: Vec<Project> = rows::all(&open, &PROJECTS)?;
     let shaper = Shaper::new(manifest, connections);
     let mut counts = Counts::default();
     let mut told = Told { snapshot_id: manifest.snapshot_id.clone(), digests: BTreeMap::new() };
@@ -271,7 +273,7 @@ pub fn events<E: From<Error>>(
         told.digests.insert(key, digest);
         is_new
     };
-    for (key, event) in shaper.datasets(&rows::all::<Edge>(&open, "lineage")?) {
+    for (key, event) in shaper.datasets(&rows::all::<Edge>(&open, &LINEAGE)?) {
         if is_new(&mut told, key, &event) {
             counts.datasets += 1;
             emit(vec![event])?;

@@ -4,6 +4,7 @@
 //! is data only: it reaches the page as text, and the page's policy runs no script but its own two.
 
 mod covered;
+mod figures;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,11 +14,13 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::audit::{Audit, Committed, Config, Facts, Finding, OwnRule, RuleOutcome, Severity, audit};
+use crate::audit::{Audit, Committed, Config, Facts, OwnRule, RuleOutcome, Severity, audit};
+use crate::derive::{COLUMN_LINEAGE, CONNECTION_USAGE, RUN_DAILY, RUN_STATS, TABLE_USAGE, USER_ACTIVITY};
 use crate::snapshot::rows::{self, Open};
 use crate::snapshot::{Lake, Manifest, TableReader};
-use crate::tables::AUDIT_FINDINGS;
+use crate::tables::{AUDIT_FINDINGS, PROJECT_SHARING};
 use covered::NotCovered;
+use figures::figures;
 
 pub use crate::audit::Error;
 
@@ -284,7 +287,7 @@ fn collect(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) -
     let facts = Facts::load(&tables, manifest.snapshot_at, &manifest.workspace, config)?;
     let found = audit(lake, manifest, config, own)?;
     let mut texts = Texts::default();
-    let stats: Vec<StatsRow> = rows::all(&open, "run_stats")?;
+    let stats: Vec<StatsRow> = rows::all(&open, &RUN_STATS)?;
     let last_runs: HashMap<&str, Option<DateTime<Utc>>> = stats
         .iter()
         .filter(|row| row.run_trigger == "ALL")
@@ -306,10 +309,10 @@ fn collect(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) -
         last_run: last_runs.get(p.project_id.as_str()).copied().flatten().map(|at| at.date_naive()),
     });
     let projects: Vec<Project> = projects.collect();
-    let connections: Vec<ConnectionUsage> = rows::all(&open, "connection_usage")?;
+    let connections: Vec<ConnectionUsage> = rows::all(&open, &CONNECTION_USAGE)?;
     let by_connection: HashMap<&str, usize> =
         connections.iter().enumerate().map(|(i, c)| (c.data_connection_id.as_str(), i)).collect();
-    let mut tables: Vec<TableUsage> = rows::all(&open, "table_usage")?;
+    let mut tables: Vec<TableUsage> = rows::all(&open, &TABLE_USAGE)?;
     for table in &mut tables {
         let id = table.data_connection_id.as_deref().unwrap_or("");
         table.connection = by_connection.get(id).copied();
@@ -382,7 +385,7 @@ fn collect(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) -
                 })
             })
             .collect(),
-        people: rows::all(&open, "user_activity")?,
+        people: rows::all(&open, &USER_ACTIVITY)?,
         roles,
         access: access(&facts),
         projects,
@@ -455,7 +458,7 @@ fn add_columns(
 ) -> Result<(), Error> {
     let of: HashMap<(usize, usize), usize> =
         edges.iter().enumerate().map(|(i, edge)| ((edge.0, edge.1), i)).collect();
-    for row in rows::all::<ColumnRow>(open, "column_lineage")? {
+    for row in rows::all::<ColumnRow>(open, &COLUMN_LINEAGE)? {
         let table = by_table.get(&(row.data_connection_id.as_deref(), row.table_key.as_str()));
         let edge =
             table.zip(places.get(&row.project_id)).and_then(|(table, project)| of.get(&(*table, *project)));
@@ -484,7 +487,7 @@ fn grants(
 ) -> Result<Vec<(usize, usize, usize, usize)>, Error> {
     let is_grant = |row: &GrantRow| row.access.as_deref() != Some("NONE");
     let mut grants = Vec::new();
-    for row in rows::some(open, "project_sharing", is_grant)? {
+    for row in rows::some(open, &PROJECT_SHARING, is_grant)? {
         let Some(project) = places.get(&row.project_id) else { continue };
         let kind = texts.place(&row.principal_type.to_lowercase());
         let principal = texts.place(row.principal.as_deref().unwrap_or(""));
@@ -528,7 +531,7 @@ fn daily(
     let mut all: BTreeMap<NaiveDate, Day> = BTreeMap::new();
     let mut of_projects: HashMap<usize, (f64, Series)> = HashMap::new();
     let first = today - TimeDelta::days(SERIES_DAYS);
-    for row in rows::all::<DailyRow>(open, "run_daily")? {
+    for row in rows::all::<DailyRow>(open, &RUN_DAILY)? {
         let day = all.entry(row.day).or_default();
         day.runs += row.runs;
         day.completed += row.completed;
@@ -567,7 +570,7 @@ fn trend(lake: &Lake, manifest: &Manifest) -> Result<Trend, Error> {
         let of_then = &known.as_of(&of_then.snapshot_id).map_or_else(|| (*of_then).clone(), |n| n.manifest);
         let open = |table| TableReader::open_columns(lake, of_then, table, &["severity", "status"]);
         let is_open = |row: &SeverityRow| row.status.as_deref() != Some("excepted");
-        let found: Vec<SeverityRow> = rows::some(&open, AUDIT_FINDINGS.name, is_open)?;
+        let found: Vec<SeverityRow> = rows::some(&open, &AUDIT_FINDINGS, is_open)?;
         for severity in [Severity::High, Severity::Medium, Severity::Low, Severity::Info] {
             let count = found.iter().filter(|row| row.severity == severity.name()).count();
             trend.findings.entry(severity.name()).or_default().push(count as u64);
@@ -576,49 +579,4 @@ fn trend(lake: &Lake, manifest: &Manifest) -> Result<Trend, Error> {
         trend.rows.push(of_then.tables.iter().map(|(name, table)| (name.clone(), table.rows)).collect());
     }
     Ok(trend)
-}
-
-fn figures(
-    facts: &Facts,
-    findings: &[Finding],
-    days: &Days,
-    trend: &Trend,
-    tables: usize,
-    today: NaiveDate,
-) -> Vec<Figure> {
-    let figure =
-        |id, name, value: usize, trend| Figure { id, name, kind: "count", value: Some(value as f64), trend };
-    let of_table = |table: &str| -> Vec<Option<f64>> {
-        trend.rows.iter().map(|rows| rows.get(table).map(|rows| *rows as f64)).collect()
-    };
-    let of_severity = |name: &str| -> Vec<Option<f64>> {
-        trend.findings.get(name).into_iter().flatten().map(|count| Some(*count as f64)).collect()
-    };
-    let live = facts.projects.iter().filter(|p| p.is_alive() && p.last_published_at.is_some()).count();
-    let high = findings.iter().filter(|f| f.severity == Severity::High).count();
-    let failing = findings.iter().filter(|f| f.rule == "schedule-failing").count();
-    let since = today - TimeDelta::days(30);
-    let recent = days.day.iter().position(|day| *day > since).unwrap_or(days.day.len());
-    let completed: i64 = days.completed[recent..].iter().sum();
-    let failed: i64 = days.failed[recent..].iter().sum();
-    let ended = (completed + failed) as f64;
-    let of_days = |value: &dyn Fn(usize) -> Option<f64>| (recent..days.day.len()).map(value).collect();
-    let both = |i: usize| (days.completed[i] + days.failed[i]) as f64;
-    vec![
-        figure("projects", "projects and components", facts.projects.len(), of_table("projects")),
-        figure("live", "published and live", live, Vec::new()),
-        figure("people", "people", facts.users.len(), of_table("users")),
-        figure("connections", "data connections", facts.connections.len(), of_table("data_connections")),
-        figure("tables", "warehouse tables read", tables, of_table("table_usage")),
-        figure("runs", "ended runs in 30 days", ended as usize, of_days(&|i| Some(both(i)))),
-        Figure {
-            id: "success",
-            name: "of them succeeded",
-            kind: "share",
-            value: (ended > 0.0).then(|| completed as f64 / ended),
-            trend: of_days(&|i| (both(i) > 0.0).then(|| days.completed[i] as f64 / both(i))),
-        },
-        figure("failing", "failing schedules", failing, Vec::new()),
-        figure("high", "findings of high severity", high, of_severity("high")),
-    ]
 }

@@ -29,8 +29,8 @@ use url::Url;
 use super::lake::DELTA;
 use super::manifest::{FileEntry, Manifest};
 use super::{DeltaMode, Error, Lake};
-use crate::registry;
 use crate::schema;
+use crate::schema::Table;
 
 /// Column that tables with history are partitioned by: the snapshot's day, UTC.
 const PARTITION: &str = "snapshot_date";
@@ -54,11 +54,17 @@ pub enum Which {
     Existing,
 }
 
-/// Makes a version of each table of a snapshot, unless it has one.
+/// Makes a version of each of `tables` that a snapshot has, unless it has one.
 ///
 /// # Errors
 /// [`Error::Delta`] for a table that can't be written; those before it are. [`Error::Store`], [`Error::Io`].
-pub fn write(lake: &Lake, manifest: &Manifest, mode: DeltaMode, which: Which) -> Result<(), Error> {
+pub fn write(
+    lake: &Lake,
+    manifest: &Manifest,
+    tables: impl Iterator<Item = &'static Table>,
+    mode: DeltaMode,
+    which: Which,
+) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("hexport-delta")
@@ -75,9 +81,8 @@ pub fn write(lake: &Lake, manifest: &Manifest, mode: DeltaMode, which: Which) ->
         .chain([known.get(&manifest.snapshot_id).unwrap_or(manifest)])
         .collect();
     let mut first = Ok(());
-    for name in manifest.tables.keys() {
-        let Some(table) = registry::by_name(name) else { continue };
-        let url = root.join(&format!("{DELTA}/{name}/")).map_err(|e| failed(table.name, e));
+    for table in tables.filter(|table| manifest.tables.contains_key(table.name)) {
+        let url = root.join(&format!("{DELTA}/{}/", table.name)).map_err(|e| failed(table.name, e));
         let done = url.and_then(|url| {
             let of = |manifest| Of::new(lake, manifest, mode, &engine, table, url.clone());
             walk(&snapshots.iter().copied().filter_map(of).collect::<Vec<_>>(), which)

@@ -5,7 +5,6 @@ use arrow::json::ArrayWriter;
 use serde::de::DeserializeOwned;
 
 use super::{Error, TableReader};
-use crate::registry;
 use crate::schema::Table;
 
 /// Opens a table; `None` if it isn't there.
@@ -15,8 +14,8 @@ pub type Open<'a> = dyn Fn(&'static Table) -> Result<Option<TableReader>, Error>
 ///
 /// # Errors
 /// If it can't be read, or its rows aren't such objects.
-pub fn all<T: DeserializeOwned>(open: &Open<'_>, name: &'static str) -> Result<Vec<T>, Error> {
-    some(open, name, |_| true)
+pub fn all<T: DeserializeOwned>(open: &Open<'_>, table: &'static Table) -> Result<Vec<T>, Error> {
+    some(open, table, |_| true)
 }
 
 /// The rows of a table that are wanted; none if it isn't there.
@@ -25,10 +24,9 @@ pub fn all<T: DeserializeOwned>(open: &Open<'_>, name: &'static str) -> Result<V
 /// If it can't be read, or its rows aren't such objects.
 pub fn some<T: DeserializeOwned>(
     open: &Open<'_>,
-    name: &'static str,
+    table: &'static Table,
     is_wanted: impl Fn(&T) -> bool,
 ) -> Result<Vec<T>, Error> {
-    let table = registry::by_name(name).expect("a table of the registry");
     let mut rows = Vec::new();
     for batch in open(table)?.into_iter().flatten() {
         rows.extend(of_batch(table, &batch?)?.into_iter().filter(&is_wanted));

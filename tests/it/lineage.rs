@@ -536,7 +536,7 @@ fn tables_that_are_derived_in_parts_are_those_of_the_whole() {
         part_rows,
     };
     let whole = inputs(PART_ROWS);
-    let parts = inputs(40).parts(&["runs", "cells"]).unwrap();
+    let parts = inputs(40).parts(&[&hexport::tables::RUNS, &hexport::tables::CELLS]).unwrap();
     assert!(parts.len() > 20, "{}", parts.len());
     for derivation in DERIVATIONS {
         let batch = |inputs: &Inputs<'_>| {

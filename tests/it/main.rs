@@ -15,6 +15,7 @@ mod drift;
 mod engines;
 mod export;
 mod foreign;
+mod house;
 mod limits;
 mod lineage;
 mod mutator;

@@ -176,7 +176,7 @@ pub struct Snapshot {
 impl Snapshot {
     pub fn read(lake: &Lake, manifest: Manifest) -> Self {
         let rows_of = |name| -> Vec<Value> {
-            rows::all(&|table| TableReader::open(lake, &manifest, table), name)
+            rows::all(&|table| TableReader::open(lake, &manifest, table), registry::by_name(name).unwrap())
                 .expect("a table that can be read")
         };
         let mut tables = BTreeMap::new();

@@ -1,0 +1,144 @@
+//! What is asked about each project and group that a list names.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::super::decide::stamp;
+use super::super::order;
+use super::super::runs::{History, part_of};
+use super::super::task::{Rank, Task};
+use super::Engine;
+use crate::crawl::{Decision, Endpoint, Known, ProjectFacts, State, decide};
+
+impl Engine {
+    pub(super) fn found_project(&mut self, item: &str) {
+        let Some(facts) = ProjectFacts::read(item).map(Arc::new) else {
+            return;
+        };
+        if !self.met.insert(facts.id.clone()) {
+            return;
+        }
+        for endpoint in Endpoint::PROJECTS.names() {
+            if self.options.endpoints.contains(&endpoint) {
+                self.plan_project(endpoint, &facts);
+            }
+        }
+        self.report.projects.push(facts);
+    }
+
+    fn plan_project(&mut self, endpoint: Endpoint, facts: &Arc<ProjectFacts>) {
+        let id = facts.id.clone();
+        let known = self.base.known(endpoint, Some(&id));
+        // What was read in part is as good as unread.
+        let is_whole = |known: &&Known| known.stamp.as_deref().is_some_and(|s| part_of(s).is_none());
+        let whole = known.filter(is_whole);
+        let rank = self.rank(endpoint, facts.views, whole);
+        let mut task = self.task(endpoint, Some(id.clone()), rank);
+        task.facts = Some(facts.clone());
+        let reusable = (!self.options.full).then_some(&*self.base);
+        let decision = decide(endpoint, facts, reusable, &self.options.reread);
+        self.progress.expect(endpoint, 1);
+        let runs_come =
+            endpoint == Endpoint::QUERIED_TABLES && self.options.endpoints.contains(&Endpoint::RUNS);
+        match decision {
+            Decision::Skip(why) => self.finish(task, State::Skipped, Some(why.into()), false),
+            // With a budget, what is to be read doesn't wait for runs that may be read last; but for the first run.
+            Decision::Read(_) if runs_come && self.options.budget.is_limited() && self.has_run(&id) => {
+                let latest = self.base.runs(&id).and_then(|runs| runs.latest_api_run);
+                self.carry_out(task, Decision::Read(None), latest);
+            }
+            decision if runs_come => drop(self.awaiting_runs.insert(id, (task, decision))),
+            decision => {
+                let latest = self.base.runs(&id).and_then(|runs| runs.latest_api_run);
+                self.carry_out(task, decision, latest);
+            }
+        }
+    }
+
+    /// With a budget, what is worth most per request comes first; without one, all is read in the order found.
+    fn rank(&self, endpoint: Endpoint, views: i64, known: Option<&Known>) -> Rank {
+        match self.options.budget.is_limited() {
+            true => order::rank(endpoint, views, known, self.options.reread.now),
+            false => (1, 0, 0),
+        }
+    }
+
+    /// Reuses what is known of a project, or reads it.
+    fn carry_out(&mut self, mut task: Task, decision: Decision, latest_api_run: Option<i64>) {
+        let known = self.base.known(task.endpoint, task.entity.as_ref());
+        let facts = task.facts.as_ref().expect("a fan-out over projects has their facts");
+        let then = known.and_then(|known| known.stamp.as_deref());
+        let now = stamp(task.endpoint, facts, then, latest_api_run);
+        let has_moved = now.as_ref().is_none_or(|now| now.moved);
+        match (decision, known) {
+            (Decision::Reuse, Some(known)) if !has_moved => {
+                task.rows = known.rows;
+                task.read_at = known.last_read_at;
+                task.stamp = known.stamp.clone();
+                self.finish(task, State::Reused, None, false);
+            }
+            (decision, _) => {
+                task.stamp = now.map(|now| now.text);
+                if task.endpoint == Endpoint::RUNS {
+                    let known = if let Decision::Read(known) = decision { known } else { None };
+                    task.history = Some(History::new(known, then.and_then(part_of)));
+                }
+                self.enqueue(task);
+            }
+        }
+    }
+
+    /// The runs of a project are read as far as they will be: its queried tables are next.
+    pub(super) fn settle_queried_tables(&mut self, project: &Arc<str>, latest_api_run: Option<i64>) {
+        if let Some((task, decision)) = self.awaiting_runs.remove(project) {
+            self.carry_out(task, decision, latest_api_run);
+        }
+    }
+
+    /// Whether a run of a project is known from before.
+    fn has_run(&self, project: &str) -> bool {
+        self.base.runs(project).is_some_and(|known| known.runs > 0)
+    }
+
+    /// The project never ran, so it has queried nothing (hex-api.md); unless something is known of before, which only
+    /// an answer can end.
+    pub(super) fn skip_queried_tables(
+        &mut self,
+        project: &Arc<str>,
+        latest_api_run: Option<i64>,
+        runs_read_at: Option<DateTime<Utc>>,
+    ) {
+        let tables = self.base.known(Endpoint::QUERIED_TABLES, Some(project));
+        if self.has_run(project) || tables.is_some_and(|known| known.rows > 0) {
+            return self.settle_queried_tables(project, latest_api_run);
+        }
+        if let Some((mut task, _)) = self.awaiting_runs.remove(project) {
+            task.read_at = runs_read_at;
+            self.finish(task, State::Skipped, Some("it never ran: it has queried nothing".into()), false);
+        }
+    }
+
+    pub(super) fn found_group(&mut self, id: Arc<str>) {
+        if !self.met.insert(id.clone()) {
+            return;
+        }
+        for endpoint in Endpoint::GROUPS.names() {
+            if self.options.endpoints.contains(&endpoint) {
+                self.progress.expect(endpoint, 1);
+                let rank = self.rank(endpoint, 0, self.base.known(endpoint, Some(&id)));
+                let task = self.task(endpoint, Some(id.clone()), rank);
+                self.enqueue(task);
+            }
+        }
+        self.report.groups.push(id);
+    }
+
+    fn enqueue(&mut self, task: Task) {
+        if self.options.budget.is_limited() && self.lists_open > 0 {
+            self.held.push(task);
+        } else {
+            self.queue(task);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The order that the sources keep: which layer may use which, and how long a file may be.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// The modules of `src`, each above those that it may use. Readers of committed snapshots stand beside each other, but
+/// for those that build on another's answer.
+const LAYERS: &[&[&str]] = &[
+    &["main"],
+    &["cli"],
+    &["export"],
+    &["report", "notify"],
+    &["diff", "access"],
+    &["audit", "lineage", "openlineage"],
+    &["registry"],
+    &["derive"],
+    &["crawl"],
+    &["tables"],
+    &["snapshot"],
+    &["store"],
+    &["journal"],
+    &["schema"],
+    &["sim"],
+    &["client"],
+    &["units"],
+];
+
+fn sources() -> Vec<(PathBuf, String)> {
+    fn collect(folder: &Path, into: &mut Vec<(PathBuf, String)>) {
+        let mut entries: Vec<_> =
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        entries.sort();
+        for path in entries {
+            match path.extension().and_then(|name| name.to_str()) {
+                _ if path.is_dir() => collect(&path, into),
+                Some("rs") => into.push((path.clone(), std::fs::read_to_string(&path).unwrap())),
+                _ => {}
+            }
+        }
+    }
+    let (root, mut found) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), Vec::new());
+    collect(&root, &mut found);
+    found.into_iter().map(|(path, text)| (path.strip_prefix(&root).unwrap().to_path_buf(), text)).collect()
+}
+
+/// The module of `src` that a file is of.
+fn module(path: &Path) -> &str {
+    let first = path.components().next().unwrap().as_os_str().to_str().unwrap();
+    first.strip_suffix(".rs").unwrap_or(first)
+}
+
+/// Modules that a text names after `crate::`, in paths and in groups. Tests may use what they like.
+fn used(text: &str) -> BTreeSet<String> {
+    let text = text.split("#[cfg(test)]\nmod ").next().unwrap();
+    let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let code = code.collect::<Vec<_>>().join("\n");
+    let name =
+        |text: &str| -> String { text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect() };
+    let mut found = BTreeSet::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        match rest.strip_prefix('{') {
+            None => drop(found.insert(name(rest))),
+            Some(group) => {
+                let mut depth = 0;
+                let mut starts = true;
+                for (at, c) in group.char_indices() {
+                    match c {
+                        '{' => depth += 1,
+                        '}' if depth == 0 => break,
+                        '}' => depth -= 1,
+                        ',' if depth == 0 => starts = true,
+                        c if starts && c.is_alphanumeric() => {
+                            found.insert(name(&group[at..]));
+                            starts = false;
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn each_layer_uses_only_those_below_it() {
+    let place = |name: &str| LAYERS.iter().position(|layer| layer.contains(&name));
+    let (mut up, mut seen) = (Vec::new(), BTreeSet::new());
+    for (path, text) in sources() {
+        // The library's root names all modules; `tests.rs` of a module are tests.
+        if path.ends_with("lib.rs")
+            || path.ends_with("tests.rs")
+            || path.to_str().unwrap().ends_with("_tests.rs")
+        {
+            continue;
+        }
+        let from = module(&path).to_owned();
+        let own = place(&from).unwrap_or_else(|| panic!("{from} has no place among the layers"));
+        seen.insert(from.clone());
+        for to in used(&text).into_iter().filter(|to| *to != from) {
+            let Some(other) = place(&to) else { continue };
+            if other <= own {
+                up.push(format!("{} uses {to}", path.display()));
+            }
+        }
+    }
+    assert!(up.is_empty(), "uses of a layer above or beside:\n{}", up.join("\n"));
+    let named: BTreeSet<String> = LAYERS.concat().into_iter().map(str::to_owned).collect();
+    assert_eq!(named, seen, "the layers are the modules of src");
+}
+
+#[test]
+fn no_file_is_over_600_lines_without_a_reason_at_its_top() {
+    let is_long = |(path, text): &(PathBuf, String)| {
+        let lines = text.lines().count();
+        let says_why = text.lines().take(12).any(|line| line.contains("600 lines"));
+        (lines > 600 && !says_why).then(|| format!("{}: {lines}", path.display()))
+    };
+    let long: Vec<String> = sources().iter().filter_map(is_long).collect();
+    assert!(long.is_empty(), "{}", long.join("\n"));
+}
