@@ -6,7 +6,7 @@
 //! - Schedules are the generator's: 36 % of the published projects have one, 88 % of these enabled; 20 % hourly, 40 %
 //!   daily, 20 % weekly, 10 % monthly, 10 % cron. One due time in forty is missed. A scheduled run moves
 //!   `publishedResultsUpdatedAt`.
-//! - Views: nobody views 60 % of the published projects; the others have a mean rate each, exponential around 0.3 a
+//! - Views: nobody views 70 % of the published projects; the others have a mean rate each, exponential around 0.3 a
 //!   day, and as many views as a Poisson process of that rate gives. Three views in ten run the app, which moves
 //!   nothing but the views.
 //! - API runs: 2 % of the published projects run four times a day over the API, 1 % once in 20 days and 1 % once in 90
@@ -37,7 +37,7 @@ fn draw_habits(world: &World, rng: &mut ChaCha8Rng) -> HashMap<String, Habits> {
     let of = |record: &hexport::sim::ProjectRecord, rng: &mut ChaCha8Rng| {
         let project = &record.project;
         let put_away = project.archived_at.is_some() || project.trashed_at.is_some();
-        let is_viewed = rng.random_bool(0.4) && !put_away;
+        let is_viewed = rng.random_bool(0.3) && !put_away;
         let views_a_day = if is_viewed { -0.3 * (1.0 - rng.random::<f64>()).ln() } else { 0.0 };
         let api_runs_a_day = match rng.random::<f64>() {
             x if put_away && x < 0.01 => 1.0 / 60.0,

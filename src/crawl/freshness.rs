@@ -98,13 +98,12 @@ pub(super) fn can_have_run(
         || project.schedules.iter().any(|schedule| schedule.is_between(read - LATE, now))
 }
 
-/// Each project has a moment of its own in every stretch as long as the bound, so that the nights share the looks; one
-/// that was looked at lately waits for the bound itself.
+/// Each project has a moment of its own in every stretch as long as the bound, so that the nights share the looks.
 fn is_its_turn(id: &str, read: DateTime<Utc>, now: DateTime<Utc>, bound: TimeDelta) -> bool {
     let share = f64::from(crc32fast::hash(id.as_bytes())) / f64::from(u32::MAX);
     let turns =
         |at: DateTime<Utc>| (at.timestamp() as f64 / bound.num_seconds().max(1) as f64 + share).floor();
-    now - read >= bound - JITTER || (now - read >= bound / 2 && turns(now) > turns(read))
+    now - read >= bound - JITTER || turns(now) > turns(read)
 }
 
 #[cfg(test)]
