@@ -116,6 +116,7 @@ fn print(form: Form, manifest: &Manifest, found: &Audit) -> Result<(), Failure> 
 
 fn list(own: &[OwnRule]) {
     let mut table = render::table(&["Rule", "Severity", "Looks for", "What to do"], &[]);
+    table.keep_whole(&[0, 1]);
     for rule in RULES {
         table.add_row([rule.id, rule.severity.name(), rule.looks_for, rule.action]);
     }
@@ -135,14 +136,26 @@ fn day(at: Option<chrono::DateTime<chrono::Utc>>) -> String {
     at.map_or("unknown".into(), |at| at.format("%Y-%m-%d").to_string())
 }
 
+/// What a finding is about: its title, and its identifier where another finding has the same title.
+fn entity(found: &Audit, f: &Finding) -> String {
+    let title = one_line(&f.entity);
+    let is_shared =
+        found.findings.iter().any(|other| other.entity == f.entity && other.entity_id != f.entity_id);
+    match is_shared && !f.entity_id.is_empty() {
+        true => format!("{title} ({})", f.entity_id),
+        false => title,
+    }
+}
+
 fn print_table(found: &Audit) {
     let mut table = render::table(&["Severity", "Rule", "What", "Owner", "Evidence", "Since"], &[]);
+    table.keep_whole(&[0, 1, 5]);
     for f in &found.findings {
         let owner = f.owner.as_deref().unwrap_or("");
         table.add_row([
             f.severity.name(),
             &f.rule,
-            &one_line(&f.entity),
+            &entity(found, f),
             owner,
             &one_line(&f.evidence),
             &day(f.since),

@@ -60,10 +60,10 @@ impl GivenArgs {
         for Assignment { connection, field, value } in &self.connections {
             given.connections.entry(connection.to_lowercase()).or_default().set(field, value);
         }
-        if let Some(path) = &self.schemas {
+        if let Some(path) = self.schemas.as_ref().or(settings.file.export.schemas.as_ref()) {
             let read = schemas(path).map_err(|e| {
                 let why = std::error::Error::source(&e).map_or(String::new(), |source| format!(": {source}"));
-                Failure::new(Code::Usage, format!("--schemas: {e}{why}")).next(
+                Failure::new(Code::Usage, format!("schemas: {e}{why}")).next(
                     "Export INFORMATION_SCHEMA.COLUMNS with table_catalog, table_schema, table_name and column_name, or \
                      name dbt's target/catalog.json.",
                 )

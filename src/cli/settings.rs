@@ -10,12 +10,14 @@ use serde::Deserialize;
 
 use super::LogFormat;
 use super::exit::{Code, Failure};
+use super::nightly::ExportSettings;
+use super::strict::unknown_keys;
 use crate::client::{BaseUrl, Client, ClientConfig, DEFAULT_BASE_URL, Observer, Pace, Token, limits};
 use crate::snapshot::Lake;
 use crate::units::parse_duration;
 
 /// Name of the settings file that is read if it is there.
-const FILE: &str = "hexport.toml";
+pub const FILE: &str = "hexport.toml";
 /// Requests under way at once, by default: hides a latency of eight seconds at Hex's limit.
 const CONCURRENCY: usize = 8;
 
@@ -29,11 +31,15 @@ pub struct File {
     burst: Option<u32>,
     concurrency: Option<usize>,
     request_timeout: Option<String>,
+    give_up_after: Option<String>,
     /// Limits of groups of operations, by the group's name.
     #[serde(default)]
     limits: BTreeMap<String, LimitSetting>,
     /// Form of log lines.
     pub log_format: Option<LogFormat>,
+    /// Defaults of `hexport export`.
+    #[serde(default)]
+    pub export: ExportSettings,
     /// Connections by name or identifier: what completes the names in their queries.
     #[serde(default)]
     pub connections: std::collections::BTreeMap<String, crate::derive::ConnectionNames>,
@@ -82,11 +88,20 @@ impl Settings {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && !named => return Ok(Self::default()),
             Err(e) => return Err(bad(format!("can't be read: {e}"))),
         };
+        let unknown = unknown_keys::<File>(&text);
+        if !unknown.is_empty() {
+            let all: Vec<String> = unknown.iter().map(ToString::to_string).collect();
+            let mut places: Vec<String> = unknown.iter().map(|key| key.alternatives()).collect();
+            places.sort();
+            places.dedup();
+            places.push("A token never goes into this file: name its file with token_file.".into());
+            return Err(bad(all.join("; ")).next(places.join(" ")));
+        }
         // Only the message: toml's whole error shows the line, and someone may have put a token there.
         let file = toml::from_str(&text).map_err(|e| {
             let line = e.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
             bad(format!("line {line}: {}", e.message()))
-                .next("It may hold url, token_file, rate, burst, concurrency, request_timeout, log_format, [limits.GROUP], [audit], [access], [notify] and [connections]; never the token itself.")
+                .next("The README lists every setting with its values.")
         })?;
         Ok(Self { file, is_found: !named })
     }
@@ -193,6 +208,21 @@ pub struct Api {
 }
 
 impl ApiArgs {
+    /// The same flags with another address and token file.
+    pub fn at(&self, url: &str, token_file: Option<&Path>) -> Self {
+        Self { url: Some(url.to_owned()), token_file: token_file.map(Path::to_path_buf), ..self.clone() }
+    }
+
+    /// The address, if one was given.
+    pub fn url(&self) -> Option<&str> {
+        self.url.as_deref()
+    }
+
+    /// The file of the token, if one was given.
+    pub fn token_file(&self) -> Option<&Path> {
+        self.token_file.as_deref()
+    }
+
     /// A client of these settings.
     ///
     /// # Errors
@@ -246,7 +276,11 @@ impl ApiArgs {
         config.pace = file.pace(rate).map_err(|(name, why)| wrong(&name, why))?;
         config.pace.burst = burst;
         config.timeout = timeout;
-        config.retry.silence = self.give_up_after.unwrap_or(config.retry.silence);
+        config.retry.silence = match (&self.give_up_after, &file.give_up_after) {
+            (Some(silence), _) => *silence,
+            (None, Some(text)) => parse_duration(text).map_err(|e| wrong("give_up_after", e))?,
+            (None, None) => config.retry.silence,
+        };
         config.observer = Some(observer);
         Ok(Api { client: Client::new(config)?, concurrency })
     }
@@ -260,7 +294,7 @@ impl ApiArgs {
         }
         match self.token_file.as_deref().or(file.token_file.as_deref()) {
             Some(path) => Ok(Token::from_file(path)?),
-            None => Err(crate::client::Error::Token("there is no token".into()).into()),
+            None => Err(crate::client::Error::Token("no API token".into()).into()),
         }
     }
 }

@@ -28,7 +28,7 @@ fn a_token_that_is_missing_malformed_or_refused_ends_with_3() {
 
     let sim = token(SimToken::default());
     let said = refused(sim.hexport(&args).env_remove("HEX_API_TOKEN"), 3);
-    assert!(said.contains("there is no token") && said.contains("HEX_API_TOKEN"), "{said}");
+    assert!(said.contains("no API token") && said.contains("HEX_API_TOKEN"), "{said}");
     let said = refused(sim.hexport(&args).env("HEX_API_TOKEN", format!("{SECRET} {SECRET}")), 3);
     assert!(said.contains("malformed"), "{said}");
     let absent = dir.path().join("no-such-file");

@@ -14,6 +14,7 @@ mod diff;
 mod drift;
 mod engines;
 mod export;
+mod first_day;
 mod foreign;
 mod limits;
 mod lineage;
