@@ -91,8 +91,6 @@ fn next_steps(dest: &std::path::Path) {
     println!(
         "\nThis was a simulated workspace. Try next:\n\
          \n  cd {dest} && duckdb -init views.sql -c \"SELECT status, count(*) FROM runs GROUP BY ALL\"\
-         \n  hexport report {dest}                  one HTML page about the workspace\
-         \n  hexport audit {dest}                   governance problems, and what to do about each\
          \n  hexport schema runs                      what each column means\
          \n  hexport init                             the same on your own workspace"
     );

@@ -10,15 +10,14 @@ use crate::derive::{ConnectionNames, Given, schemas};
 
 /// What a person knows about the warehouses.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Lineage")]
 pub struct GivenArgs {
     /// Tables' columns, to resolve * and unqualified columns: rows of INFORMATION_SCHEMA.COLUMNS as .csv or .parquet,
     /// or dbt's catalog.json
-    #[arg(long, value_name = "FILE", env = "HEXPORT_SCHEMAS")]
+    #[arg(long, value_name = "FILE", env = "HEXPORT_SCHEMAS", help_heading = "Lineage")]
     schemas: Option<PathBuf>,
     /// What completes names in a connection's queries, where the token may not see its settings: database, schema,
     /// type or platform_instance of a connection's name or identifier
-    #[arg(long = "connection", value_name = "NAME.database=VALUE")]
+    #[arg(long = "connection", value_name = "NAME.database=VALUE", help_heading = "Lineage")]
     connections: Vec<Assignment>,
 }
 

@@ -25,6 +25,8 @@ mod openlineage;
 mod operate;
 mod operations;
 mod places;
+mod project;
+mod readme;
 mod report;
 mod sample;
 mod simulator;
