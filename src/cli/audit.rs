@@ -13,15 +13,15 @@ use crate::snapshot::Manifest;
 /// Arguments of `hexport audit`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The data lake, a folder or a URL; without it the rules are listed
+    /// The data lake: a folder, or a URL; without it, the rules are listed
     #[arg(value_name = "DEST")]
     dest: Option<PathBuf>,
     #[command(flatten)]
     store: StoreArgs,
-    /// Snapshot to look at [default: the last one]
+    /// Snapshot: its name, a date such as 2026-11-24, or an age such as 7d [default: the newest]
     #[arg(long, value_name = "SNAPSHOT")]
     snapshot: Option<String>,
-    /// Only findings at least this severe
+    /// Only findings of at least this severity
     #[arg(long, value_enum, value_name = "SEVERITY", default_value = "info")]
     severity: Severity,
     /// Only findings of these rules, separated by commas
@@ -30,7 +30,7 @@ pub struct Args {
     /// Folder of your own rules: SQL files of one SELECT each [default: rules of [audit] in hexport.toml]
     #[arg(long, value_name = "FOLDER")]
     own_rules: Option<PathBuf>,
-    /// End with exit code 7 if a finding is at least this severe
+    /// Exit with 7 if there is a finding of at least this severity
     #[arg(long, value_enum, value_name = "SEVERITY")]
     fail_on: Option<Severity>,
     /// Form of the result
@@ -43,9 +43,9 @@ pub struct Args {
 enum Form {
     /// For people.
     Table,
-    /// One JSON object: findings, what is excepted and what could not be evaluated.
+    /// One JSON object: findings, exceptions, and rules that could not be evaluated.
     Json,
-    /// CSV; the column status tells findings from what is excepted or could not be evaluated.
+    /// CSV; the status column tells open findings from exceptions and rules that could not be evaluated.
     Csv,
     /// Markdown.
     Markdown,
@@ -57,7 +57,7 @@ enum Form {
     Github,
 }
 
-/// Audits.
+/// Audits a snapshot.
 ///
 /// # Errors
 /// If there is no snapshot, or the settings name a rule that there isn't.

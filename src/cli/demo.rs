@@ -29,7 +29,7 @@ pub struct Args {
     /// Seed of the workspace
     #[arg(long, default_value_t = WorldConfig::default().seed)]
     seed: u64,
-    /// Projects of the workspace
+    /// Number of projects in the workspace
     #[arg(long, default_value_t = WorldConfig::default().projects as u32, value_parser = clap::value_parser!(u32).range(1..=50_000))]
     projects: u32,
     /// Form of the closing summary

@@ -45,7 +45,7 @@ pub enum FormatArg {
     Parquet,
     /// CSV (RFC 4180), times in ISO 8601 UTC, nested values as JSON
     Csv,
-    /// Delta Lake tables under DEST/delta, one version a snapshot; the snapshot has Parquet files then
+    /// Delta Lake tables under DEST/delta, one version per snapshot; implies parquet
     Delta,
 }
 
@@ -101,10 +101,10 @@ impl WhatArgs {
 /// How much may be spent.
 #[derive(Debug, clap::Args)]
 struct BudgetArgs {
-    /// Time that may be spent, such as 30m; what matters most and was read longest ago comes first
+    /// Stop after this time, such as 30m; what matters most and was read longest ago comes first
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     budget: Option<Duration>,
-    /// Requests that may be spent; the lists of the workspace are read in any case
+    /// Stop after this many requests; the lists of the workspace are always read
     #[arg(long, value_name = "N")]
     max_requests: Option<u64>,
 }
@@ -192,7 +192,7 @@ fn unknown_table(name: &str) -> Failure {
 /// Arguments of `hexport export`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The data lake: a folder, made if it isn't there, or a URL such as s3://bucket/prefix, gs://, az://, abfss://
+    /// The data lake: a folder, created if it doesn't exist, or a URL such as s3://bucket/prefix, gs://, az://, abfss://
     #[arg(value_name = "DEST")]
     dest: PathBuf,
     #[command(flatten)]
@@ -286,8 +286,8 @@ pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failu
     Ok(if is_accepted { Code::Complete } else { code })
 }
 
-/// Tells people what the audit found, if the settings name somebody. Gives the number of receivers that could not
-/// be told: a warning, whatever becomes of the export.
+/// Notifies people of what the audit found, if the settings name receivers. Returns the number of receivers that
+/// could not be reached: a warning, whatever becomes of the export.
 async fn tell(outcome: &Outcome, lake: &Lake, settings: &Settings) -> Option<usize> {
     let config = &settings.file.notify;
     if config.to.is_empty() {
@@ -296,12 +296,12 @@ async fn tell(outcome: &Outcome, lake: &Lake, settings: &Settings) -> Option<usi
     match super::notify::tell(lake, &outcome.manifest, settings, config, Mode::Send).await {
         Ok(failures) => {
             for failure in &failures {
-                eprintln!("warning: not told: {}", super::exit::causes(failure));
+                eprintln!("warning: no notification sent: {}", super::exit::causes(failure));
             }
             Some(failures.len())
         }
         Err(failure) => {
-            eprintln!("warning: not told: {failure}");
+            eprintln!("warning: no notification sent: {failure}");
             Some(1)
         }
     }

@@ -1,4 +1,4 @@
-//! Flags that tell what the API doesn't about warehouses.
+//! Flags for what the API doesn't say about warehouses.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -11,12 +11,12 @@ use crate::derive::{ConnectionNames, Given, schemas};
 /// What a person knows about the warehouses.
 #[derive(Debug, clap::Args)]
 pub struct GivenArgs {
-    /// Tables' columns, to resolve * and unqualified columns: rows of INFORMATION_SCHEMA.COLUMNS as .csv or .parquet,
+    /// Columns of your tables, to resolve * and unqualified columns: INFORMATION_SCHEMA.COLUMNS as .csv or .parquet,
     /// or dbt's catalog.json
     #[arg(long, value_name = "FILE", env = "HEXPORT_SCHEMAS", help_heading = "Lineage")]
     schemas: Option<PathBuf>,
-    /// What completes names in a connection's queries, where the token may not see its settings: database, schema,
-    /// type or platform_instance of a connection's name or identifier
+    /// Setting of a connection that the token may not see, to complete table names: database, schema, type or
+    /// platform_instance, by the connection's name or identifier
     #[arg(long = "connection", value_name = "NAME.database=VALUE", help_heading = "Lineage")]
     connections: Vec<Assignment>,
 }

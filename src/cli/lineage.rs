@@ -25,10 +25,10 @@ pub struct Args {
     store: StoreArgs,
     #[command(flatten)]
     about: About,
-    /// Only where this column is read
+    /// Only projects that read this column
     #[arg(long, value_name = "COLUMN")]
     column: Option<String>,
-    /// Snapshot to look at [default: the last one]
+    /// Snapshot: its name, a date such as 2026-11-24, or an age such as 7d [default: the newest]
     #[arg(long, value_name = "SNAPSHOT")]
     snapshot: Option<String>,
     /// Form of the result
@@ -36,7 +36,7 @@ pub struct Args {
     output: Form,
 }
 
-/// What is asked about.
+/// Subject of the question.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 struct About {
@@ -64,7 +64,7 @@ enum Form {
     Mermaid,
 }
 
-/// Answers.
+/// Answers a question about lineage.
 ///
 /// # Errors
 /// If there is no snapshot, or it can't be read.

@@ -24,7 +24,7 @@ use crate::client::{ApiRequest, Next, identifier, split_page};
 use crate::journal::Journal;
 use crate::snapshot::EndpointSummary;
 
-/// Time that requests under way get to be answered when the crawl is told to stop.
+/// Grace period for requests in flight when the crawl is stopped.
 const GRACE: Duration = Duration::from_secs(3);
 /// The API's silence is looked at this often.
 const WATCH: Duration = Duration::from_secs(10);
@@ -347,14 +347,14 @@ impl Engine {
 
     fn defer(&mut self, task: Task) {
         if task.visited.is_empty() {
-            // The probe itself is not sent: nobody waits for it any longer.
+            // The probe itself is not sent: nobody needs it now.
             for waiting in self.gates.give_up_probe(task.endpoint) {
                 self.queue(waiting);
             }
         }
         let reason = match task.requests {
-            0 => "the budget ended first; the next export reads it".to_owned(),
-            sent => format!("the budget ended after {sent} requests; the next export reads it again"),
+            0 => "the budget ran out first; the next export reads it".to_owned(),
+            sent => format!("the budget ran out after {sent} requests; the next export re-reads it"),
         };
         self.finish(task, State::Deferred, Some(reason), false);
     }
@@ -405,7 +405,7 @@ impl Engine {
         let listing = task.request.operation().listing.expect("endpoints are lists");
         let page = match split_page(&listing, &answer.body) {
             Ok(page) => page,
-            Err(why) => return self.fail(task, format!("the answer is not a page: {why}"), answer),
+            Err(why) => return self.fail(task, format!("the response is not a page: {why}"), answer),
         };
         task.rows += page.items.len() as u64;
         task.see(page.items.iter().map(|item| item.get()));
@@ -433,10 +433,10 @@ impl Engine {
                 Ok(())
             }
             Next::Page(_) if task.is_barren() => {
-                self.fail(task, "page after page brought nothing new: it has no end".into(), answer)
+                self.fail(task, "endless list: page after page brought nothing new".into(), answer)
             }
             Next::Page(_) | Next::Repeats => {
-                self.fail(task, "its cursors go round in a circle: it has no end".into(), answer)
+                self.fail(task, "endless list: its cursors go in a circle".into(), answer)
             }
         }
     }
@@ -535,7 +535,7 @@ impl Engine {
                 Ok(())
             }
             (404, Scope::Group | Scope::Project) => {
-                let reason = format!("not found, although it is still listed: {reason}");
+                let reason = format!("not found, although still listed: {reason}");
                 self.finish(task, State::Vanished, Some(reason), true);
                 Ok(())
             }
