@@ -1,17 +1,17 @@
 -- Each table of this lake in all snapshots, for DuckDB. Start duckdb in this folder (duckdb -init views.sql), or name it first:
 -- SET file_search_path = '/path/to/lake';
 
--- What the audit's rules find, by the settings of the export; findings that exceptions accept too
+-- Findings of the audit's rules, by the settings of the export, including those that exceptions accept
 CREATE OR REPLACE VIEW audit_findings_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/audit_findings.parquet', hive_partitioning = false, union_by_name = true, filename = true);
-COMMENT ON VIEW audit_findings_history IS 'What the audit''s rules find, by the settings of the export; findings that exceptions accept too';
+COMMENT ON VIEW audit_findings_history IS 'Findings of the audit''s rules, by the settings of the export, including those that exceptions accept';
 
--- The audit's rules: whether each could be evaluated, what was left out, how much it found
+-- The audit's rules: whether each could be evaluated, what it left out, how much it found
 CREATE OR REPLACE VIEW audit_rules_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/audit_rules.parquet', hive_partitioning = false, union_by_name = true, filename = true);
-COMMENT ON VIEW audit_rules_history IS 'The audit''s rules: whether each could be evaluated, what was left out, how much it found';
+COMMENT ON VIEW audit_rules_history IS 'The audit''s rules: whether each could be evaluated, what it left out, how much it found';
 
--- Which cell's result which other cell of its project reads: chained SQL, and dataframes in code
+-- Which cell reads which other cell's result within a project: chained SQL, and dataframes in code
 CREATE OR REPLACE VIEW cell_lineage_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/cell_lineage.parquet', hive_partitioning = false, union_by_name = true, filename = true);
-COMMENT ON VIEW cell_lineage_history IS 'Which cell''s result which other cell of its project reads: chained SQL, and dataframes in code';
+COMMENT ON VIEW cell_lineage_history IS 'Which cell reads which other cell''s result within a project: chained SQL, and dataframes in code';
 
 -- Cells of projects' drafts, with the source of SQL, code and markdown cells
 CREATE OR REPLACE VIEW cells_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/cells.parquet', hive_partitioning = false, union_by_name = true, filename = true);
@@ -33,9 +33,9 @@ COMMENT ON VIEW column_lineage_history IS 'Columns of warehouse tables that proj
 CREATE OR REPLACE VIEW connection_usage_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/connection_usage.parquet', hive_partitioning = false, union_by_name = true, filename = true);
 COMMENT ON VIEW connection_usage_history IS 'What each data connection is used for';
 
--- What the crawl asked for and what came of it, by operation and project or group
+-- What the crawl asked for and with what result, by operation and project or group
 CREATE OR REPLACE VIEW crawl_coverage_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/crawl_coverage.parquet', hive_partitioning = false, union_by_name = true, filename = true);
-COMMENT ON VIEW crawl_coverage_history IS 'What the crawl asked for and what came of it, by operation and project or group';
+COMMENT ON VIEW crawl_coverage_history IS 'What the crawl asked for and with what result, by operation and project or group';
 
 -- Grants on data connections
 CREATE OR REPLACE VIEW data_connection_sharing_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/data_connection_sharing.parquet', hive_partitioning = false, union_by_name = true, filename = true);
@@ -49,9 +49,9 @@ COMMENT ON VIEW data_connections_history IS 'Data connections, with their settin
 CREATE OR REPLACE VIEW draft_guides_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/draft_guides.parquet', hive_partitioning = false, union_by_name = true, filename = true);
 COMMENT ON VIEW draft_guides_history IS 'Drafts of guides for Hex''s agents';
 
--- Who can open which project, and by which grant; grants to groups and collections are expanded to people
+-- Who can open which project, and through which grant; grants to groups and collections are expanded to people
 CREATE OR REPLACE VIEW effective_access_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/effective_access.parquet', hive_partitioning = false, union_by_name = true, filename = true);
-COMMENT ON VIEW effective_access_history IS 'Who can open which project, and by which grant; grants to groups and collections are expanded to people';
+COMMENT ON VIEW effective_access_history IS 'Who can open which project, and through which grant; grants to groups and collections are expanded to people';
 
 -- Members of groups
 CREATE OR REPLACE VIEW group_members_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/group_members.parquet', hive_partitioning = false, union_by_name = true, filename = true);
@@ -61,9 +61,9 @@ COMMENT ON VIEW group_members_history IS 'Members of groups';
 CREATE OR REPLACE VIEW groups_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/groups.parquet', hive_partitioning = false, union_by_name = true, filename = true);
 COMMENT ON VIEW groups_history IS 'Groups of users';
 
--- Warehouse tables that projects read or write, by Hex's queried tables and by the cells' SQL
+-- Warehouse tables that projects read or write, according to Hex's queried tables and the cells' SQL
 CREATE OR REPLACE VIEW lineage_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/lineage.parquet', hive_partitioning = false, union_by_name = true, filename = true);
-COMMENT ON VIEW lineage_history IS 'Warehouse tables that projects read or write, by Hex''s queried tables and by the cells'' SQL';
+COMMENT ON VIEW lineage_history IS 'Warehouse tables that projects read or write, according to Hex''s queried tables and the cells'' SQL';
 
 -- Categories of projects
 CREATE OR REPLACE VIEW project_categories_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/project_categories.parquet', hive_partitioning = false, union_by_name = true, filename = true);
@@ -77,41 +77,41 @@ COMMENT ON VIEW project_schedules_history IS 'Schedules of projects';
 CREATE OR REPLACE VIEW project_sharing_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/project_sharing.parquet', hive_partitioning = false, union_by_name = true, filename = true);
 COMMENT ON VIEW project_sharing_history IS 'Grants on projects: to users, groups, collections, the workspace, the public web and Hex''s support';
 
--- Projects and components, archived and trashed ones included
+-- Projects and components, including archived and trashed ones
 CREATE OR REPLACE VIEW projects_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/projects.parquet', hive_partitioning = false, union_by_name = true, filename = true);
-COMMENT ON VIEW projects_history IS 'Projects and components, archived and trashed ones included';
+COMMENT ON VIEW projects_history IS 'Projects and components, including archived and trashed ones';
 
 -- Warehouse tables that a project's published runs have queried (Enterprise plan)
 CREATE OR REPLACE VIEW queried_tables_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/queried_tables.parquet', hive_partitioning = false, union_by_name = true, filename = true);
 COMMENT ON VIEW queried_tables_history IS 'Warehouse tables that a project''s published runs have queried (Enterprise plan)';
 
--- Runs of each project by the day (UTC) on which they started
+-- Runs of each project by the day (UTC) that they started on
 CREATE OR REPLACE VIEW run_daily_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/run_daily.parquet', hive_partitioning = false, union_by_name = true, filename = true);
-COMMENT ON VIEW run_daily_history IS 'Runs of each project by the day (UTC) on which they started';
+COMMENT ON VIEW run_daily_history IS 'Runs of each project by the day (UTC) that they started on';
 
 -- How each project's runs of the last 7 days compare with those of the 60 days before
 CREATE OR REPLACE VIEW run_health_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/run_health.parquet', hive_partitioning = false, union_by_name = true, filename = true);
 COMMENT ON VIEW run_health_history IS 'How each project''s runs of the last 7 days compare with those of the 60 days before';
 
--- How runs of each project go, by trigger and over all (trigger ALL); quantiles interpolate linearly
+-- Outcomes and durations of each project's runs, by trigger and overall (trigger ALL); quantiles interpolate linearly
 CREATE OR REPLACE VIEW run_stats_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/run_stats.parquet', hive_partitioning = false, union_by_name = true, filename = true);
-COMMENT ON VIEW run_stats_history IS 'How runs of each project go, by trigger and over all (trigger ALL); quantiles interpolate linearly';
+COMMENT ON VIEW run_stats_history IS 'Outcomes and durations of each project''s runs, by trigger and overall (trigger ALL); quantiles interpolate linearly';
 
--- Runs of projects: over the API, scheduled, and of publishing or refreshing apps
+-- Runs of projects: started over the API, by schedule, or by publishing or refreshing an app
 CREATE OR REPLACE VIEW runs_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/runs.parquet', hive_partitioning = false, union_by_name = true, filename = true);
-COMMENT ON VIEW runs_history IS 'Runs of projects: over the API, scheduled, and of publishing or refreshing apps';
+COMMENT ON VIEW runs_history IS 'Runs of projects: started over the API, by schedule, or by publishing or refreshing an app';
 
--- SQL cells as they were read for lineage: whether they could be, and why not
+-- SQL cells, and whether they could be parsed for lineage
 CREATE OR REPLACE VIEW sql_cells_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/sql_cells.parquet', hive_partitioning = false, union_by_name = true, filename = true);
-COMMENT ON VIEW sql_cells_history IS 'SQL cells as they were read for lineage: whether they could be, and why not';
+COMMENT ON VIEW sql_cells_history IS 'SQL cells, and whether they could be parsed for lineage';
 
--- Columns of warehouse tables that SQL cells read, by their SQL, and how each was attributed to its table
+-- Columns of warehouse tables that SQL cells read, and how each was attributed to its table
 CREATE OR REPLACE VIEW sql_columns_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/sql_columns.parquet', hive_partitioning = false, union_by_name = true, filename = true);
-COMMENT ON VIEW sql_columns_history IS 'Columns of warehouse tables that SQL cells read, by their SQL, and how each was attributed to its table';
+COMMENT ON VIEW sql_columns_history IS 'Columns of warehouse tables that SQL cells read, and how each was attributed to its table';
 
--- Warehouse tables that SQL cells read and write, by their SQL
+-- Warehouse tables that SQL cells read and write, according to their SQL
 CREATE OR REPLACE VIEW sql_tables_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/sql_tables.parquet', hive_partitioning = false, union_by_name = true, filename = true);
-COMMENT ON VIEW sql_tables_history IS 'Warehouse tables that SQL cells read and write, by their SQL';
+COMMENT ON VIEW sql_tables_history IS 'Warehouse tables that SQL cells read and write, according to their SQL';
 
 -- Who reads and writes each warehouse table, and how much
 CREATE OR REPLACE VIEW table_usage_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/table_usage.parquet', hive_partitioning = false, union_by_name = true, filename = true);
@@ -125,10 +125,10 @@ COMMENT ON VIEW threads_history IS 'Agent threads, without their messages (manag
 CREATE OR REPLACE VIEW topics_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/topics.parquet', hive_partitioning = false, union_by_name = true, filename = true);
 COMMENT ON VIEW topics_history IS 'Topics of agent threads';
 
--- What each person owns and does; people who left and still own or created something too
+-- What each person owns and does, including people who left but still own or created something
 CREATE OR REPLACE VIEW user_activity_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/user_activity.parquet', hive_partitioning = false, union_by_name = true, filename = true);
-COMMENT ON VIEW user_activity_history IS 'What each person owns and does; people who left and still own or created something too';
+COMMENT ON VIEW user_activity_history IS 'What each person owns and does, including people who left but still own or created something';
 
--- Users of the workspace; deactivated users are not among them
+-- Users of the workspace, except deactivated ones
 CREATE OR REPLACE VIEW users_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/users.parquet', hive_partitioning = false, union_by_name = true, filename = true);
-COMMENT ON VIEW users_history IS 'Users of the workspace; deactivated users are not among them';
+COMMENT ON VIEW users_history IS 'Users of the workspace, except deactivated ones';

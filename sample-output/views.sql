@@ -2,17 +2,17 @@
 -- SET file_search_path = '/path/to/lake';
 -- Views over all snapshots (named ..._history) are in history.sql: making them opens every file.
 
--- What the audit's rules find, by the settings of the export; findings that exceptions accept too
+-- Findings of the audit's rules, by the settings of the export, including those that exceptions accept
 CREATE OR REPLACE VIEW audit_findings AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/audit_findings.parquet', hive_partitioning = false);
-COMMENT ON VIEW audit_findings IS 'What the audit''s rules find, by the settings of the export; findings that exceptions accept too';
+COMMENT ON VIEW audit_findings IS 'Findings of the audit''s rules, by the settings of the export, including those that exceptions accept';
 
--- The audit's rules: whether each could be evaluated, what was left out, how much it found
+-- The audit's rules: whether each could be evaluated, what it left out, how much it found
 CREATE OR REPLACE VIEW audit_rules AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/audit_rules.parquet', hive_partitioning = false);
-COMMENT ON VIEW audit_rules IS 'The audit''s rules: whether each could be evaluated, what was left out, how much it found';
+COMMENT ON VIEW audit_rules IS 'The audit''s rules: whether each could be evaluated, what it left out, how much it found';
 
--- Which cell's result which other cell of its project reads: chained SQL, and dataframes in code
+-- Which cell reads which other cell's result within a project: chained SQL, and dataframes in code
 CREATE OR REPLACE VIEW cell_lineage AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/cell_lineage.parquet', hive_partitioning = false);
-COMMENT ON VIEW cell_lineage IS 'Which cell''s result which other cell of its project reads: chained SQL, and dataframes in code';
+COMMENT ON VIEW cell_lineage IS 'Which cell reads which other cell''s result within a project: chained SQL, and dataframes in code';
 
 -- Cells of projects' drafts, with the source of SQL, code and markdown cells
 CREATE OR REPLACE VIEW cells AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/cells.parquet', hive_partitioning = false);
@@ -34,9 +34,9 @@ COMMENT ON VIEW column_lineage IS 'Columns of warehouse tables that projects'' S
 CREATE OR REPLACE VIEW connection_usage AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/connection_usage.parquet', hive_partitioning = false);
 COMMENT ON VIEW connection_usage IS 'What each data connection is used for';
 
--- What the crawl asked for and what came of it, by operation and project or group
+-- What the crawl asked for and with what result, by operation and project or group
 CREATE OR REPLACE VIEW crawl_coverage AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/crawl_coverage.parquet', hive_partitioning = false);
-COMMENT ON VIEW crawl_coverage IS 'What the crawl asked for and what came of it, by operation and project or group';
+COMMENT ON VIEW crawl_coverage IS 'What the crawl asked for and with what result, by operation and project or group';
 
 -- Grants on data connections
 CREATE OR REPLACE VIEW data_connection_sharing AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/data_connection_sharing.parquet', hive_partitioning = false);
@@ -50,9 +50,9 @@ COMMENT ON VIEW data_connections IS 'Data connections, with their settings where
 CREATE OR REPLACE VIEW draft_guides AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/draft_guides.parquet', hive_partitioning = false);
 COMMENT ON VIEW draft_guides IS 'Drafts of guides for Hex''s agents';
 
--- Who can open which project, and by which grant; grants to groups and collections are expanded to people
+-- Who can open which project, and through which grant; grants to groups and collections are expanded to people
 CREATE OR REPLACE VIEW effective_access AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/effective_access.parquet', hive_partitioning = false);
-COMMENT ON VIEW effective_access IS 'Who can open which project, and by which grant; grants to groups and collections are expanded to people';
+COMMENT ON VIEW effective_access IS 'Who can open which project, and through which grant; grants to groups and collections are expanded to people';
 
 -- Members of groups
 CREATE OR REPLACE VIEW group_members AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/group_members.parquet', hive_partitioning = false);
@@ -62,9 +62,9 @@ COMMENT ON VIEW group_members IS 'Members of groups';
 CREATE OR REPLACE VIEW groups AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/groups.parquet', hive_partitioning = false);
 COMMENT ON VIEW groups IS 'Groups of users';
 
--- Warehouse tables that projects read or write, by Hex's queried tables and by the cells' SQL
+-- Warehouse tables that projects read or write, according to Hex's queried tables and the cells' SQL
 CREATE OR REPLACE VIEW lineage AS SELECT *, regexp_replace(replace(trim(CAST(evidence AS VARCHAR), '[]'), '"', ''), ', ?', '+', 'g') AS evidence_text FROM read_parquet('snapshot=2026-11-02T060000Z/lineage.parquet', hive_partitioning = false);
-COMMENT ON VIEW lineage IS 'Warehouse tables that projects read or write, by Hex''s queried tables and by the cells'' SQL';
+COMMENT ON VIEW lineage IS 'Warehouse tables that projects read or write, according to Hex''s queried tables and the cells'' SQL';
 
 -- Categories of projects
 CREATE OR REPLACE VIEW project_categories AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/project_categories.parquet', hive_partitioning = false);
@@ -78,41 +78,41 @@ COMMENT ON VIEW project_schedules IS 'Schedules of projects';
 CREATE OR REPLACE VIEW project_sharing AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/project_sharing.parquet', hive_partitioning = false);
 COMMENT ON VIEW project_sharing IS 'Grants on projects: to users, groups, collections, the workspace, the public web and Hex''s support';
 
--- Projects and components, archived and trashed ones included
+-- Projects and components, including archived and trashed ones
 CREATE OR REPLACE VIEW projects AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/projects.parquet', hive_partitioning = false);
-COMMENT ON VIEW projects IS 'Projects and components, archived and trashed ones included';
+COMMENT ON VIEW projects IS 'Projects and components, including archived and trashed ones';
 
 -- Warehouse tables that a project's published runs have queried (Enterprise plan)
 CREATE OR REPLACE VIEW queried_tables AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/queried_tables.parquet', hive_partitioning = false);
 COMMENT ON VIEW queried_tables IS 'Warehouse tables that a project''s published runs have queried (Enterprise plan)';
 
--- Runs of each project by the day (UTC) on which they started
+-- Runs of each project by the day (UTC) that they started on
 CREATE OR REPLACE VIEW run_daily AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/run_daily.parquet', hive_partitioning = false);
-COMMENT ON VIEW run_daily IS 'Runs of each project by the day (UTC) on which they started';
+COMMENT ON VIEW run_daily IS 'Runs of each project by the day (UTC) that they started on';
 
 -- How each project's runs of the last 7 days compare with those of the 60 days before
 CREATE OR REPLACE VIEW run_health AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/run_health.parquet', hive_partitioning = false);
 COMMENT ON VIEW run_health IS 'How each project''s runs of the last 7 days compare with those of the 60 days before';
 
--- How runs of each project go, by trigger and over all (trigger ALL); quantiles interpolate linearly
+-- Outcomes and durations of each project's runs, by trigger and overall (trigger ALL); quantiles interpolate linearly
 CREATE OR REPLACE VIEW run_stats AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/run_stats.parquet', hive_partitioning = false);
-COMMENT ON VIEW run_stats IS 'How runs of each project go, by trigger and over all (trigger ALL); quantiles interpolate linearly';
+COMMENT ON VIEW run_stats IS 'Outcomes and durations of each project''s runs, by trigger and overall (trigger ALL); quantiles interpolate linearly';
 
--- Runs of projects: over the API, scheduled, and of publishing or refreshing apps
+-- Runs of projects: started over the API, by schedule, or by publishing or refreshing an app
 CREATE OR REPLACE VIEW runs AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/runs.parquet', hive_partitioning = false);
-COMMENT ON VIEW runs IS 'Runs of projects: over the API, scheduled, and of publishing or refreshing apps';
+COMMENT ON VIEW runs IS 'Runs of projects: started over the API, by schedule, or by publishing or refreshing an app';
 
--- SQL cells as they were read for lineage: whether they could be, and why not
+-- SQL cells, and whether they could be parsed for lineage
 CREATE OR REPLACE VIEW sql_cells AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/sql_cells.parquet', hive_partitioning = false);
-COMMENT ON VIEW sql_cells IS 'SQL cells as they were read for lineage: whether they could be, and why not';
+COMMENT ON VIEW sql_cells IS 'SQL cells, and whether they could be parsed for lineage';
 
--- Columns of warehouse tables that SQL cells read, by their SQL, and how each was attributed to its table
+-- Columns of warehouse tables that SQL cells read, and how each was attributed to its table
 CREATE OR REPLACE VIEW sql_columns AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/sql_columns.parquet', hive_partitioning = false);
-COMMENT ON VIEW sql_columns IS 'Columns of warehouse tables that SQL cells read, by their SQL, and how each was attributed to its table';
+COMMENT ON VIEW sql_columns IS 'Columns of warehouse tables that SQL cells read, and how each was attributed to its table';
 
--- Warehouse tables that SQL cells read and write, by their SQL
+-- Warehouse tables that SQL cells read and write, according to their SQL
 CREATE OR REPLACE VIEW sql_tables AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/sql_tables.parquet', hive_partitioning = false);
-COMMENT ON VIEW sql_tables IS 'Warehouse tables that SQL cells read and write, by their SQL';
+COMMENT ON VIEW sql_tables IS 'Warehouse tables that SQL cells read and write, according to their SQL';
 
 -- Who reads and writes each warehouse table, and how much
 CREATE OR REPLACE VIEW table_usage AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/table_usage.parquet', hive_partitioning = false);
@@ -126,10 +126,10 @@ COMMENT ON VIEW threads IS 'Agent threads, without their messages (managers and 
 CREATE OR REPLACE VIEW topics AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/topics.parquet', hive_partitioning = false);
 COMMENT ON VIEW topics IS 'Topics of agent threads';
 
--- What each person owns and does; people who left and still own or created something too
+-- What each person owns and does, including people who left but still own or created something
 CREATE OR REPLACE VIEW user_activity AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/user_activity.parquet', hive_partitioning = false);
-COMMENT ON VIEW user_activity IS 'What each person owns and does; people who left and still own or created something too';
+COMMENT ON VIEW user_activity IS 'What each person owns and does, including people who left but still own or created something';
 
--- Users of the workspace; deactivated users are not among them
+-- Users of the workspace, except deactivated ones
 CREATE OR REPLACE VIEW users AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/users.parquet', hive_partitioning = false);
-COMMENT ON VIEW users IS 'Users of the workspace; deactivated users are not among them';
+COMMENT ON VIEW users IS 'Users of the workspace, except deactivated ones';

@@ -21,9 +21,9 @@ const LABELS: [&str; 6] = ["title", "name", "email", "project_title", "principal
 /// Which differences count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Noise {
-    /// Columns that move by themselves (view counters, last logins) are left out.
+    /// Leave out columns that change without anybody's doing (view counters, last logins).
     Left,
-    /// All columns but the times of fetching.
+    /// Compare all columns except the times of fetching.
     Kept,
 }
 

@@ -18,8 +18,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .trim()
         .parse()
         .map_err(|_| format!("'{text}' is not a duration such as 500ms, 30s, 5m, 2h"))?;
-    Duration::try_from_secs_f64(number * unit)
-        .map_err(|_| format!("'{text}' is not a duration that can be waited"))
+    Duration::try_from_secs_f64(number * unit).map_err(|_| format!("'{text}' is too long"))
 }
 
 #[cfg(test)]

@@ -199,7 +199,7 @@ pub enum Failure {
     #[error("the snapshot {0} has no table effective_access as Parquet")]
     NoTable(String),
     /// Nothing has this name.
-    #[error("there is no {kind} '{name}' in the snapshot{near}")]
+    #[error("no {kind} '{name}' in the snapshot{near}")]
     Unknown {
         /// `person`, `project` or `table`.
         kind: &'static str,

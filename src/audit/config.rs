@@ -78,7 +78,7 @@ impl Config {
         })
     }
 
-    /// Whether a column is sensitive by itself, whatever table it is in.
+    /// Whether a column is sensitive whatever table it is in.
     pub fn is_sensitive_column(&self, table: &str, column: &str) -> bool {
         self.sensitive.iter().any(|entry| match is_pattern(entry) {
             true => glob::matches(entry, &format!("{table}.{column}")),

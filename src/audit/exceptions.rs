@@ -87,7 +87,7 @@ impl Exception {
             Some(rule) if !is_rule(rule) => format!("there is no rule '{rule}'"),
             _ if self.last_day().is_none() => format!("'{}' is not a date such as 2026-12-31", self.until),
             _ if self.selectors().iter().all(|(_, value)| value.is_none()) => {
-                "it would accept everything: name a rule, entity, pattern, owner or connection".into()
+                "it would accept every finding: name a rule, entity, pattern, owner or connection".into()
             }
             _ if self.reason.trim().is_empty() => "it gives no reason".into(),
             _ => return None,
@@ -188,7 +188,7 @@ impl Ledger {
             };
             let (kind, what) = if !exception.holds(now) {
                 let again = match self.expired[at] {
-                    0 => "it matches nothing any longer: remove it".to_owned(),
+                    0 => "it no longer matches anything: remove it".to_owned(),
                     n => format!("{n} findings that it accepted are open again"),
                 };
                 ("expired", format!("it ended on {}: {again}", exception.until))
@@ -199,7 +199,7 @@ impl Ledger {
                 );
                 ("by name", what)
             } else if self.matched[at] == 0 && !unknowable {
-                ("unmatched", "no finding matches it: remove it, or correct what it names".to_owned())
+                ("unmatched", "no finding matches it: remove or correct it".to_owned())
             } else {
                 continue;
             };
@@ -283,7 +283,7 @@ mod tests {
     fn mistyped_exceptions_are_named() {
         let is_rule = |rule: &String| rule == "owner-left";
         for (exception, said) in [
-            (exception(|_| {}), "everything"),
+            (exception(|_| {}), "every finding"),
             (exception(|e| e.rule = Some("owner-letf".into())), "owner-letf"),
             (exception(|e| (e.rule, e.until) = (Some("owner-left".into()), "soon".into())), "soon"),
             (exception(|e| (e.rule, e.reason) = (Some("owner-left".into()), " ".into())), "reason"),

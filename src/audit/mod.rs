@@ -66,7 +66,7 @@ pub enum Error {
         why: String,
     },
     /// There is no DuckDB to run the user's own rules with.
-    #[error("your own rules are run with the duckdb command, and it is not installed")]
+    #[error("your own rules need the duckdb command, which is not installed")]
     NoDuckDb,
 }
 

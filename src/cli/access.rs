@@ -8,7 +8,7 @@ use super::exit::{Code, Failure};
 use super::settings::{Settings, StoreArgs};
 use crate::access::{self, Access, Answer, Expand, Question, Reach, Review};
 
-/// Tables of a project that the tree names beside the sensitive ones.
+/// Tables of a project that the tree names in addition to the sensitive ones.
 const NAMED: usize = 5;
 
 /// Arguments of `hexport access`.
@@ -36,10 +36,10 @@ struct Ask {
     store: StoreArgs,
     #[command(flatten)]
     about: About,
-    /// Show each person whom a grant to the workspace or a role's rights reach
+    /// List everyone who has access through a workspace grant or a role
     #[arg(long)]
     expand: bool,
-    /// Snapshot to look at [default: the last one]
+    /// Snapshot: its name, a date such as 2026-11-24, or an age such as 7d [default: the newest]
     #[arg(long, value_name = "SNAPSHOT")]
     snapshot: Option<String>,
     /// Form of the result
@@ -68,13 +68,13 @@ struct ReviewArgs {
     dest: PathBuf,
     #[command(flatten)]
     store: StoreArgs,
-    /// Snapshot to compare with
+    /// Earlier snapshot: its name, a date such as 2026-11-24, or an age such as 7d
     #[arg(long, value_name = "SNAPSHOT")]
     since: String,
-    /// Snapshot to compare [default: the last one]
+    /// Later snapshot, named alike [default: the newest]
     #[arg(long, value_name = "SNAPSHOT")]
     snapshot: Option<String>,
-    /// Show each person whom a grant to the workspace or a role's rights reach
+    /// List everyone who has access through a workspace grant or a role
     #[arg(long)]
     expand: bool,
     /// Form of the result
@@ -89,13 +89,13 @@ enum Form {
     Tree,
     /// One JSON object.
     Json,
-    /// CSV, a row a path.
+    /// CSV, one row per path.
     Csv,
     /// Markdown, to be signed.
     Markdown,
 }
 
-/// Answers.
+/// Answers a question about access.
 ///
 /// # Errors
 /// If there is no snapshot, or nothing of the name that is asked about.
@@ -185,7 +185,7 @@ fn branches(out: &mut String, indent: &str, lines: &[(String, Vec<String>)]) {
     }
 }
 
-/// What a project reads, a line a connection and a line a sensitive table.
+/// What a project reads: one line per connection.
 fn reads(tables: &[Reach]) -> Vec<String> {
     let mut by_connection: BTreeMap<&str, Vec<&Reach>> = BTreeMap::new();
     for reach in tables {
@@ -219,7 +219,7 @@ fn reads(tables: &[Reach]) -> Vec<String> {
 fn notes(assumptions: &[String], not_known: &[String]) -> String {
     let mut out = String::new();
     for (title, lines) in [
-        ("Assumed, since the API doesn't tell ([access] in hexport.toml)", assumptions),
+        ("Assumed, since the API doesn't say ([access] in hexport.toml)", assumptions),
         ("Not known", not_known),
     ] {
         if !lines.is_empty() {

@@ -13,15 +13,15 @@ use crate::snapshot::Manifest;
 /// Arguments of `hexport audit`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The data lake, a folder or a URL; without it the rules are listed
+    /// The data lake: a folder, or a URL; without it, the rules are listed
     #[arg(value_name = "DEST")]
     dest: Option<PathBuf>,
     #[command(flatten)]
     store: StoreArgs,
-    /// Snapshot to look at [default: the last one]
+    /// Snapshot: its name, a date such as 2026-11-24, or an age such as 7d [default: the newest]
     #[arg(long, value_name = "SNAPSHOT")]
     snapshot: Option<String>,
-    /// Only findings at least this severe
+    /// Only findings of at least this severity
     #[arg(long, value_enum, value_name = "SEVERITY", default_value = "info")]
     severity: Severity,
     /// Only findings of these rules, separated by commas
@@ -30,7 +30,7 @@ pub struct Args {
     /// Folder of your own rules: SQL files of one SELECT each [default: rules of [audit] in hexport.toml]
     #[arg(long, value_name = "FOLDER")]
     own_rules: Option<PathBuf>,
-    /// End with exit code 7 if a finding is at least this severe
+    /// Exit with 7 if there is a finding of at least this severity
     #[arg(long, value_enum, value_name = "SEVERITY")]
     fail_on: Option<Severity>,
     /// Form of the result
@@ -43,9 +43,9 @@ pub struct Args {
 enum Form {
     /// For people.
     Table,
-    /// One JSON object: findings, what is excepted and what could not be evaluated.
+    /// One JSON object: findings, exceptions, and rules that could not be evaluated.
     Json,
-    /// CSV; the column status tells findings from what is excepted or could not be evaluated.
+    /// CSV; the status column tells open findings from exceptions and rules that could not be evaluated.
     Csv,
     /// Markdown.
     Markdown,
@@ -57,7 +57,7 @@ enum Form {
     Github,
 }
 
-/// Audits.
+/// Audits a snapshot.
 ///
 /// # Errors
 /// If there is no snapshot, or the settings name a rule that there isn't.
@@ -116,6 +116,7 @@ fn print(form: Form, manifest: &Manifest, found: &Audit) -> Result<(), Failure> 
 
 fn list(own: &[OwnRule]) {
     let mut table = render::table(&["Rule", "Severity", "Looks for", "What to do"], &[]);
+    table.keep_whole(&[0, 1]);
     for rule in RULES {
         table.add_row([rule.id, rule.severity.name(), rule.looks_for, rule.action]);
     }
@@ -135,14 +136,26 @@ fn day(at: Option<chrono::DateTime<chrono::Utc>>) -> String {
     at.map_or("unknown".into(), |at| at.format("%Y-%m-%d").to_string())
 }
 
+/// What a finding is about: its title, and its identifier where another finding has the same title.
+fn entity(found: &Audit, f: &Finding) -> String {
+    let title = one_line(&f.entity);
+    let is_shared =
+        found.findings.iter().any(|other| other.entity == f.entity && other.entity_id != f.entity_id);
+    match is_shared && !f.entity_id.is_empty() {
+        true => format!("{title} ({})", f.entity_id),
+        false => title,
+    }
+}
+
 fn print_table(found: &Audit) {
     let mut table = render::table(&["Severity", "Rule", "What", "Owner", "Evidence", "Since"], &[]);
+    table.keep_whole(&[0, 1, 5]);
     for f in &found.findings {
         let owner = f.owner.as_deref().unwrap_or("");
         table.add_row([
             f.severity.name(),
             &f.rule,
-            &one_line(&f.entity),
+            &entity(found, f),
             owner,
             &one_line(&f.evidence),
             &day(f.since),

@@ -34,13 +34,21 @@ struct Reach {
     detail: String,
 }
 
-/// Asks each endpoint once, for one item.
+/// Asks each endpoint once, for one item, and prints what came of it.
 ///
 /// # Errors
-/// If the token or the URL is of no use.
+/// If the token or the URL doesn't work.
 pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failure> {
     let api = args.api.connect_briefly(settings, Arc::new(Reporter::new(ui)))?;
-    let client = &api.client;
+    show(&api.client, args.output).await?;
+    Ok(Code::Complete)
+}
+
+/// Checks the API behind a client and prints what it answers.
+///
+/// # Errors
+/// If the token or the URL doesn't work.
+pub async fn show(client: &Client, output: Output) -> Result<(), Failure> {
     let mut reach = Vec::new();
     let mut last = LimitHeaders::default();
     let me = match client.send(&ApiRequest::new(&operation::ME, &[]).at_most(ATTEMPTS)).await {
@@ -50,10 +58,8 @@ pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failu
         }
         // Nothing depends on Me alone: it was seen to fail for workspace tokens (hex-api.md).
         Err(error @ Error::Api { .. }) => {
-            let (answer, detail) = refusal(
-                error,
-                "this token can't tell who it acts as; name the workspace with --workspace-id",
-            );
+            let (answer, detail) =
+                refusal(error, "this token can't say who it acts as; name the workspace with --workspace-id");
             reach.push(Reach { endpoint: operation::ME.id, answer, detail });
             None
         }
@@ -83,11 +89,11 @@ pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failu
         }
         reach.push(outcome(endpoint, result)?);
     }
-    match args.output {
+    match output {
         Output::Json => print_json(client, &me.unwrap_or_default(), &last, &reach),
         Output::Table => print_text(client, me.as_ref(), &reach),
     }
-    Ok(Code::Complete)
+    Ok(())
 }
 
 fn one_item(endpoint: Endpoint, entity: Option<&str>) -> ApiRequest {
@@ -112,14 +118,14 @@ fn first_id(response: &Response) -> Option<String> {
 fn outcome(endpoint: Endpoint, result: Result<Response, Error>) -> Result<Reach, Failure> {
     let (answer, detail) = match result {
         Ok(_) => ("ok", String::new()),
-        // A token that may not list projects is of no use; one without another scope is.
+        // Without the list of projects there is nothing to export; any other scope may be missing.
         Err(error @ Error::Api { status: 401, .. }) if endpoint.spec().need == Need::Required => {
             return Err(error.into());
         }
         Err(error @ Error::Silent { .. }) => return Err(error.into()),
         // Of the projects looked at none is published: a draft has no runs, and so no queried tables.
         Err(Error::Api { status: 422, .. }) if endpoint.scope() == Scope::Project => {
-            ("ok", "nothing published was there to ask about".to_owned())
+            ("ok", "no published project to ask about".to_owned())
         }
         Err(error) => {
             let why = if endpoint == Endpoint::QUERIED_TABLES {
@@ -190,11 +196,11 @@ fn print_text(client: &Client, me: Option<&Me>, reach: &[Reach]) {
     println!("{} answers", client.base_url());
     match me {
         Some(me) => println!("who:    {}, of the workspace {}", who(me), me.org.id),
-        None => println!("who:    not known"),
+        None => println!("who:    unknown"),
     }
     match me.and_then(expiry) {
         Some(at) => println!("token:  expires {}", at.format("%Y-%m-%d")),
-        None => println!("token:  no expiry is announced"),
+        None => println!("token:  no expiry announced"),
     }
     match client.total_limit() {
         Some(rate) => println!("rate:   at most {rate:.0} requests a minute over all groups (--rate)"),
@@ -223,7 +229,7 @@ fn origin(group: &GroupPace) -> String {
         .collect();
     match (announced.is_empty(), group.used) {
         (false, _) => format!("measured: the server announces {}", announced.join(" and ")),
-        (true, true) => "documented or set; the answers announce none".into(),
-        (true, false) => "documented or set; nothing of the group was asked".into(),
+        (true, true) => "documented or set; responses announce none".into(),
+        (true, false) => "documented or set; no request of the group was sent".into(),
     }
 }

@@ -3,17 +3,19 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::Ui;
 use super::exit::{Code, Failure};
-use super::export::{WhatArgs, exit_code, show};
+use super::export::{WhatArgs, exit_code};
+use super::nightly::ExportSettings;
 use super::progress::{Reporter, stop_on_signals};
-use super::{Output, Ui};
+use super::summary::{self, Shown, SummaryForm};
 use crate::client::{BaseUrl, Client, ClientConfig, Pace, Token};
 use crate::crawl::{Source, Stop};
 use crate::export::{self, Options, Unfinished};
 use crate::sim::{SimConfig, SimServer, WorldConfig};
 use crate::snapshot::Lake;
 
-/// What manifests name in place of an address that is another one each time.
+/// Stands in manifests for the simulator's address, which differs each time.
 const SIMULATED: &str = "simulated workspace";
 
 /// Arguments of `hexport demo`.
@@ -27,12 +29,12 @@ pub struct Args {
     /// Seed of the workspace
     #[arg(long, default_value_t = WorldConfig::default().seed)]
     seed: u64,
-    /// Projects of the workspace
+    /// Number of projects in the workspace
     #[arg(long, default_value_t = WorldConfig::default().projects as u32, value_parser = clap::value_parser!(u32).range(1..=50_000))]
     projects: u32,
     /// Form of the closing summary
-    #[arg(long, value_enum, default_value_t = Output::Table)]
-    output: Output,
+    #[arg(long, value_enum, default_value_t = SummaryForm::Summary)]
+    output: SummaryForm,
 }
 
 /// Serves, exports, and says what to try next.
@@ -40,7 +42,8 @@ pub struct Args {
 /// # Errors
 /// If the server can't start or nothing could be committed.
 pub async fn run(args: Args, ui: &Ui) -> Result<Code, Failure> {
-    let tables = args.what.tables()?;
+    let file = ExportSettings::default();
+    let tables = args.what.tables(&file)?;
     let world = WorldConfig { seed: args.seed, projects: args.projects as usize, ..WorldConfig::default() };
     let epoch = world.epoch;
     let server = SimServer::start(
@@ -56,12 +59,12 @@ pub async fn run(args: Args, ui: &Ui) -> Result<Code, Failure> {
     let client = Client::new(config)?;
     let options = Options {
         tables,
-        formats: args.what.formats(),
-        delta: args.what.delta(),
+        formats: args.what.formats(&file),
+        delta: args.what.delta(&file),
         base_url: SIMULATED.into(),
-        // The simulator is another one each time: nothing that an interrupted demo left is of use.
+        // Each demo has a simulator of its own, so an interrupted crawl can't be resumed.
         unfinished: Unfinished::Discard,
-        // In the simulated workspace it is always the same moment, so that a seed always gives the same files.
+        // Time stands still in the simulated workspace, so that a seed always gives the same files.
         fixed_time: Some(epoch),
         ..Options::default()
     };
@@ -72,9 +75,12 @@ pub async fn run(args: Args, ui: &Ui) -> Result<Code, Failure> {
     reporter.end();
     let outcome = result?;
     let code = exit_code(&outcome, false);
-    ui.committed(super::metrics::figures(&outcome, client.requests_sent(), None));
-    show(&outcome, client.requests_sent(), args.output, code);
-    if args.output == Output::Table {
+    let sent = client.requests_sent();
+    ui.committed(&outcome, sent, None);
+    let shown =
+        Shown { outcome: &outcome, lake: &lake, dest: &args.dest, asked: args.what.asked(&file), sent };
+    summary::show(&shown, args.output, code);
+    if args.output != SummaryForm::Json {
         next_steps(&args.dest);
     }
     Ok(code)
@@ -86,6 +92,6 @@ fn next_steps(dest: &std::path::Path) {
         "\nThis was a simulated workspace. Try next:\n\
          \n  cd {dest} && duckdb -init views.sql -c \"SELECT status, count(*) FROM runs GROUP BY ALL\"\
          \n  hexport schema runs                      what each column means\
-         \n  HEX_API_TOKEN=... hexport check          the same on your workspace, beginning with what the token may see"
+         \n  hexport init                             the same on your own workspace"
     );
 }

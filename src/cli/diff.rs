@@ -1,13 +1,16 @@
 //! `hexport diff`: what changed between two snapshots.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use serde_json::json;
 
 use super::exit::{Code, Failure};
-use super::render;
+use super::lakes::{known, resolve};
+use super::near::did_you_mean;
 use super::settings::StoreArgs;
+use super::{render, summary};
 use crate::diff::{Known, Noise, RowName, TableDiff, Unread, diff};
 use crate::registry;
 use crate::schema::Table;
@@ -40,16 +43,16 @@ pub struct Args {
     dest: PathBuf,
     #[command(flatten)]
     store: StoreArgs,
-    /// Snapshot before [default: the one before B]
+    /// Earlier snapshot: its name, a date such as 2026-11-24, or an age such as 7d [default: the one before B]
     #[arg(value_name = "A")]
     a: Option<String>,
-    /// Snapshot after [default: the last one]
+    /// Later snapshot, named alike [default: the newest]
     #[arg(value_name = "B")]
     b: Option<String>,
-    /// Tables to compare, separated by commas [default: all that people make, and lineage]
+    /// Tables to compare, separated by commas [default: what people make, and lineage]
     #[arg(long, value_name = "TABLES", value_delimiter = ',')]
     tables: Vec<String>,
-    /// Also what moves by itself: view counters, last logins
+    /// Include fields that change without anybody's doing, such as view counters and last logins
     #[arg(long)]
     noise: bool,
     /// Form of the result
@@ -102,38 +105,50 @@ pub fn run(args: &Args) -> Result<Code, Failure> {
             });
             println!("{}", serde_json::to_string_pretty(&result).unwrap_or_default());
         }
-        Form::Text => print!("{}", text(&before, &after, &diffs)),
-        Form::Markdown => print!("{}", markdown(&before, &after, &diffs)),
+        Form::Text => print!("{}", text(&before, &after, &diffs, &titles(&lake, &before, &after)?)),
+        Form::Markdown => {
+            print!("{}", markdown(&before, &after, &diffs, &titles(&lake, &before, &after)?));
+        }
     }
     if !not_compared.is_empty() && args.output != Form::Json {
-        println!("\nnot compared, since one of the snapshots doesn't have it: {}", not_compared.join(", "));
+        println!("\nnot compared, since only one of the snapshots has it: {}", not_compared.join(", "));
     }
     Ok(Code::Complete)
 }
 
+/// Titles of both snapshots; where a title changed, the later one.
+fn titles(lake: &Lake, before: &Manifest, after: &Manifest) -> Result<Titles, Failure> {
+    let mut titles = summary::titles(lake, before)?;
+    titles.extend(summary::titles(lake, after)?);
+    Ok(titles)
+}
+
 fn two(lake: &Lake, args: &Args) -> Result<(Manifest, Manifest), Failure> {
-    let manifests = lake.manifests()?;
-    let all: Vec<String> = manifests.readable.iter().map(|m| m.snapshot_id.clone()).collect();
-    let known = || format!("There are {}.", if all.is_empty() { "none".into() } else { all.join(", ") });
-    let place = |id: &String| {
-        let at = all.iter().position(|known| known == id);
-        at.ok_or_else(|| Failure::new(Code::Usage, format!("there is no snapshot {id}")).next(known()))
+    let manifests = known(lake)?;
+    let all: Vec<&str> = manifests.readable.iter().map(|m| m.snapshot_id.as_str()).collect();
+    let place = |name: &String| -> Result<usize, Failure> {
+        let id = resolve(&manifests, name)?;
+        all.iter().position(|known| **known == *id).ok_or_else(|| {
+            Failure::new(Code::Destination, format!("the snapshot {id} is damaged"))
+                .next("hexport snapshots verify says how, and what to do about it.")
+        })
     };
-    let last = all.len().checked_sub(1);
     let nothing = || {
-        Failure::new(Code::Usage, format!("{} holds no two snapshots to compare", lake.name())).next(known())
+        let what = render::counted(all.len() as u64, "readable snapshot");
+        Failure::new(Code::Usage, format!("{} holds {what}, and a diff needs two", lake.name()))
+            .next("Export again, or name an earlier snapshot: hexport snapshots list shows them.")
     };
     let b = match &args.b {
-        Some(id) => place(id)?,
-        None => last.ok_or_else(nothing)?,
+        Some(name) => place(name)?,
+        None => all.len().checked_sub(1).ok_or_else(nothing)?,
     };
     let a = match &args.a {
-        Some(id) => place(id)?,
+        Some(name) => place(name)?,
         None => b.checked_sub(1).ok_or_else(nothing)?,
     };
     // Of each table what was known then: a snapshot of some tables says nothing of the others.
     let of_then = |id: &str| manifests.as_of(id).expect("one of the readable");
-    let (before, after) = (of_then(&all[a]), of_then(&all[b]));
+    let (before, after) = (of_then(all[a]), of_then(all[b]));
     let mut notes: Vec<&String> = after.notes.iter().chain(&before.notes).collect();
     notes.dedup();
     notes.into_iter().for_each(|note| super::lakes::warn(note));
@@ -148,20 +163,30 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Table>, Failure> {
         .iter()
         .map(|name| {
             registry::by_name(name).ok_or_else(|| {
-                Failure::new(Code::Usage, format!("there is no table '{name}'"))
-                    .next("hexport schema shows them all.")
+                let hint = did_you_mean(name, registry::all().map(|t| t.name));
+                let next =
+                    [hint.as_deref().unwrap_or_default(), "hexport schema lists the tables."].join(" ");
+                Failure::new(Code::Usage, format!("there is no table '{name}'")).next(next.trim().to_owned())
             })
         })
         .collect()
 }
 
-fn called(row: &RowName) -> String {
+/// Titles of projects by identifier, of both snapshots.
+type Titles = BTreeMap<String, String>;
+
+/// A row as people call it: its title or name with the identifier beside it. Of a row that only names its project by
+/// identifier, the project's title stands in.
+fn called(row: &RowName, titles: &Titles) -> String {
     let key = || row.key.values().filter(|v| !v.is_empty()).cloned().collect::<Vec<_>>().join(" ");
     let label = row.label.as_ref().map(|label| label.split_whitespace().collect::<Vec<_>>().join(" "));
-    match label {
-        Some(label) if row.key.len() == 1 => label,
-        Some(label) => format!("{label} ({})", key()),
-        None => key(),
+    let project = row.key.get("project_id").and_then(|id| titles.get(id)).cloned();
+    match (label, project) {
+        (Some(label), _) if row.key.values().any(|value| *value == label) && row.key.len() == 1 => label,
+        (Some(label), Some(project)) if label != project => format!("{project}: {label} ({})", key()),
+        (Some(label), _) => format!("{label} ({})", key()),
+        (None, Some(project)) => format!("{project} ({})", key()),
+        (None, None) => key(),
     }
 }
 
@@ -176,7 +201,8 @@ fn short(value: Option<&String>) -> String {
 }
 
 /// The lines of a table's differences: a sign, and what it is about.
-fn lines(diff: &TableDiff) -> Vec<(char, String)> {
+fn lines(diff: &TableDiff, titles: &Titles) -> Vec<(char, String)> {
+    let called = |row: &RowName| called(row, titles);
     let mut lines = Vec::new();
     let mut named = |sign, rows: Vec<String>| {
         let more = rows.len().saturating_sub(NAMED);
@@ -198,17 +224,15 @@ fn lines(diff: &TableDiff) -> Vec<(char, String)> {
     let unread = |rows: &[Unread], what: &str| {
         rows.iter().map(|unread| format!("{} {what}: {}", called(&unread.row), unread.why)).collect()
     };
-    named('?', unread(&diff.unreadable, "could not be read this time"));
-    named('?', unread(&diff.readable_again, "could not be read last time"));
+    named('?', unread(&diff.unreadable, "couldn't be read this time"));
+    named('?', unread(&diff.readable_again, "couldn't be read last time"));
     lines
 }
 
 fn counts(diff: &TableDiff) -> String {
     let mut text =
         format!("{} added, {} removed, {} changed", diff.added.len(), diff.removed.len(), diff.changed.len());
-    for (rows, what) in
-        [(&diff.unreadable, "not readable any longer"), (&diff.readable_again, "readable again")]
-    {
+    for (rows, what) in [(&diff.unreadable, "no longer readable"), (&diff.readable_again, "readable again")] {
         if !rows.is_empty() {
             let _ = write!(text, ", {} {what}", rows.len());
         }
@@ -216,28 +240,28 @@ fn counts(diff: &TableDiff) -> String {
     text
 }
 
-fn text(before: &Manifest, after: &Manifest, diffs: &[TableDiff]) -> String {
+fn text(before: &Manifest, after: &Manifest, diffs: &[TableDiff], titles: &Titles) -> String {
     let mut out = format!("{} → {}\n", before.snapshot_id, after.snapshot_id);
     if diffs.is_empty() {
         out.push_str("nothing changed\n");
     }
     for diff in diffs {
         let _ = writeln!(out, "\n{}: {}", diff.table, counts(diff));
-        for (sign, line) in lines(diff) {
+        for (sign, line) in lines(diff, titles) {
             let _ = writeln!(out, "  {sign} {line}");
         }
     }
     out
 }
 
-fn markdown(before: &Manifest, after: &Manifest, diffs: &[TableDiff]) -> String {
+fn markdown(before: &Manifest, after: &Manifest, diffs: &[TableDiff], titles: &Titles) -> String {
     let mut out = format!("# Hex workspace: {} → {}\n", before.snapshot_id, after.snapshot_id);
     if diffs.is_empty() {
         out.push_str("\nNothing changed.\n");
     }
     for diff in diffs {
         let _ = writeln!(out, "\n## {}\n\n{}\n", diff.table, counts(diff));
-        for (sign, line) in lines(diff) {
+        for (sign, line) in lines(diff, titles) {
             let _ = writeln!(out, "- `{sign}` {}", escaped(&line));
         }
     }

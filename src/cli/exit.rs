@@ -14,9 +14,9 @@ use crate::{access, audit, client, crawl, export, journal, snapshot};
 pub enum Code {
     /// Complete.
     Complete = 0,
-    /// A flag, a setting or a URL is wrong.
+    /// Usage.
     Usage = 2,
-    /// No token, or one that the API refuses.
+    /// Authentication.
     Authentication = 3,
     /// Committed, with gaps.
     Incomplete = 4,
@@ -24,20 +24,71 @@ pub enum Code {
     Nothing = 5,
     /// The destination.
     Destination = 6,
-    /// An audit found something that is not accepted.
+    /// Findings at or above the limit.
     Findings = 7,
-    /// A run that was waited for failed.
+    /// The run failed.
     RunErrored = 20,
-    /// A run that was waited for was cancelled.
+    /// The run was cancelled.
     RunKilled = 21,
-    /// A run that was waited for got no kernel.
+    /// The run got no kernel.
     RunNoKernel = 22,
-    /// A run that was waited for has not ended in the time allowed.
+    /// The run goes on after the time allowed.
     RunTimeout = 23,
-    /// A run that was to be cancelled had ended before.
+    /// The run had ended before it could be cancelled.
     RunEnded = 24,
     /// Interrupted; resumable.
     Interrupted = 130,
+}
+
+impl Code {
+    /// All codes, in order.
+    pub const ALL: [Code; 13] = [
+        Code::Complete,
+        Code::Usage,
+        Code::Authentication,
+        Code::Incomplete,
+        Code::Nothing,
+        Code::Destination,
+        Code::Findings,
+        Code::RunErrored,
+        Code::RunKilled,
+        Code::RunNoKernel,
+        Code::RunTimeout,
+        Code::RunEnded,
+        Code::Interrupted,
+    ];
+
+    /// Meaning, as `--help` and the documentation give it.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Code::Complete => "complete",
+            Code::Usage => "usage: a flag, a name, a setting or a URL is wrong",
+            Code::Authentication => "authentication: no token, or one that the API refuses",
+            Code::Incomplete => {
+                "incomplete: a snapshot was committed; hexport why says what is missing or old"
+            }
+            Code::Nothing => "nothing was committed; run the same command again to resume",
+            Code::Destination => "the destination can't be written, is damaged, or isn't hexport's",
+            Code::Findings => "the audit found something at or above --fail-on",
+            Code::RunErrored => "a run that was waited for failed (ERRORED)",
+            Code::RunKilled => "a run that was waited for was cancelled (KILLED)",
+            Code::RunNoKernel => "a run that was waited for got no kernel (UNABLE_TO_ALLOCATE_KERNEL)",
+            Code::RunTimeout => "a run that was waited for is still running after --timeout",
+            Code::RunEnded => "a run to be cancelled had already ended",
+            Code::Interrupted => "interrupted; run the same command again to resume",
+        }
+    }
+}
+
+/// Footer of `--help`: the exit codes, and where settings come from.
+pub fn help_footer() -> String {
+    let codes: Vec<String> =
+        Code::ALL.iter().map(|code| format!("  {:>3}  {}", *code as u8, code.meaning())).collect();
+    format!(
+        "Exit codes:\n{}\n\nThe token comes from HEX_API_TOKEN, or from the file named by HEX_API_TOKEN_FILE or --token-file.\n\
+         Settings: flag, then environment, then hexport.toml, then default.",
+        codes.join("\n")
+    )
 }
 
 impl From<Code> for ExitCode {
@@ -68,6 +119,13 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// What failed, and what to do next, apart.
+    pub fn parts(&self) -> (&str, Option<&str>) {
+        (&self.what, self.next.as_deref())
+    }
+}
+
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // What a server said must not look like more than one error.
@@ -79,9 +137,9 @@ impl std::fmt::Display for Failure {
     }
 }
 
-const NEW_TOKEN: &str =
-    "Make a token in Hex under Settings > API keys, and set HEX_API_TOKEN or --token-file to it.";
-const AGAIN: &str = "What was answered is kept: the same command goes on where it ended.";
+const NEW_TOKEN: &str = "Create one in Hex under Settings > API keys, then put it in HEX_API_TOKEN, or in a file that \
+                         --token-file names.";
+const AGAIN: &str = "Responses so far are kept: run the same command again to resume.";
 
 impl From<client::Error> for Failure {
     fn from(error: client::Error) -> Self {
@@ -97,20 +155,20 @@ impl From<client::Error> for Failure {
             )
             .next(NEW_TOKEN),
             E::Api { status: 403, .. } => Failure::new(Code::Authentication, text).next(
-                "The token's user may not do this: use a token of one who may, or ask a workspace admin.",
+                "The token's user isn't allowed to do this: use another user's token, or ask a workspace admin.",
             ),
             E::Api { status: 400 | 404 | 409 | 422, .. } => {
-                Failure::new(Code::Usage, text).next("Check the names and values given; nothing was changed.")
+                Failure::new(Code::Usage, text).next("Check the names and values you gave; nothing was changed.")
             }
             E::Api { status: 429, .. } => Failure::new(Code::Nothing, text)
-                .next("Hex takes no more for now: wait a minute, then try again."),
+                .next("The rate limit is used up: wait a minute, then try again."),
             E::Api { status: 503, .. } => Failure::new(Code::Nothing, text)
-                .next("Hex is busy (of runs: no kernel is free). Try again when some have ended."),
+                .next("Hex is busy (for runs: no kernel is free). Try again later."),
             E::Api { .. } => Failure::new(Code::Nothing, text),
             E::Transport { .. } | E::Silent { .. } => Failure::new(Code::Nothing, text)
                 .next("Check the URL (HEX_API_URL), the network and Hex's status page."),
             E::Malformed { .. } => Failure::new(Code::Nothing, text).next(
-                "Check that HEX_API_URL is the address of a Hex workspace and not of a proxy's login page.",
+                "Check that HEX_API_URL points to a Hex workspace, not to a proxy's login page.",
             ),
         }
     }
@@ -134,10 +192,10 @@ impl From<crawl::Error> for Failure {
             E::List { .. } => Failure::new(Code::Nothing, error.to_string())
                 .next(format!("Check the URL (HEX_API_URL), the network and Hex's status page. {AGAIN}")),
             E::NoProjects { .. } => Failure::new(Code::Nothing, error.to_string()).next(
-                "Nothing was committed, and the last snapshot is as it was. Check whose token it is; if the workspace really is empty, accept it with --accept-shrink=projects.",
+                "Nothing was committed; the last snapshot is unchanged. Check whose token it is. If the workspace really is empty, accept that with --accept-shrink=projects.",
             ),
             E::OtherProjects { .. } => Failure::new(Code::Destination, error.to_string()).next(
-                "The API doesn't tell which workspace the token reads. If it is the right one, name it with --workspace-id (or HEX_WORKSPACE_ID); else give each workspace a DEST of its own.",
+                "The API doesn't say which workspace the token reads. If it is the right one, name it with --workspace-id (or HEX_WORKSPACE_ID); otherwise give each workspace its own DEST.",
             ),
             E::OutOfTime { .. } => Failure::new(Code::Nothing, error.to_string())
                 .next(format!("Give it more time (--budget), or run it when Hex answers again. {AGAIN}")),
@@ -150,7 +208,9 @@ impl From<journal::Error> for Failure {
     fn from(error: journal::Error) -> Self {
         let next = match &error {
             journal::Error::Io { source, .. } => disk_advice(source),
-            journal::Error::Foreign { .. } => "Finish it with the version that wrote it, or remove the file.",
+            journal::Error::Foreign { .. } => {
+                "Finish it with the version of hexport that wrote it, or remove the file."
+            }
         };
         Failure::new(Code::Destination, error.to_string()).next(next)
     }
@@ -162,23 +222,23 @@ impl From<snapshot::Error> for Failure {
         let next = match &error {
             E::Io { source, .. } => disk_advice(source),
             E::Store { .. } => {
-                "Check the URL, the store's settings (--option, or the environment) and what its credentials allow."
+                "Check the URL, the store's settings (--option, or the environment) and its credentials' permissions."
             }
             E::Delta { .. } => {
-                "The snapshot itself is committed. Mend the table, or remove its folder: the next export catches up."
+                "The snapshot itself is committed. Fix the table, or remove its folder: the next export catches up."
             }
             E::Taken { .. } => {
-                "A snapshot in an object store is never replaced: export again, or name another DEST to rebuild to."
+                "A snapshot in an object store is never replaced: export again, or rebuild to another DEST."
             }
-            E::Foreign { .. } => "Name an empty or new folder, or one that hexport made.",
+            E::Foreign { .. } => "Name an empty or new folder, or a lake that hexport wrote.",
             E::Locked { .. } => {
-                "Wait until it ends, or stop it; a lock of a process that died is taken over by itself."
+                "Wait for it to finish, or stop it. The lock of a dead process is taken over automatically."
             }
             E::Damaged { .. } => {
                 "hexport snapshots verify DEST names what is damaged, and hexport snapshots prune DEST --damaged removes it."
             }
             E::Table { .. } => {
-                "This is a fault of hexport: please report it with the version and the table's name."
+                "This is a bug in hexport: please report it, with the version and the table's name."
             }
         };
         Failure::new(Code::Destination, error.to_string()).next(next)
@@ -251,7 +311,7 @@ impl From<audit::Error> for Failure {
         match error {
             audit::Error::Snapshot(inner) => inner.into(),
             audit::Error::OwnRule { .. } => Failure::new(Code::Usage, text).next(
-                "A rule is one SELECT of entity_type, entity_id, entity and evidence (and owner, severity).",
+                "A rule is one SELECT of entity_type, entity_id, entity and evidence (optionally owner and severity).",
             ),
             audit::Error::NoDuckDb => Failure::new(Code::Usage, text)
                 .next("Install DuckDB (https://duckdb.org, or pip install duckdb-cli)."),
@@ -272,13 +332,13 @@ impl From<export::Error> for Failure {
                 Failure::new(Code::Destination, text).next(disk_advice(&error))
             }
             E::Derive(_) => Failure::new(Code::Nothing, text)
-                .next("This is a fault of hexport: please report it. --tables without the derived tables still works."),
+                .next("This is a bug in hexport: please report it. --tables without the derived tables still works."),
             E::OtherWorkspace { .. } => {
-                Failure::new(Code::Destination, text).next("Give each workspace a DEST of its own.")
+                Failure::new(Code::Destination, text).next("Give each workspace its own DEST.")
             }
             E::Worse { .. } => Failure::new(Code::Destination, text)
-                .next("Nothing was replaced. To look at what the journal holds all the same, copy _journal to a new folder and rebuild there."),
-            E::NoJournal(_) => Failure::new(Code::Usage, text).next("Journals are kept by hexport export --keep-journal."),
+                .next("Nothing was replaced. To see what the journal holds, copy _journal to a new folder and rebuild there."),
+            E::NoJournal(_) => Failure::new(Code::Usage, text).next("hexport export --keep-journal keeps journals."),
         }
     }
 }

@@ -1,18 +1,17 @@
 //! `hexport export`: the main job.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::json;
-
+use super::Ui;
 use super::exit::{Code, Failure};
 use super::given::GivenArgs;
+use super::near::did_you_mean;
+use super::nightly::{ExportSettings, Switch, is_on};
 use super::progress::{Reporter, stop_on_signals};
 use super::settings::{ApiArgs, Settings, StoreArgs};
-use super::{Output, Ui, render};
+use super::summary::{self, Shown, SummaryForm};
 use crate::crawl::{Budget, Freshness, Source, Stop};
 use crate::derive::Given;
 use crate::export::{self, Accept, JournalFate, Options, Outcome, Reuse, Unfinished, choose};
@@ -21,6 +20,7 @@ use crate::registry;
 use crate::schema::Table;
 use crate::snapshot::{DeltaMode, Format, Lake, TableState};
 use crate::units::parse_duration;
+use chrono::{DateTime, TimeDelta, Utc};
 
 /// Which tables, in which formats.
 #[derive(Debug, clap::Args)]
@@ -28,34 +28,39 @@ pub struct WhatArgs {
     /// Tables to write, separated by commas [default: all]
     #[arg(long, value_name = "TABLES", value_delimiter = ',')]
     tables: Vec<String>,
-    /// Formats of the files, separated by commas
-    #[arg(long, value_name = "FORMATS", value_delimiter = ',', default_value = "parquet")]
+    /// File formats, separated by commas [default: parquet]
+    #[arg(long, value_name = "FORMATS", value_delimiter = ',')]
     format: Vec<FormatArg>,
-    /// What Delta tables hold
-    #[arg(long, value_enum, value_name = "MODE", default_value = "history")]
-    delta_mode: DeltaMode,
+    /// Content of Delta tables [default: history]
+    #[arg(long, value_enum, value_name = "MODE")]
+    delta_mode: Option<DeltaMode>,
     #[command(flatten)]
     given: GivenArgs,
 }
 
 /// What an export writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum FormatArg {
+pub enum FormatArg {
     /// Apache Parquet, zstd
     Parquet,
     /// CSV (RFC 4180), times in ISO 8601 UTC, nested values as JSON
     Csv,
-    /// Delta Lake tables under DEST/delta, one version a snapshot; the snapshot has Parquet files then
+    /// Delta Lake tables under DEST/delta, one version per snapshot; implies parquet
     Delta,
 }
 
 impl WhatArgs {
-    /// The tables.
+    /// The tables to write: those asked for, and what they are derived from.
     ///
     /// # Errors
     /// For a name that isn't a table's.
-    pub fn tables(&self) -> Result<Vec<&'static Table>, Failure> {
-        choose(&self.tables).map_err(|name| unknown_table(&name))
+    pub fn tables(&self, file: &ExportSettings) -> Result<Vec<&'static Table>, Failure> {
+        choose(self.asked(file)).map_err(|name| unknown_table(&name))
+    }
+
+    /// The names of tables that were asked for; none means all.
+    pub fn asked<'a>(&'a self, file: &'a ExportSettings) -> &'a [String] {
+        if self.tables.is_empty() { &file.tables } else { &self.tables }
     }
 
     /// What a person told about the warehouses.
@@ -66,31 +71,40 @@ impl WhatArgs {
         self.given.read(settings)
     }
 
+    fn chosen<'a>(&'a self, file: &'a ExportSettings) -> &'a [FormatArg] {
+        match (self.format.is_empty(), file.format.is_empty()) {
+            (false, _) => &self.format,
+            (true, false) => &file.format,
+            (true, true) => &[FormatArg::Parquet],
+        }
+    }
+
     /// The formats, each once.
-    pub fn formats(&self) -> Vec<Format> {
+    pub fn formats(&self, file: &ExportSettings) -> Vec<Format> {
         let format = |arg: &FormatArg| match arg {
             FormatArg::Parquet | FormatArg::Delta => Format::Parquet,
             FormatArg::Csv => Format::Csv,
         };
-        let mut formats: Vec<Format> = self.format.iter().map(format).collect();
+        let mut formats: Vec<Format> = self.chosen(file).iter().map(format).collect();
         formats.sort();
         formats.dedup();
         formats
     }
 
     /// What Delta tables hold, if they are wanted.
-    pub fn delta(&self) -> Option<DeltaMode> {
-        self.format.contains(&FormatArg::Delta).then_some(self.delta_mode)
+    pub fn delta(&self, file: &ExportSettings) -> Option<DeltaMode> {
+        let mode = self.delta_mode.or(file.delta_mode).unwrap_or(DeltaMode::History);
+        self.chosen(file).contains(&FormatArg::Delta).then_some(mode)
     }
 }
 
 /// How much may be spent.
 #[derive(Debug, clap::Args)]
 struct BudgetArgs {
-    /// Time that may be spent, such as 30m; what matters most and was read longest ago comes first
+    /// Stop after this time, such as 30m; what matters most and was read longest ago comes first
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     budget: Option<Duration>,
-    /// Requests that may be spent; the lists of the workspace are read in any case
+    /// Stop after this many requests; the lists of the workspace are always read
     #[arg(long, value_name = "N")]
     max_requests: Option<u64>,
 }
@@ -98,29 +112,32 @@ struct BudgetArgs {
 /// What is believed of what the API says.
 #[derive(Debug, clap::Args)]
 struct TruthArgs {
-    /// Believe that lists shrank, this once; or the lists of these tables alone, separated by commas
+    /// Believe that lists shrank, this once; or only the lists of these tables, separated by commas
     #[arg(long, value_name = "TABLES", value_delimiter = ',', num_args = 0.., require_equals = true)]
     accept_shrink: Option<Vec<String>>,
-    /// Accept that these tables can't be read any longer: their old rows go, and don't count as a gap
+    /// Give up these tables if they can't be read: drop their old rows, and don't count them as gaps
     #[arg(long, value_name = "TABLES", value_delimiter = ',')]
     without: Vec<String>,
-    /// Re-read within this time even what seems unchanged, for what leaves no trace; 'never' trusts the traces
-    #[arg(long, value_name = "DURATION", default_value = "14d", value_parser = parse_revalidate)]
-    revalidate: Revalidate,
+    /// Re-read even unchanged data once it is this old, since some changes leave no trace; 'never' to trust the
+    /// traces [default: 14d]
+    #[arg(long, value_name = "DURATION", value_parser = parse_revalidate)]
+    revalidate: Option<Revalidate>,
     /// How late a run may be seen: 'exact' asks every published project for runs each time; a duration such as 7d
     /// asks those that can have run, and the others within that time (30d if archived or in the trash)
-    #[arg(long, value_name = "exact|DURATION", default_value = "exact", value_parser = parse_freshness)]
-    freshness: Freshness,
+    /// [default: exact]
+    #[arg(long, value_name = "exact|DURATION", value_parser = parse_freshness)]
+    freshness: Option<Freshness>,
     /// Organisation that the token belongs to, where the API doesn't say
     #[arg(long, env = "HEX_WORKSPACE_ID", value_name = "ID")]
     workspace_id: Option<String>,
 }
 
-/// When what is reused is read again.
+/// Age at which reused data is re-read.
 #[derive(Debug, Clone, Copy)]
-struct Revalidate(Option<TimeDelta>);
+pub struct Revalidate(Option<TimeDelta>);
 
-fn parse_revalidate(text: &str) -> Result<Revalidate, String> {
+/// Reads `never` or a duration.
+pub fn parse_revalidate(text: &str) -> Result<Revalidate, String> {
     if text.eq_ignore_ascii_case("never") {
         return Ok(Revalidate(None));
     }
@@ -136,13 +153,13 @@ pub fn parse_freshness(text: &str) -> Result<Freshness, String> {
     let within = TimeDelta::from_std(parse_duration(text)?).map_err(|_| "that is too long".to_owned())?;
     match within >= TimeDelta::days(1) {
         true => Ok(Freshness::Within(within)),
-        false => Err("within less than a day everything is asked: use 'exact'".into()),
+        false => Err("a bound of less than a day asks every project: use 'exact'".into()),
     }
 }
 
 impl TruthArgs {
     /// Adds them to the options of an export.
-    fn apply(&self, options: Options) -> Result<Options, Failure> {
+    fn apply(&self, options: Options, file: &ExportSettings) -> Result<Options, Failure> {
         let names = self.accept_shrink.clone();
         let accept_shrink = match names {
             None => Accept::Nothing,
@@ -151,10 +168,10 @@ impl TruthArgs {
         };
         Ok(Options {
             accept_shrink,
-            without: tables(&self.without)?,
-            revalidate: self.revalidate.0,
-            freshness: self.freshness,
-            workspace_id: self.workspace_id.clone().filter(|id| !id.is_empty()),
+            without: tables(if self.without.is_empty() { &file.without } else { &self.without })?,
+            revalidate: self.revalidate.or(file.revalidate).map_or(options.revalidate, |age| age.0),
+            freshness: self.freshness.or(file.freshness).unwrap_or(Freshness::Exact),
+            workspace_id: self.workspace_id.clone().or(file.workspace_id.clone()).filter(|id| !id.is_empty()),
             ..options
         })
     }
@@ -167,14 +184,15 @@ fn tables(names: &[String]) -> Result<Vec<&'static Table>, Failure> {
 
 fn unknown_table(name: &str) -> Failure {
     let known: Vec<&str> = registry::all().map(|t| t.name).collect();
+    let hint = did_you_mean(name, known.iter().copied()).map_or(String::new(), |hint| hint + " ");
     Failure::new(Code::Usage, format!("there is no table '{name}'"))
-        .next(format!("There are {}.", known.join(", ")))
+        .next(format!("{hint}The tables are {}.", known.join(", ")))
 }
 
 /// Arguments of `hexport export`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The data lake: a folder, made if it isn't there, or a URL such as s3://bucket/prefix, gs://, az://, abfss://
+    /// The data lake: a folder, created if it doesn't exist, or a URL such as s3://bucket/prefix, gs://, az://, abfss://
     #[arg(value_name = "DEST")]
     dest: PathBuf,
     #[command(flatten)]
@@ -190,23 +208,23 @@ pub struct Args {
     #[command(flatten)]
     truth: TruthArgs,
     /// Keep the journal after the commit, for hexport rebuild
-    #[arg(long)]
-    keep_journal: bool,
-    /// Count what the token or the plan doesn't allow as incomplete (exit code 4)
-    #[arg(long)]
-    strict: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    keep_journal: Option<Switch>,
+    /// Count tables that the token or the plan doesn't allow as incomplete (exit code 4)
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    strict: Option<Switch>,
     /// Exit with 0 instead of 4 once a snapshot is committed, for schedulers that retry on anything else
-    #[arg(long)]
-    ok_incomplete: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    ok_incomplete: Option<Switch>,
     #[command(flatten)]
     budget: BudgetArgs,
     /// Form of the closing summary
-    #[arg(long, value_enum, default_value_t = Output::Table)]
-    output: Output,
-    /// Write figures for Prometheus' textfile collector to this file
+    #[arg(long, value_enum, default_value_t = SummaryForm::Summary)]
+    output: SummaryForm,
+    /// Write metrics for Prometheus' textfile collector to this file
     #[arg(long, value_name = "FILE")]
     metrics_file: Option<PathBuf>,
-    /// Give the snapshot and every answer this time, so that the same workspace gives the same files
+    /// Use this time for the snapshot and every response, so that the same workspace gives the same files
     #[arg(long, value_name = "TIME", hide = true)]
     fixed_time: Option<DateTime<Utc>>,
     #[command(flatten)]
@@ -214,9 +232,9 @@ pub struct Args {
 }
 
 impl Args {
-    /// Where the figures are wanted.
-    pub fn metrics_file(&self) -> Option<&Path> {
-        self.metrics_file.as_deref()
+    /// File for the metrics, if they are wanted.
+    pub fn metrics_file<'a>(&'a self, file: &'a ExportSettings) -> Option<&'a Path> {
+        self.metrics_file.as_deref().or(file.metrics_file.as_deref())
     }
 }
 
@@ -225,30 +243,32 @@ impl Args {
 /// # Errors
 /// If nothing could be committed.
 pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failure> {
-    let tables = args.what.tables()?;
+    let file = &settings.file.export;
+    let tables = args.what.tables(file)?;
     let given = args.what.given(settings)?;
     let reporter = Arc::new(Reporter::new(ui));
     let api = args.api.connect(settings, reporter.clone())?;
     let lake = args.store.open(&args.dest)?;
+    let keep_journal = is_on(args.keep_journal, file.keep_journal);
     let options = Options {
         tables,
-        formats: args.what.formats(),
-        delta: args.what.delta(),
+        formats: args.what.formats(file),
+        delta: args.what.delta(file),
         base_url: api.client.base_url().to_string(),
         concurrency: api.concurrency,
         budget: Budget {
-            until: args.budget.budget.map(|budget| tokio::time::Instant::now() + budget),
-            requests: args.budget.max_requests,
+            until: args.budget.budget.or(file.budget).map(|budget| tokio::time::Instant::now() + budget),
+            requests: args.budget.max_requests.or(file.max_requests),
         },
         reuse: if args.full { Reuse::Nothing } else { Reuse::Unchanged },
         unfinished: if args.fresh { Unfinished::Discard } else { Unfinished::Resume },
-        journal: if args.keep_journal { JournalFate::Kept } else { JournalFate::Removed },
+        journal: if keep_journal { JournalFate::Kept } else { JournalFate::Removed },
         fixed_time: args.fixed_time,
         audit: settings.file.audit.clone(),
         given,
         ..Options::default()
     };
-    let options = args.truth.apply(options)?;
+    let options = args.truth.apply(options, file)?;
     let stop = Stop::default();
     stop_on_signals(&stop);
     let result =
@@ -256,15 +276,18 @@ pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failu
     reporter.end();
     let sent = api.client.requests_sent();
     let outcome = result?;
-    let code = exit_code(&outcome, args.strict);
+    let code = exit_code(&outcome, is_on(args.strict, file.strict));
     let untold = tell(&outcome, &lake, settings).await;
-    ui.committed(super::metrics::figures(&outcome, sent, untold));
-    show(&outcome, sent, args.output, code);
-    Ok(if args.ok_incomplete && code == Code::Incomplete { Code::Complete } else { code })
+    ui.committed(&outcome, sent, untold);
+    let shown =
+        Shown { outcome: &outcome, lake: &lake, dest: &args.dest, asked: args.what.asked(file), sent };
+    summary::show(&shown, args.output, code);
+    let is_accepted = is_on(args.ok_incomplete, file.ok_incomplete) && code == Code::Incomplete;
+    Ok(if is_accepted { Code::Complete } else { code })
 }
 
-/// Tells people what the audit found, if the settings name somebody. Gives the number of receivers that could not
-/// be told: a warning, whatever becomes of the export.
+/// Notifies people of what the audit found, if the settings name receivers. Returns the number of receivers that
+/// could not be reached: a warning, whatever becomes of the export.
 async fn tell(outcome: &Outcome, lake: &Lake, settings: &Settings) -> Option<usize> {
     let config = &settings.file.notify;
     if config.to.is_empty() {
@@ -273,12 +296,12 @@ async fn tell(outcome: &Outcome, lake: &Lake, settings: &Settings) -> Option<usi
     match super::notify::tell(lake, &outcome.manifest, settings, config, Mode::Send).await {
         Ok(failures) => {
             for failure in &failures {
-                eprintln!("warning: not told: {}", super::exit::causes(failure));
+                eprintln!("warning: no notification sent: {}", super::exit::causes(failure));
             }
             Some(failures.len())
         }
         Err(failure) => {
-            eprintln!("warning: not told: {failure}");
+            eprintln!("warning: no notification sent: {failure}");
             Some(1)
         }
     }
@@ -289,109 +312,4 @@ pub fn exit_code(outcome: &Outcome, strict: bool) -> Code {
     let unreadable = strict && outcome.tables_in(|state| state == TableState::Unreadable).next().is_some();
     let whole = outcome.manifest.complete && outcome.side_failures.is_empty() && !unreadable;
     if whole { Code::Complete } else { Code::Incomplete }
-}
-
-/// Prints what came of an export.
-pub fn show(outcome: &Outcome, sent: u64, output: Output, code: Code) {
-    match output {
-        Output::Json => {
-            let text = serde_json::to_string_pretty(&summary(outcome, sent, code)).unwrap_or_default();
-            println!("{text}");
-        }
-        Output::Table => show_tables(outcome, sent),
-    }
-}
-
-fn summary(outcome: &Outcome, sent: u64, code: Code) -> serde_json::Value {
-    let manifest = &outcome.manifest;
-    let tables: BTreeMap<&str, serde_json::Value> = manifest
-        .tables
-        .iter()
-        .map(|(name, table)| {
-            let seconds = outcome.table_seconds.get(name.as_str());
-            let bytes: u64 = table.files.iter().map(|f| f.bytes).sum();
-            (name.as_str(), json!({"rows": table.rows, "bytes": bytes, "seconds": seconds, "state": table.state, "entities": table.entities}))
-        })
-        .collect();
-    let list = |state: &crate::crawl::Coverage| json!({"operation": state.endpoint.name(), "entity": state.entity.as_deref(), "state": state.state.name(), "reason": state.reason});
-    json!({
-        "snapshot_id": manifest.snapshot_id,
-        "path": outcome.place,
-        "sequence": manifest.sequence,
-        "acting_as": manifest.acting_as,
-        "complete": manifest.complete,
-        "exit_code": code as u8,
-        "requests_sent": sent,
-        "resumed_answers": outcome.resumed,
-        "base_snapshot": outcome.base,
-        "crawl_seconds": outcome.crawl_seconds,
-        "journal": outcome.journal,
-        "tables": tables,
-        "endpoints": manifest.endpoints,
-        "side_failures": outcome.side_failures,
-        "gaps": outcome.gaps().map(list).collect::<Vec<_>>(),
-        "forbidden": outcome.forbidden().filter(|c| c.requests > 0).map(list).collect::<Vec<_>>(),
-        "schema_drift": manifest.schema_drift,
-    })
-}
-
-fn show_tables(outcome: &Outcome, sent: u64) {
-    let manifest = &outcome.manifest;
-    let mut endpoints = render::table(&["Endpoint", "Requests", "Repeated", "Items", "Coverage"], &[1, 2, 3]);
-    for (name, summary) in &manifest.endpoints {
-        let states: Vec<String> =
-            summary.states.iter().map(|(state, n)| format!("{} {state}", render::count(*n))).collect();
-        endpoints.add_row([
-            name.clone(),
-            render::count(summary.requests),
-            render::count(summary.retries),
-            render::count(summary.rows),
-            states.join(", "),
-        ]);
-    }
-    let mut tables = render::table(&["Table", "Rows", "Size", "Time", "State"], &[1, 2, 3]);
-    for (name, table) in &manifest.tables {
-        let bytes = table.files.iter().map(|f| f.bytes).sum();
-        let took = outcome.table_seconds.get(name.as_str()).copied().unwrap_or(0.0);
-        tables.add_row([
-            name.clone(),
-            render::count(table.rows),
-            render::bytes(bytes),
-            render::seconds(took),
-            table.state.map_or("", TableState::name).to_owned(),
-        ]);
-    }
-    println!("{endpoints}\n\n{tables}\n");
-    for (table, fields) in &manifest.schema_drift {
-        let (repaired, kept): (Vec<_>, Vec<_>) =
-            fields.iter().partition(|(name, _)| name.starts_with("repaired: "));
-        if !kept.is_empty() {
-            let names: Vec<&str> = kept.iter().map(|(name, _)| name.as_str()).collect();
-            println!("{table}: kept in 'extra', since no column fits it: {}", names.join(", "));
-        }
-        if !repaired.is_empty() {
-            let kinds: Vec<String> =
-                repaired.iter().map(|(name, n)| format!("{} ({n})", &name["repaired: ".len()..])).collect();
-            println!("{table}: repaired in the API's answers: {}", kinds.join(", "));
-        }
-    }
-    for gone in outcome.forbidden().filter(|c| c.requests > 0) {
-        println!("forbidden: {}: {}", gone.endpoint.name(), gone.reason.as_deref().unwrap_or(""));
-    }
-    for failure in &outcome.side_failures {
-        println!("committed, but not everywhere: {failure}");
-    }
-    let gaps: Vec<&str> = outcome.tables_in(TableState::is_gap).collect();
-    if !gaps.is_empty() {
-        println!(
-            "incomplete: {} old or missing in part; the table crawl_coverage says which, and why",
-            gaps.join(", ")
-        );
-    }
-    let unreadable: Vec<&str> = outcome.tables_in(|state| state == TableState::Unreadable).collect();
-    if !unreadable.is_empty() {
-        println!("not readable with this token: {}", unreadable.join(", "));
-    }
-    let took = render::seconds(outcome.crawl_seconds);
-    println!("{} requests in {took}; committed {}", render::count(sent), outcome.place);
 }

@@ -1,4 +1,4 @@
-//! Flags that tell what the API doesn't about warehouses.
+//! Flags for what the API doesn't say about warehouses.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -10,15 +10,14 @@ use crate::derive::{ConnectionNames, Given, schemas};
 
 /// What a person knows about the warehouses.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Lineage")]
 pub struct GivenArgs {
-    /// Tables' columns, to resolve * and unqualified columns: rows of INFORMATION_SCHEMA.COLUMNS as .csv or .parquet,
+    /// Columns of your tables, to resolve * and unqualified columns: INFORMATION_SCHEMA.COLUMNS as .csv or .parquet,
     /// or dbt's catalog.json
-    #[arg(long, value_name = "FILE", env = "HEXPORT_SCHEMAS")]
+    #[arg(long, value_name = "FILE", env = "HEXPORT_SCHEMAS", help_heading = "Lineage")]
     schemas: Option<PathBuf>,
-    /// What completes names in a connection's queries, where the token may not see its settings: database, schema,
-    /// type or platform_instance of a connection's name or identifier
-    #[arg(long = "connection", value_name = "NAME.database=VALUE")]
+    /// Setting of a connection that the token may not see, to complete table names: database, schema, type or
+    /// platform_instance, by the connection's name or identifier
+    #[arg(long = "connection", value_name = "NAME.database=VALUE", help_heading = "Lineage")]
     connections: Vec<Assignment>,
 }
 
@@ -60,10 +59,10 @@ impl GivenArgs {
         for Assignment { connection, field, value } in &self.connections {
             given.connections.entry(connection.to_lowercase()).or_default().set(field, value);
         }
-        if let Some(path) = &self.schemas {
+        if let Some(path) = self.schemas.as_ref().or(settings.file.export.schemas.as_ref()) {
             let read = schemas(path).map_err(|e| {
                 let why = std::error::Error::source(&e).map_or(String::new(), |source| format!(": {source}"));
-                Failure::new(Code::Usage, format!("--schemas: {e}{why}")).next(
+                Failure::new(Code::Usage, format!("schemas: {e}{why}")).next(
                     "Export INFORMATION_SCHEMA.COLUMNS with table_catalog, table_schema, table_name and column_name, or \
                      name dbt's target/catalog.json.",
                 )

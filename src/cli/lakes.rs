@@ -1,13 +1,14 @@
 //! Lakes as reading commands meet them: the newest of each table, and words where that is not the whole story.
 
-use std::io::Write;
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
 use super::exit::{Code, Failure};
 use crate::snapshot::{Lake, Manifest, Manifests, Newest};
+use crate::units::parse_duration;
 
-/// Tells people of something that doesn't stop the command. Standard output is for the result alone.
+/// Warns people of something that doesn't stop the command. Standard output is for the result alone.
 pub fn warn(text: &str) {
-    let _ = writeln!(std::io::stderr(), "warning: {text}");
+    eprintln!("warning: {text}");
 }
 
 /// Snapshots of a lake that has some.
@@ -23,17 +24,70 @@ pub fn known(lake: &Lake) -> Result<Manifests, Failure> {
     }
 }
 
-/// Makes sure that snapshots are there.
+/// The snapshot that a name stands for: its identifier; a date, for the last snapshot up to the end of that day
+/// (UTC); a time; or an age such as `7d`, for the last snapshot that is at least that old.
 ///
 /// # Errors
-/// The first name that is none's, with those that there are.
-pub fn check_names(manifests: &Manifests, names: &[String]) -> Result<(), Failure> {
+/// If there is none, with those that there are.
+pub fn resolve(manifests: &Manifests, name: &str) -> Result<String, Failure> {
     let readable = manifests.readable.iter().map(|m| m.snapshot_id.as_str());
     let all: Vec<&str> = readable.chain(manifests.damaged.iter().map(|d| d.snapshot_id.as_str())).collect();
-    match names.iter().find(|name| !all.contains(&name.as_str())) {
-        Some(name) => Err(Failure::new(Code::Usage, format!("there is no snapshot {name}"))
-            .next(format!("There are {}.", all.join(", ")))),
-        None => Ok(()),
+    if all.contains(&name) {
+        return Ok(name.to_owned());
+    }
+    let Some(until) = moment(name, Utc::now()) else {
+        return Err(Failure::new(Code::Usage, format!("there is no snapshot {name}")).next(choice(&all)));
+    };
+    let found = manifests.readable.iter().rev().find(|m| m.snapshot_at <= until);
+    match found {
+        Some(manifest) => Ok(manifest.snapshot_id.clone()),
+        None => {
+            let at = until.format("%Y-%m-%d %H:%M UTC");
+            let why = format!("no snapshot is as old as {name} ({at})");
+            Err(Failure::new(Code::Usage, why).next(choice(&all)))
+        }
+    }
+}
+
+/// What may be named, in words.
+fn choice(all: &[&str]) -> String {
+    const NAMED: usize = 8;
+    let more = match all.len().checked_sub(NAMED) {
+        Some(more @ 1..) => format!(" and {more} older ones"),
+        _ => String::new(),
+    };
+    let newest: Vec<&str> = all.iter().rev().take(NAMED).copied().collect();
+    let there = if all.is_empty() { "none".to_owned() } else { newest.join(", ") + &more };
+    format!("There are {there}. A date such as 2026-11-24 or an age such as 7d will do, too.")
+}
+
+/// The last moment that a date, time or age names; `None` if it is none of these.
+fn moment(name: &str, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    if let Ok(day) = name.parse::<NaiveDate>() {
+        return day
+            .succ_opt()?
+            .and_hms_opt(0, 0, 0)?
+            .and_utc()
+            .checked_sub_signed(TimeDelta::microseconds(1));
+    }
+    if let Ok(time) = DateTime::parse_from_rfc3339(name) {
+        return Some(time.to_utc());
+    }
+    // A bare number is no age: it is rather a mistyped name.
+    let is_age = name.ends_with(char::is_alphabetic) && name.starts_with(|c: char| c.is_ascii_digit());
+    let age = parse_duration(name).ok().filter(|_| is_age)?;
+    now.checked_sub_signed(TimeDelta::from_std(age).ok()?)
+}
+
+/// The snapshot of a journal that a name stands for; a name that is neither date nor age is passed on, since a
+/// journal may be all that is left of a snapshot.
+///
+/// # Errors
+/// If the lake can't be read, or nothing is that old.
+pub fn resolve_journal(lake: &Lake, name: &str) -> Result<String, Failure> {
+    match moment(name, Utc::now()) {
+        Some(_) => resolve(&lake.manifests()?, name),
+        None => Ok(name.to_owned()),
     }
 }
 
@@ -44,6 +98,8 @@ pub fn check_names(manifests: &Manifests, names: &[String]) -> Result<(), Failur
 /// If there is no such snapshot, or it is damaged.
 pub fn newest(lake: &Lake, name: Option<&str>) -> Result<Manifest, Failure> {
     let manifests = known(lake)?;
+    let resolved = name.map(|name| resolve(&manifests, name)).transpose()?;
+    let name = resolved.as_deref();
     let found = match name {
         None => {
             if let Some(warning) = manifests.warning() {
@@ -51,10 +107,7 @@ pub fn newest(lake: &Lake, name: Option<&str>) -> Result<Manifest, Failure> {
             }
             manifests.newest_of_all()
         }
-        Some(name) => {
-            check_names(&manifests, &[name.to_owned()])?;
-            manifests.as_of(name)
-        }
+        Some(name) => manifests.as_of(name),
     };
     if let Some(Newest { manifest, notes }) = found {
         notes.iter().for_each(|note| warn(note));
@@ -85,4 +138,32 @@ pub fn require(manifest: &Manifest, tables: &[&str]) -> Result<(), Failure> {
         warn(&format!("no snapshot holds {}: nothing is said of what needs them", missing.join(", ")));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snapshots_are_named_by_identifier_date_time_and_age() {
+        let snapshot =
+            |id: &str, at: &str| Manifest { snapshot_at: at.parse().unwrap(), ..Manifest::empty(id) };
+        let mut manifests = Manifests::default();
+        manifests.readable.push(snapshot("2026-11-01T020000Z", "2026-11-01T02:00:00Z"));
+        manifests.readable.push(snapshot("2026-11-02T020000Z", "2026-11-02T02:00:00Z"));
+        for (name, found) in [
+            ("2026-11-01T020000Z", Some("2026-11-01T020000Z")),
+            ("2026-11-01", Some("2026-11-01T020000Z")),
+            ("2026-11-30", Some("2026-11-02T020000Z")),
+            ("2026-11-02T01:59:59Z", Some("2026-11-01T020000Z")),
+            ("2026-10-31", None),
+            ("7", None),
+            ("yesterday", None),
+        ] {
+            assert_eq!(resolve(&manifests, name).ok().as_deref(), found, "{name}");
+        }
+        let now = "2026-11-09T02:00:00Z".parse().unwrap();
+        assert_eq!(moment("7d", now), Some("2026-11-02T02:00:00Z".parse().unwrap()));
+        assert_eq!(moment("7", now), None);
+    }
 }

@@ -1,11 +1,19 @@
 //! `hexport lineage`: who reads and writes what.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::exit::{Code, Failure};
+use super::near::did_you_mean;
 use super::out;
+use super::render::counted;
 use super::settings::StoreArgs;
+use super::summary::text;
+use crate::derive::LINEAGE;
 use crate::lineage::{Edge, Question, find, mermaid};
+use crate::schema::Table;
+use crate::snapshot::{Lake, Manifest, TableReader};
+use crate::tables::{DATA_CONNECTIONS, PROJECTS};
 
 /// Arguments of `hexport lineage`.
 #[derive(Debug, clap::Args)]
@@ -17,10 +25,10 @@ pub struct Args {
     store: StoreArgs,
     #[command(flatten)]
     about: About,
-    /// Only where this column is read
+    /// Only projects that read this column
     #[arg(long, value_name = "COLUMN")]
     column: Option<String>,
-    /// Snapshot to look at [default: the last one]
+    /// Snapshot: its name, a date such as 2026-11-24, or an age such as 7d [default: the newest]
     #[arg(long, value_name = "SNAPSHOT")]
     snapshot: Option<String>,
     /// Form of the result
@@ -28,7 +36,7 @@ pub struct Args {
     output: Form,
 }
 
-/// What is asked about.
+/// Subject of the question.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 struct About {
@@ -56,7 +64,7 @@ enum Form {
     Mermaid,
 }
 
-/// Answers.
+/// Answers a question about lineage.
 ///
 /// # Errors
 /// If there is no snapshot, or it can't be read.
@@ -72,16 +80,71 @@ pub fn run(args: Args) -> Result<Code, Failure> {
         Failure::new(Code::Usage, format!("the snapshot {} has no lineage as Parquet", manifest.snapshot_id))
             .next("Export with --format parquet and with the table lineage.")
     })?;
+    if edges.is_empty() {
+        check_known(&lake, &manifest, &question, args.column.as_deref())?;
+    }
     match args.output {
         Form::Json => println!("{}", serde_json::to_string_pretty(&edges).unwrap_or_default()),
         Form::Csv => print_csv(&edges)?,
         Form::Mermaid => print!("{}", mermaid(&edges)),
-        Form::Tree if edges.is_empty() => {
-            println!("the snapshot {} has no lineage of it", manifest.snapshot_id)
-        }
+        Form::Tree if edges.is_empty() => println!("no lineage in the snapshot {}", manifest.snapshot_id),
         Form::Tree => print_tree(&question, &edges, args.column.is_some()),
     }
     Ok(Code::Complete)
+}
+
+/// Makes sure that no answer means no lineage, and not a mistyped name.
+///
+/// # Errors
+/// If nothing of the name is in the snapshot, with the names that come near.
+fn check_known(
+    lake: &Lake,
+    manifest: &Manifest,
+    question: &Question,
+    column: Option<&str>,
+) -> Result<(), Failure> {
+    let (kind, wanted, places): (_, _, &[(&'static Table, &str)]) = match question {
+        Question::Table(name) => ("table", name, &[(&LINEAGE, "table_key"), (&LINEAGE, "reported_name")]),
+        Question::Connection(name) => (
+            "connection",
+            name,
+            &[
+                (&DATA_CONNECTIONS, "name"),
+                (&DATA_CONNECTIONS, "data_connection_id"),
+                (&LINEAGE, "connection_name"),
+                (&LINEAGE, "data_connection_id"),
+            ],
+        ),
+        Question::Project(name) => {
+            ("project", name, &[(&PROJECTS, "title"), (&PROJECTS, "project_id"), (&LINEAGE, "project_title")])
+        }
+    };
+    let mut known = BTreeSet::new();
+    for (table, column) in places {
+        for batch in TableReader::open_columns(lake, manifest, table, &[column])?.into_iter().flatten() {
+            let batch = batch?;
+            known.extend((0..batch.num_rows()).filter_map(|row| text(&batch, column, row)));
+        }
+    }
+    let lower = wanted.to_lowercase();
+    let is_named = |name: &String| {
+        let name = name.to_lowercase();
+        let end = name.strip_suffix(&lower);
+        name == lower || (kind == "table" && end.is_some_and(|before| before.ends_with('.')))
+    };
+    if known.iter().any(is_named) {
+        return match column {
+            Some(column) if kind == "table" => {
+                Err(Failure::new(Code::Usage, format!("no project is known to read {wanted}.{column}"))
+                    .next("Leave --column out to see who reads the table, and which of its columns."))
+            }
+            _ => Ok(()),
+        };
+    }
+    let hint = did_you_mean(wanted, known.iter().map(String::as_str));
+    let next = hint.unwrap_or_else(|| format!("{} known.", counted(known.len() as u64, kind)));
+    let why = format!("no {kind} '{wanted}' in the snapshot {}", manifest.snapshot_id);
+    Err(Failure::new(Code::Usage, why).next(next))
 }
 
 fn print_csv(edges: &[Edge]) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 //! `--metrics-file`: figures in the form of Prometheus' textfile collector.
 //!
-//! Every attempt is told, whatever ended it; below them stay the figures of the last snapshot that was committed.
+//! Every attempt is recorded, whatever ended it, above the metrics of the last committed snapshot.
 
 use std::fmt::Write as _;
 use std::io;
@@ -29,7 +29,7 @@ fn one(value: f64) -> Vec<(String, f64)> {
 }
 
 /// The figures of an export that committed a snapshot, with the number of receivers of notifications that could not
-/// be told, if there are receivers.
+/// be reached, if there are receivers.
 pub fn figures(outcome: &Outcome, sent: u64, untold: Option<usize>) -> Figures {
     let mut out = String::new();
     let mut metric =
@@ -37,7 +37,7 @@ pub fn figures(outcome: &Outcome, sent: u64, untold: Option<usize>) -> Figures {
     metric("last_success_time_seconds", "When it was committed, in seconds since 1970", &one(now()));
     metric("requests_sent", "Requests sent by that export", &one(sent as f64));
     if let Some(receivers) = untold {
-        let help = "Receivers that could not be told of findings";
+        let help = "Receivers that could not be notified of findings";
         metric("notifications_failed", help, &one(receivers as f64));
     }
     let manifest = &outcome.manifest;

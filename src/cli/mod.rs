@@ -1,7 +1,6 @@
-//! The `hexport` command: clap types, and one thin handler a command.
+//! The `hexport` command: clap types, and one thin handler per command.
 
-/// Prints for people, or JSON: see [`out`]. Takes the place of std's in all commands, which ends the process with a
-/// panic when nobody reads.
+/// Prints for people, or JSON: see [`out`]. Replaces std's in all commands, since that panics when nobody reads.
 macro_rules! println {
     () => { $crate::cli::out::print(format_args!("\n")) };
     ($($text:tt)*) => { $crate::cli::out::print(format_args!("{}\n", format_args!($($text)*))) };
@@ -24,9 +23,12 @@ mod diff;
 mod exit;
 mod export;
 mod given;
+mod init;
 mod lakes;
 mod lineage;
 mod metrics;
+mod near;
+mod nightly;
 mod notify;
 mod openlineage;
 mod ops;
@@ -42,6 +44,9 @@ mod settings;
 #[cfg(feature = "sim")]
 mod simulate;
 mod snapshots;
+mod strict;
+mod summary;
+mod why;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -49,33 +54,16 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use serde_json::{Map, Value};
 use tracing_subscriber::EnvFilter;
 
+use crate::export::Outcome;
 use exit::{Code, Failure};
 use settings::Settings;
 
-const EXIT_CODES: &str = "\
-Exit codes:
-    0  complete
-    2  usage: a flag, a setting or a URL is wrong
-    3  authentication: no token, or one that the API refuses
-    4  incomplete: a snapshot was committed, crawl_coverage says what is missing
-    5  nothing was committed; the same command goes on where it ended
-    6  the destination can't be written, or isn't hexport's
-    7  the audit found something at or above --fail-on
-   20  a run that was waited for failed (ERRORED)
-   21  a run that was waited for was cancelled (KILLED)
-   22  a run that was waited for got no kernel (UNABLE_TO_ALLOCATE_KERNEL)
-   23  a run that was waited for has not ended in the time allowed; it goes on
-  24  a run that was to be cancelled had ended before
-  130  interrupted; the same command goes on where it ended
-
-The token comes from HEX_API_TOKEN, or from the file that HEX_API_TOKEN_FILE or --token-file names.
-Settings: flag, then environment, then hexport.toml, then default.";
-
 /// Workspace audit and metadata exporter for Hex
 #[derive(Debug, Parser)]
-#[command(name = "hexport", version, after_help = EXIT_CODES, max_term_width = 110)]
+#[command(name = "hexport", version, after_help = exit::help_footer(), max_term_width = 110)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -85,21 +73,21 @@ struct Cli {
 
 #[derive(Debug, clap::Args)]
 struct Global {
-    /// Settings file; hexport.toml in the current folder by default
+    /// Settings file [default: hexport.toml in the current folder, if there is one]
     #[arg(long, global = true, env = "HEXPORT_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Log lines in place of progress bars [default: bars on a terminal, else text]
+    /// Print log lines instead of progress bars [default: bars on a terminal, else text]
     #[arg(long, global = true, env = "HEXPORT_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<LogFormat>,
-    /// Say more: -v gives log lines in place of progress bars, -vv names each request
+    /// Say more: -v prints log lines instead of progress bars, -vv adds each request
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
-    /// Say nothing but errors and the result
+    /// Print only errors and the result
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
 }
 
-/// Form of log lines.
+/// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum LogFormat {
@@ -120,20 +108,24 @@ enum Output {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Export a simulated workspace over HTTP: everything works, nothing is needed
+    /// Set up hexport: check URL and token, write hexport.toml, show a schedule and what an export will cost
+    Init(init::Args),
+    /// Try it: export a simulated workspace over HTTP, without a Hex account
     #[cfg(feature = "sim")]
     Demo(demo::Args),
     /// Crawl a workspace and commit a snapshot of it to DEST
     Export(export::Args),
-    /// Show what an export to DEST would cost, before anything but the list calls is spent
+    /// Show what an export to DEST would cost; sends only the list requests
     Plan(plan::Args),
-    /// Build a snapshot again from a kept journal, without asking the API
+    /// Rebuild a snapshot from a kept journal, without calling the API
     Rebuild(rebuild::Args),
     /// Check a snapshot for governance problems
     Audit(audit::Args),
-    /// Show who can reach a project or table, what a person can reach, and what changed in it
+    /// Explain why a snapshot is incomplete, or why there is none
+    Why(why::Args),
+    /// Show who can reach a project or table, what a person can reach, and how access changed
     Access(access::Args),
-    /// Tell people by Slack, Teams, a webhook or email what the audit found since it last told them
+    /// Send new and resolved audit findings to Slack, Teams, a webhook or email
     Notify(notify::Args),
     /// Show what was added, removed and changed between two snapshots
     Diff(diff::Args),
@@ -144,10 +136,10 @@ enum Command {
     Lineage(lineage::Args),
     /// Write one self-contained HTML page about a snapshot
     Report(report::Args),
-    /// Tell a catalog what runs and which tables it reads, as OpenLineage events
+    /// Send runs and lineage to a data catalog, as OpenLineage events
     #[command(name = "openlineage")]
     OpenLineage(openlineage::Args),
-    /// Run a query of the library, or any SQL, over a lake with DuckDB
+    /// Run a prepared query, or any SQL, over a lake with DuckDB
     Query(query::Args),
     /// List, show, create, update, share and export projects
     #[command(subcommand)]
@@ -157,7 +149,7 @@ enum Command {
     Runs(ops::runs::Command),
     /// List the warehouse tables that a project's published runs have queried (Enterprise plan)
     Tables(ops::projects::TablesArgs),
-    /// List and show cells of a project's draft
+    /// List and show the cells of a project's draft
     #[command(subcommand)]
     Cells(ops::cells::Command),
     /// List, show, create and edit collections
@@ -169,17 +161,17 @@ enum Command {
     /// List, show, create, edit and delete groups
     #[command(subcommand)]
     Groups(ops::groups::Command),
-    /// List users, show who the token acts as, deactivate a user
+    /// List users, show whose token this is, deactivate a user
     #[command(subcommand)]
     Users(ops::users::Command),
-    /// Check token, URL, reach and limit
+    /// Check the token, the URL, what the token may read, and the rate limits
     Check(check::Args),
-    /// Show the exported tables: columns, types, docs, sources
+    /// Show the exported tables: columns, types, sources, meaning
     Schema(schema::Args),
     /// Serve a simulated workspace that speaks the Hex API
     #[cfg(feature = "sim")]
     Simulate(Box<simulate::Args>),
-    /// Print the completions of a shell
+    /// Print shell completions
     Completions {
         /// Shell
         #[arg(value_enum)]
@@ -187,7 +179,7 @@ enum Command {
     },
     /// Write the man pages into a folder
     Man {
-        /// Folder; made if it isn't there
+        /// Folder, created if it doesn't exist
         #[arg(value_name = "FOLDER")]
         folder: PathBuf,
     },
@@ -195,67 +187,144 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    let cli = match parse() {
-        Ok(cli) => cli,
+    let (cli, name) = match parse() {
+        Ok(parsed) => parsed,
         Err(ended) => return ended,
     };
-    let metrics_file = cli.command.metrics_file().map(PathBuf::from);
-    let mut figures = None;
-    let result = Settings::load(cli.global.config.as_deref()).and_then(|settings| {
-        let ui = Ui::new(&cli.global, &settings);
-        ui.start_logging();
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-        let runtime =
-            runtime.map_err(|e| Failure::new(Code::Nothing, format!("the runtime can't start: {e}")))?;
-        let result = runtime.block_on(cli.command.run(&settings, &ui));
-        // A request that is still under way is nobody's any more.
-        runtime.shutdown_background();
-        figures = ui.figures();
-        result
-    });
-    let mut code = match result {
-        Ok(code) => code,
+    let (settings, broken) = match Settings::load(cli.global.config.as_deref()) {
+        Ok(settings) => (settings, None),
+        Err(failure) => (Settings::default(), Some(failure)),
+    };
+    let ui = Ui::new(&cli.global, &settings);
+    ui.start_logging();
+    let metrics_file = cli.command.metrics_file(&settings).map(PathBuf::from);
+    let result = match broken {
+        Some(failure) if cli.command.needs_settings() => Err(failure),
+        Some(failure) => {
+            eprintln!("warning: {}; {name} doesn't need it, and goes on", failure.parts().0);
+            cli.command.start(&settings, &ui)
+        }
+        None => cli.command.start(&settings, &ui),
+    };
+    let committed = ui.take_committed();
+    let (mut code, mut failed) = match result {
+        Ok(code) => (code, None),
         Err(failure) => {
-            eprintln!("{failure}");
-            failure.code
+            print_failure(&failure);
+            (failure.code, Some(failure))
         }
     };
+    let figures = committed.as_ref().map(|committed| &committed.figures);
     if let Some(path) = metrics_file
-        && let Err(why) = metrics::record(&path, code, figures.as_ref())
+        && let Err(why) = metrics::record(&path, code, figures)
     {
         eprintln!("warning: the metrics file {} can't be written: {why}", path.display());
     }
     if let Err(failure) = out::finish() {
-        // What is committed stays a success, although nobody could read of it.
-        match figures {
-            Some(_) => eprintln!("warning: {failure}"),
-            None => {
-                eprintln!("{failure}");
-                code = failure.code;
-            }
+        // A committed snapshot stays a success, even if nobody could read about it.
+        if committed.is_some() {
+            eprintln!("warning: {}", failure.parts().0);
+        } else {
+            print_failure(&failure);
+            code = failure.code;
+            failed = Some(failure);
         }
     }
+    close_log(Some(&name), code, failed.as_ref(), committed);
     code.into()
 }
 
-/// Reads the command line; or gives how the process ends, where there is nothing to run.
-fn parse() -> Result<Cli, ExitCode> {
-    let parsed = without_empty_variables(Cli::command()).try_get_matches();
-    parsed.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|error| {
-        let text = error.render();
+/// Prints an error for people, or as an event of a JSON log.
+fn print_failure(failure: &Failure) {
+    if !out::is_json_log() {
+        eprintln!("{failure}");
+        return;
+    }
+    let (what, next) = failure.parts();
+    let mut fields = Map::from_iter([("exit_code".to_owned(), Value::from(failure.code as u8))]);
+    fields.extend(next.map(|next| ("next".to_owned(), Value::from(next))));
+    out::event("ERROR", what, fields);
+}
+
+/// Ends a JSON log with one event that says what came of the command.
+fn close_log(command: Option<&str>, code: Code, failed: Option<&Failure>, committed: Option<Committed>) {
+    if !out::is_json_log() {
+        return;
+    }
+    let mut fields = Map::new();
+    fields.insert("command".into(), command.into());
+    fields.insert("exit_code".into(), Value::from(code as u8));
+    fields.insert("meaning".into(), code.meaning().into());
+    fields.insert("committed".into(), committed.is_some().into());
+    if let Some(failure) = failed {
+        fields.insert("error".into(), failure.parts().0.into());
+    }
+    if let Some(committed) = committed {
+        fields.extend(committed.fields);
+    }
+    let level = match (failed, code) {
+        (Some(_), _) => "ERROR",
+        (None, Code::Complete) => "INFO",
+        (None, _) => "WARN",
+    };
+    out::event(level, "ended", fields);
+}
+
+/// Reads the command line, and gives the command's name; or how the process ends, where there is nothing to run.
+fn parse() -> Result<(Cli, String), ExitCode> {
+    if wants_json_log() {
+        out::log_as_json();
+    }
+    let command = without_empty_variables(Cli::command());
+    let parsed = command.clone().try_get_matches().and_then(|matches| {
+        let name = matches.subcommand_name().unwrap_or_default().to_owned();
+        Cli::from_arg_matches(&matches).map(|cli| (cli, name))
+    });
+    parsed.map_err(|error| {
+        let text = error.render().to_string();
         if error.use_stderr() {
-            eprintln!("{}", text.to_string().trim_end());
-            return ExitCode::from(error.exit_code() as u8);
+            let tip = moved(&error, &command).map_or(String::new(), |tip| format!("\n\n  tip: {tip}"));
+            eprintln!("{}{tip}", text.trim_end());
+            let code = error.exit_code() as u8;
+            if code == Code::Usage as u8 {
+                close_log(None, Code::Usage, None, None);
+            }
+            return ExitCode::from(code);
         }
-        println!("{}", text.to_string().trim_end());
+        println!("{}", text.trim_end());
         match out::finish() {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => {
-                eprintln!("{failure}");
+                print_failure(&failure);
                 failure.code.into()
             }
         }
     })
+}
+
+/// Whether a JSON log was asked for on the command line or in the environment. Errors in the command line itself are
+/// written before it has been understood.
+fn wants_json_log() -> bool {
+    let args: Vec<_> = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let flag = args.iter().enumerate().find_map(|(i, arg)| match arg.strip_prefix("--log-format") {
+        Some("") => Some(args.get(i + 1).cloned().unwrap_or_default()),
+        Some(value) => value.strip_prefix('=').map(str::to_owned),
+        None => None,
+    });
+    let asked = flag.or_else(|| std::env::var("HEXPORT_LOG_FORMAT").ok());
+    asked.is_some_and(|format| format.eq_ignore_ascii_case("json"))
+}
+
+/// Where a command that isn't there lives instead: `hexport verify` is `hexport snapshots verify`.
+fn moved(error: &clap::Error, command: &clap::Command) -> Option<String> {
+    use clap::error::{ContextKind, ContextValue};
+    let Some(ContextValue::String(asked)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    let homes: Vec<String> = command
+        .get_subcommands()
+        .filter(|home| home.find_subcommand(asked).is_some())
+        .map(|home| format!("'hexport {} {asked}'", home.get_name()))
+        .collect();
+    (!homes.is_empty()).then(|| format!("there is {}", homes.join(", ")))
 }
 
 /// An environment variable that is set and empty counts as not set.
@@ -270,22 +339,54 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
 }
 
 impl Command {
-    /// Where the figures of a run are wanted.
-    fn metrics_file(&self) -> Option<&Path> {
+    /// File for an export's metrics, if they are wanted.
+    fn metrics_file<'a>(&'a self, settings: &'a Settings) -> Option<&'a Path> {
         match self {
-            Command::Export(args) => args.metrics_file(),
+            Command::Export(args) => args.metrics_file(&settings.file.export),
             _ => None,
         }
+    }
+
+    /// Whether the settings file says anything to the command. A broken file stops no other.
+    fn needs_settings(&self) -> bool {
+        match self {
+            #[cfg(feature = "sim")]
+            Command::Demo(_) | Command::Simulate(_) => false,
+            Command::Init(_)
+            | Command::Why(_)
+            | Command::Diff(_)
+            | Command::Snapshots(_)
+            | Command::Lineage(_)
+            | Command::Query(_)
+            | Command::OpenLineage(_)
+            | Command::Schema(_)
+            | Command::Completions { .. }
+            | Command::Man { .. } => false,
+            _ => true,
+        }
+    }
+
+    /// Runs to the end on a runtime of its own.
+    fn start(self, settings: &Settings, ui: &Ui) -> Result<Code, Failure> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime =
+            runtime.map_err(|e| Failure::new(Code::Nothing, format!("the runtime can't start: {e}")))?;
+        let result = runtime.block_on(self.run(settings, ui));
+        // Nobody waits for a request that is still under way.
+        runtime.shutdown_background();
+        result
     }
 
     async fn run(self, settings: &Settings, ui: &Ui) -> Result<Code, Failure> {
         match self {
             #[cfg(feature = "sim")]
             Command::Demo(args) => demo::run(args, ui).await,
+            Command::Init(args) => init::run(args, settings, ui).await,
             Command::Export(args) => export::run(args, settings, ui).await,
             Command::Plan(args) => plan::run(args, settings, ui).await,
             Command::Rebuild(args) => rebuild::run(args, settings, ui).await,
             Command::Audit(args) => audit::run(&args, settings),
+            Command::Why(args) => why::run(&args),
             Command::Access(args) => access::run(&args, settings),
             Command::Notify(args) => notify::run(args, settings).await,
             Command::Diff(args) => diff::run(&args),
@@ -312,14 +413,20 @@ impl Command {
     }
 }
 
-/// How the command talks to whoever started it.
+/// A committed snapshot, as the end of the process tells of it.
+#[derive(Debug)]
+struct Committed {
+    figures: metrics::Figures,
+    fields: Map<String, Value>,
+}
+
+/// Console settings, and the commit to report at the end.
 #[derive(Debug)]
 struct Ui {
     bars: bool,
     log_format: LogFormat,
     level: &'static str,
-    /// Figures of the snapshot that was committed.
-    figures: Mutex<Option<metrics::Figures>>,
+    committed: Mutex<Option<Committed>>,
 }
 
 impl Ui {
@@ -332,17 +439,24 @@ impl Ui {
         };
         let bars =
             format.is_none() && !global.quiet && global.verbose == 0 && std::io::stderr().is_terminal();
-        Self { bars, log_format: format.unwrap_or(LogFormat::Text), level, figures: Mutex::new(None) }
+        let log_format = format.unwrap_or(LogFormat::Text);
+        if log_format == LogFormat::Json {
+            out::log_as_json();
+        }
+        Self { bars, log_format, level, committed: Mutex::new(None) }
     }
 
-    /// Takes note of a commit and its figures.
-    fn committed(&self, figures: metrics::Figures) {
-        *self.figures.lock().unwrap_or_else(PoisonError::into_inner) = Some(figures);
+    /// Notes a commit: its metrics, and the fields of the closing event.
+    fn committed(&self, outcome: &Outcome, sent: u64, untold: Option<usize>) {
+        let figures = metrics::figures(outcome, sent, untold);
+        let fields = summary::closing_fields(outcome, sent);
+        let committed = Committed { figures, fields };
+        *self.committed.lock().unwrap_or_else(PoisonError::into_inner) = Some(committed);
     }
 
-    /// The figures of the snapshot that was committed, if one was.
-    fn figures(&self) -> Option<metrics::Figures> {
-        self.figures.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// The commit, if there was one.
+    fn take_committed(&self) -> Option<Committed> {
+        self.committed.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn start_logging(&self) {

@@ -1,4 +1,4 @@
-//! `hexport notify`: tells people what the audit found since it last told them.
+//! `hexport notify`: sends people what the audit found since their last message.
 
 use std::path::PathBuf;
 
@@ -16,18 +16,18 @@ pub struct Args {
     dest: PathBuf,
     #[command(flatten)]
     store: StoreArgs,
-    /// Whom to tell [default: to of [notify] in hexport.toml]
+    /// Receivers, separated by commas [default: to of [notify] in hexport.toml]
     #[arg(long, value_enum, value_name = "RECEIVER", value_delimiter = ',')]
     to: Vec<To>,
-    /// Only findings at least this severe [default: severity of [notify] in hexport.toml, or medium]
+    /// Only findings of at least this severity [default: severity of [notify] in hexport.toml, or medium]
     #[arg(long, value_enum, value_name = "SEVERITY")]
     severity: Option<Severity>,
-    /// Print the messages, send nothing, and keep no note of it
+    /// Print the messages without sending them
     #[arg(long)]
     dry_run: bool,
 }
 
-/// Tells.
+/// Notifies.
 ///
 /// # Errors
 /// If there is no snapshot, no receiver, or a receiver doesn't take the message.
@@ -38,8 +38,8 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Code, Failure> {
     }
     config.severity = args.severity.unwrap_or(config.severity);
     if config.to.is_empty() {
-        return Err(Failure::new(Code::Usage, "nobody is named to be told")
-            .next("Name --to slack, teams, webhook or email, or to under [notify] in hexport.toml."));
+        return Err(Failure::new(Code::Usage, "no receiver is named")
+            .next("Give --to slack, teams, webhook or email, or set to under [notify] in hexport.toml."));
     }
     let lake = args.store.open(&args.dest)?;
     let manifest = super::snapshots::one(&lake, None)?;
@@ -49,11 +49,11 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Code, Failure> {
         None => Ok(Code::Complete),
         Some(error @ notify::Error::Address { .. }) => Err(Failure::new(Code::Usage, error.to_string())),
         Some(error) => Err(Failure::new(Code::Destination, super::exit::causes(&error))
-            .next("What was not told is told by the same command next time.")),
+            .next("Run the same command again: it sends what wasn't delivered.")),
     }
 }
 
-/// Tells all receivers, and says so. Gives what went wrong.
+/// Notifies all receivers. Returns what went wrong.
 ///
 /// # Errors
 /// If the snapshot can't be audited.

@@ -19,7 +19,7 @@ use crate::crawl::Progress;
 use crate::openlineage::{Batch, Counts, Endpoint, Scope, SendError, Told, events};
 use crate::snapshot::{self, Lake, Manifest};
 
-/// Batches that are made ahead of those that are being sent.
+/// Batches prepared while others are being sent.
 const AHEAD: usize = 256;
 
 /// Arguments of `hexport openlineage`.
@@ -30,7 +30,7 @@ pub struct Args {
     dest: PathBuf,
     #[command(flatten)]
     store: StoreArgs,
-    /// Snapshot to tell of [default: the last one]
+    /// Snapshot: its name, a date such as 2026-11-24, or an age such as 7d [default: the newest]
     #[arg(long, value_name = "SNAPSHOT")]
     snapshot: Option<String>,
     /// Send to this OpenLineage server, such as https://datahub.example/openapi/openlineage; its key comes from
@@ -40,13 +40,13 @@ pub struct Args {
     /// Path below the URL that events are posted to
     #[arg(long, value_name = "PATH", env = "OPENLINEAGE_ENDPOINT", default_value = "api/v1/lineage")]
     endpoint: String,
-    /// Events sent at once
+    /// Events in flight at once
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=64))]
     concurrency: u8,
     /// Write newline-delimited JSON to this file [default: standard output]
     #[arg(long, short = 'o', value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Tell everything again, also what was told before
+    /// Send everything, even what was sent before
     #[arg(long)]
     all: bool,
     /// Leave out runs that started before this, such as 2026-11-01T00:00:00Z
@@ -54,10 +54,10 @@ pub struct Args {
     runs_since: Option<DateTime<Utc>>,
 }
 
-/// Tells what is new since the last time, to the same place.
+/// Sends what is new since the last time, to the same place.
 ///
 /// # Errors
-/// If there is no snapshot, or the events can't be delivered; they are told again next time.
+/// If there is no snapshot, or the events can't be delivered; they are sent again next time.
 pub async fn run(args: Args, ui: &Ui) -> Result<Code, Failure> {
     let reporter = Reporter::new(ui);
     let lake = args.store.open(&args.dest)?;
@@ -67,7 +67,7 @@ pub async fn run(args: Args, ui: &Ui) -> Result<Code, Failure> {
         &["projects", "runs", "lineage", "project_schedules", "data_connections"],
     )?;
     let endpoint = args.url.as_deref().map(|url| connect(url, &args.endpoint)).transpose()?;
-    // What was told is a matter of whom it was told to.
+    // Each target has its own record of what it was sent.
     let target = endpoint.as_ref().map_or("ndjson", Endpoint::url).to_owned();
     let told = if args.all { None } else { Told::load(&lake, &target)? };
     let scope = Scope { told: told.clone(), runs_since: args.runs_since };
@@ -77,7 +77,7 @@ pub async fn run(args: Args, ui: &Ui) -> Result<Code, Failure> {
     };
     let (counts, now) = result.map_err(|failure| match &failure.code {
         Code::Usage => failure,
-        _ => failure.next("What was not told is told by the same command next time."),
+        _ => failure.next("Run the same command again: it sends what wasn't delivered."),
     })?;
     now.save(&lake, &target)?;
     reporter.note(&format!(
@@ -116,7 +116,7 @@ fn write(
     Ok(done)
 }
 
-/// Sends while the next events are made. Runs follow the jobs and datasets that they name, and a run's end
+/// Sends while the next events are prepared. Runs follow the jobs and datasets that they name, and a run's end
 /// follows its start.
 async fn send(
     lake: &Lake,
@@ -153,7 +153,7 @@ async fn deliver(endpoint: &Endpoint, batch: Vec<Value>) -> Result<(), SendError
     Ok(())
 }
 
-/// Why no more events are made.
+/// Why no more events are prepared.
 enum Making {
     Snapshot(snapshot::Error),
     Stopped,

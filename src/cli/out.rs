@@ -1,13 +1,16 @@
 //! Everything that commands print goes through here.
 //!
-//! A reader that has seen enough (`| head`) is no failure: what comes after is dropped. A disk that is full is one,
-//! and is told at the end of the process, once. What is printed for people has its control characters escaped, so
+//! A reader that has seen enough (`| head`) is no failure: the rest is dropped. A full disk is one, and is reported
+//! once, at the end of the process. What is printed for people has its control characters escaped, so
 //! that a title can't move the cursor, ring the bell or turn a line around; the form of the escapes is JSON's, so that
 //! JSON stays the same JSON. Streams of data, such as CSV, pass as they are.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
+
+use serde_json::{Map, Value};
 
 use super::exit::{Code, Failure};
 
@@ -27,8 +30,49 @@ pub fn print(text: fmt::Arguments<'_>) {
     let _ = stream().write_all(escaped(&text.to_string(), Lines::Kept).as_bytes());
 }
 
-/// Prints to standard error for people. Whether anyone reads it doesn't matter.
+/// Whether standard error holds one JSON object a line.
+static JSON_LOG: AtomicBool = AtomicBool::new(false);
+
+/// Makes everything that goes to standard error a JSON object of its own, panics included.
+pub fn log_as_json() {
+    if !JSON_LOG.swap(true, Relaxed) {
+        std::panic::set_hook(Box::new(|panic| event("ERROR", &panic.to_string(), Map::new())));
+    }
+}
+
+/// Whether standard error holds JSON.
+pub fn is_json_log() -> bool {
+    JSON_LOG.load(Relaxed)
+}
+
+/// Writes one event in the form of the log's other JSON lines.
+pub fn event(level: &str, message: &str, fields: Map<String, Value>) {
+    let time = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+    let mut line = format!(
+        "{{\"timestamp\":{},\"level\":{},\"message\":{}",
+        Value::from(time),
+        Value::from(level),
+        Value::from(message)
+    );
+    for (name, value) in fields {
+        let _ = write!(line, ",{}:{value}", Value::from(name));
+    }
+    let _ = io::stderr().lock().write_all((escaped(&line, Lines::Joined) + "}\n").as_bytes());
+}
+
+/// Prints to standard error for people, or as an event of a JSON log. Whether anyone reads it doesn't matter.
 pub fn print_error(text: fmt::Arguments<'_>) {
+    if is_json_log() {
+        let text = text.to_string();
+        let text = text.trim_end();
+        let levels = [("error: ", "ERROR"), ("warning: ", "WARN"), ("note: ", "INFO")];
+        let found = levels.iter().find_map(|(prefix, level)| Some((*level, text.strip_prefix(prefix)?)));
+        let (level, message) = found.unwrap_or(("INFO", text));
+        if !message.is_empty() {
+            event(level, message, Map::new());
+        }
+        return;
+    }
     let _ = io::stderr().lock().write_all(escaped(&text.to_string(), Lines::Kept).as_bytes());
 }
 
@@ -40,7 +84,7 @@ pub fn stream() -> impl Write {
 /// What became of standard output.
 ///
 /// # Errors
-/// If something could not be written to it, other than because nobody reads it any longer.
+/// If something could not be written to it, other than because the reader has gone.
 pub fn finish() -> Result<(), Failure> {
     let _ = Stream.flush();
     match &*STOPPED.lock().unwrap_or_else(PoisonError::into_inner) {

@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 use super::exit::{Code, Failure};
 use super::export::{WhatArgs, parse_freshness};
 use super::progress::{Reporter, stop_on_signals};
-use super::settings::{ApiArgs, Settings, StoreArgs};
+use super::settings::{Api, ApiArgs, Settings, StoreArgs};
 use super::{Output, Ui, render};
 use crate::client::Client;
 use crate::crawl::{Estimate, Freshness, Source, Stop};
 use crate::export::{self, Options, Plan, Reuse};
+use crate::snapshot::Lake;
 
 /// Arguments of `hexport plan`.
 #[derive(Debug, clap::Args)]
@@ -28,9 +29,9 @@ pub struct Args {
     /// Plan for re-reading everything
     #[arg(long)]
     full: bool,
-    /// How late a run may be seen, as of hexport export
-    #[arg(long, value_name = "exact|DURATION", default_value = "exact", value_parser = parse_freshness)]
-    freshness: Freshness,
+    /// How late a run may be seen, as in hexport export [default: exact]
+    #[arg(long, value_name = "exact|DURATION", value_parser = parse_freshness)]
+    freshness: Option<Freshness>,
     /// Form of the result
     #[arg(long, value_enum, default_value_t = Output::Table)]
     output: Output,
@@ -43,20 +44,36 @@ pub struct Args {
 /// # Errors
 /// If the lists can't be read.
 pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failure> {
+    let file = &settings.file.export;
     let reporter = Arc::new(Reporter::new(ui));
     let api = args.api.connect(settings, reporter.clone())?;
     let options = Options {
-        tables: args.what.tables()?,
-        base_url: api.client.base_url().to_string(),
-        concurrency: api.concurrency,
-        freshness: args.freshness,
+        tables: args.what.tables(file)?,
+        freshness: args.freshness.or(file.freshness).unwrap_or(Freshness::Exact),
         reuse: if args.full { Reuse::Nothing } else { Reuse::Unchanged },
         ..Options::default()
     };
+    let lake = args.store.open(&args.dest)?;
+    show(&api, &lake, options, &reporter, args.output).await
+}
+
+/// Plans an export and prints its cost.
+///
+/// # Errors
+/// If the lists can't be read.
+pub async fn show(
+    api: &Api,
+    lake: &Lake,
+    options: Options,
+    reporter: &Arc<Reporter>,
+    output: Output,
+) -> Result<Code, Failure> {
+    let freshness = options.freshness;
+    let options =
+        Options { base_url: api.client.base_url().to_string(), concurrency: api.concurrency, ..options };
     let stop = Stop::default();
     stop_on_signals(&stop);
-    let lake = args.store.open(&args.dest)?;
-    let plan = export::plan(Source::Api(api.client.clone()), &lake, &options, reporter.clone(), stop).await;
+    let plan = export::plan(Source::Api(api.client.clone()), lake, &options, reporter.clone(), stop).await;
     reporter.end();
     let plan = plan?;
     let costs = Costs {
@@ -64,11 +81,11 @@ pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failu
         within: Cost::of(&plan.within, &api.client),
         first: Cost::of(&plan.first, &api.client),
     };
-    let (estimates, cost) = match args.freshness {
+    let (estimates, cost) = match freshness {
         Freshness::Exact => (&plan.exact, &costs.exact),
         Freshness::Within(_) => (&plan.within, &costs.within),
     };
-    match args.output {
+    match output {
         Output::Json => print_json(&plan, estimates, cost, &costs, &api.client),
         Output::Table => print_text(&plan, estimates, cost, &costs, &api.client),
     }
@@ -118,7 +135,7 @@ impl Cost {
     }
 
     fn time(&self) -> String {
-        self.minutes.map_or("no limit of ours".into(), |m| format!("about {}", render::seconds(m * 60.0)))
+        self.minutes.map_or("no rate limit".into(), |m| format!("about {}", render::seconds(m * 60.0)))
     }
 }
 
@@ -151,16 +168,16 @@ fn print_text(plan: &Plan, estimates: &[Estimate], cost: &Cost, costs: &Costs, c
     println!("{table}\n");
     for (group, (requests, minutes)) in &cost.groups {
         let time = minutes.map_or(String::new(), |m| format!(", {}", render::seconds(m * 60.0)));
-        println!("group {group}: {} requests{time}", render::count(*requests));
+        println!("group {group}: {}{time}", render::counted(*requests, "request"));
     }
     println!(
-        "an export sends at least {} requests and takes {}: groups are asked side by side; planning spent {}",
-        render::count(cost.requests),
+        "an export sends at least {} ({}; groups run side by side); planning spent {}",
+        render::counted(cost.requests, "request"),
         cost.time(),
-        client.requests_sent()
+        render::counted(client.requests_sent(), "request")
     );
     if !plan.has_base {
-        println!("nothing is known of second pages before the first export: it sends more");
+        println!("before a first export the number of pages isn't known: it will send more than that");
         return;
     }
     let saved = costs.exact.requests.saturating_sub(costs.within.requests);

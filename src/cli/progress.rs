@@ -1,6 +1,6 @@
 //! Progress: bars when a person is watching, log lines when not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,16 +8,69 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::Ui;
 use super::out::one_line;
+use super::summary::without_trace;
 use crate::client::{ClientEvent, Observer};
 use crate::crawl::{Coverage, Endpoint, Progress, Scope, State, Stop};
 
-/// A log line says how far the crawl is, at most this often.
+/// Shortest time between two log lines about the crawl's progress, and between two that say the same.
 const EVERY: Duration = Duration::from_secs(30);
+/// Lines that are remembered to fold their repetitions.
+const REMEMBERED: usize = 1000;
 
-/// Reports a crawl and its client's doings.
+/// Lines that repeat: the first is printed, the others are counted and reported now and then.
+#[derive(Default)]
+struct Folded(HashMap<String, Repeats>);
+
+struct Repeats {
+    printed: Instant,
+    /// Repetitions since then.
+    more: u64,
+}
+
+impl Folded {
+    /// Whether to print a line now, and how often it was held back since it was last printed.
+    fn pass(&mut self, line: &str, now: Instant) -> Option<u64> {
+        let is_full = self.0.len() >= REMEMBERED;
+        match self.0.get_mut(line) {
+            None if is_full => Some(0),
+            None => {
+                self.0.insert(line.to_owned(), Repeats { printed: now, more: 0 });
+                Some(0)
+            }
+            Some(repeats) if now.duration_since(repeats.printed) >= EVERY => {
+                repeats.printed = now;
+                Some(std::mem::take(&mut repeats.more))
+            }
+            Some(repeats) => {
+                repeats.more += 1;
+                None
+            }
+        }
+    }
+
+    /// Lines that were held back and not reported yet, with how often.
+    fn rest(&mut self) -> Vec<(String, u64)> {
+        let mut rest: Vec<_> = self.0.drain().map(|(line, repeats)| (line, repeats.more)).collect();
+        rest.retain(|(_, more)| *more > 0);
+        rest.sort();
+        rest
+    }
+}
+
+/// A line with the number of those before it that were held back.
+fn with_repeats(line: &str, more: u64) -> String {
+    match more {
+        0 => line.to_owned(),
+        1 => format!("{line} (once more before)"),
+        more => format!("{line} ({more} more times before)"),
+    }
+}
+
+/// Reports the progress of a crawl and its client.
 pub struct Reporter {
     bars: Option<MultiProgress>,
     state: Mutex<Doings>,
+    folded: Mutex<Folded>,
 }
 
 struct Doings {
@@ -62,15 +115,20 @@ struct Doing {
 }
 
 impl Reporter {
-    /// A reporter that talks as `ui` says.
+    /// A reporter with the console settings of `ui`.
     pub fn new(ui: &Ui) -> Self {
         let now = Instant::now();
         let state = Doings { endpoints: BTreeMap::new(), started: now, said: now, sent: 0 };
-        Self { bars: ui.bars.then(MultiProgress::new), state: Mutex::new(state) }
+        let folded = Mutex::new(Folded::default());
+        Self { bars: ui.bars.then(MultiProgress::new), state: Mutex::new(state), folded }
     }
 
-    /// Takes the bars away, so that a result can be printed.
+    /// Removes the bars, so that a result can be printed, and reports the repetitions that are left.
     pub fn end(&self) {
+        for (line, more) in self.folded().rest() {
+            let times = if more == 1 { "once".to_owned() } else { format!("{more} times") };
+            self.say_now(&format!("repeated {times} since: {line}"));
+        }
         if let Some(bars) = &self.bars {
             let _ = bars.clear();
         }
@@ -80,15 +138,32 @@ impl Reporter {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A line for people: above the bars, or into the log.
-    fn say(&self, text: &str) {
+    fn folded(&self) -> MutexGuard<'_, Folded> {
+        self.folded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn say_now(&self, text: &str) {
         match &self.bars {
             Some(bars) => drop(bars.println(one_line(text))),
             None => tracing::info!("{text}"),
         }
     }
 
+    /// A line for people: above the bars, or into the log. Repetitions are folded.
+    fn say(&self, text: &str) {
+        if let Some(more) = self.folded().pass(text, Instant::now()) {
+            self.say_now(&with_repeats(text, more));
+        }
+    }
+
     fn warn(&self, text: &str) {
+        self.warn_alike(text, text);
+    }
+
+    /// A warning; those of the same `kind` are folded.
+    fn warn_alike(&self, kind: &str, text: &str) {
+        let Some(more) = self.folded().pass(kind, Instant::now()) else { return };
+        let text = with_repeats(text, more);
         match &self.bars {
             Some(bars) => drop(bars.println(one_line(&format!("warning: {text}")))),
             None => tracing::warn!("{text}"),
@@ -161,14 +236,15 @@ impl Progress for Reporter {
         drop(state);
         let of = coverage.entity.as_deref().map_or(String::new(), |id| format!(" of {id}"));
         let (name, reason) = (coverage.endpoint.name(), coverage.reason.as_deref().unwrap_or(""));
-        match coverage.state {
-            State::Failed => self.warn(&format!("{name}{of} failed: {reason}")),
-            State::Forbidden if coverage.requests > 0 => {
-                self.warn(&format!("{name}{of} is forbidden: {reason}"))
-            }
-            State::Vanished => self.warn(&format!("{name}{of} vanished: {reason}")),
-            _ => {}
-        }
+        let what = match coverage.state {
+            State::Failed => "failed",
+            State::Forbidden if coverage.requests > 0 => "is forbidden",
+            State::Vanished => "vanished",
+            _ => return,
+        };
+        // A thousand projects that fail for one reason are one warning.
+        let kind = format!("{name} {what}: {}", without_trace(reason));
+        self.warn_alike(&kind, &format!("{name}{of} {what}: {reason}"));
     }
 
     fn note(&self, text: &str) {
@@ -192,9 +268,15 @@ impl Observer for Reporter {
                 tracing::debug!(request = id, operation = operation.id, status, ms, "answered");
             }
             ClientEvent::Retry { operation, why, wait, trace_id } => {
+                let Some(repeated) = self
+                    .folded()
+                    .pass(&format!("{} retried: {}", operation.id, without_trace(&why)), Instant::now())
+                else {
+                    return;
+                };
                 let wait_ms = wait.as_millis() as u64;
                 let trace_id = trace_id.unwrap_or_default();
-                tracing::info!(operation = operation.id, why, wait_ms, trace_id, "asking again");
+                tracing::info!(operation = operation.id, why, wait_ms, trace_id, repeated, "retrying");
             }
             ClientEvent::Pace(change) => {
                 let pause = change
@@ -224,4 +306,23 @@ pub fn stop_on_signals(stop: &Stop) {
         next().await;
         std::process::exit(super::Code::Interrupted as i32);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repeated_lines_are_counted_and_reported_after_a_while_and_at_the_end() {
+        let mut folded = Folded::default();
+        let start = Instant::now();
+        assert_eq!(folded.pass("a", start), Some(0));
+        assert_eq!(folded.pass("a", start), None);
+        assert_eq!(folded.pass("b", start), Some(0));
+        assert_eq!(folded.pass("a", start), None);
+        assert_eq!(folded.pass("a", start + EVERY), Some(2));
+        assert_eq!(folded.pass("a", start + EVERY), None);
+        assert_eq!(folded.rest(), [("a".to_owned(), 1)]);
+        assert!(folded.rest().is_empty());
+    }
 }

@@ -8,7 +8,7 @@ use super::render;
 use super::settings::StoreArgs;
 use crate::store::scratch;
 
-/// The library: what `queries/` holds.
+/// The prepared queries of `queries/`.
 pub const LIBRARY: &[(&str, &str)] = &[
     ("changes_since_last_snapshot", include_str!("../../queries/changes_since_last_snapshot.sql")),
     ("flakiest_projects", include_str!("../../queries/flakiest_projects.sql")),
@@ -34,7 +34,7 @@ pub struct Args {
     dest: Option<PathBuf>,
     #[command(flatten)]
     store: StoreArgs,
-    /// Name of a query of the library, or SQL; without it the library is listed
+    /// Name of a prepared query, or SQL; without it, the prepared queries are listed
     #[arg(value_name = "NAME|SQL", requires = "dest")]
     query: Option<String>,
     /// Set a variable of the query, such as table_name=orders

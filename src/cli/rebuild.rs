@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::exit::{Code, Failure};
-use super::export::{WhatArgs, exit_code, show};
+use super::export::{WhatArgs, exit_code};
 use super::progress::{Reporter, stop_on_signals};
 use super::settings::{Settings, StoreArgs};
-use super::{Output, Ui};
+use super::summary::{self, Shown, SummaryForm};
+use super::{Ui, lakes};
 use crate::crawl::Stop;
 use crate::export::{self, Options};
 
@@ -19,14 +20,14 @@ pub struct Args {
     dest: PathBuf,
     #[command(flatten)]
     store: StoreArgs,
-    /// Snapshot to build again [default: the one with the latest journal]
+    /// Snapshot to rebuild: its name, a date, or an age such as 7d [default: the one with the newest journal]
     #[arg(long, value_name = "SNAPSHOT")]
     snapshot: Option<String>,
     #[command(flatten)]
     what: WhatArgs,
     /// Form of the closing summary
-    #[arg(long, value_enum, default_value_t = Output::Table)]
-    output: Output,
+    #[arg(long, value_enum, default_value_t = SummaryForm::Summary)]
+    output: SummaryForm,
 }
 
 /// Rebuilds, and says what came of it.
@@ -34,10 +35,11 @@ pub struct Args {
 /// # Errors
 /// If there is no journal, or nothing could be committed.
 pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failure> {
+    let file = &settings.file.export;
     let options = Options {
-        tables: args.what.tables()?,
-        formats: args.what.formats(),
-        delta: args.what.delta(),
+        tables: args.what.tables(file)?,
+        formats: args.what.formats(file),
+        delta: args.what.delta(file),
         audit: settings.file.audit.clone(),
         given: args.what.given(settings)?,
         ..Options::default()
@@ -46,10 +48,14 @@ pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failu
     let stop = Stop::default();
     stop_on_signals(&stop);
     let lake = args.store.open(&args.dest)?;
-    let result = export::rebuild(&lake, args.snapshot.as_deref(), options, reporter.clone(), stop).await;
+    let snapshot = args.snapshot.as_deref().map(|name| lakes::resolve_journal(&lake, name)).transpose()?;
+    let result = export::rebuild(&lake, snapshot.as_deref(), options, reporter.clone(), stop).await;
     reporter.end();
     let outcome = result?;
     let code = exit_code(&outcome, false);
-    show(&outcome, 0, args.output, code);
+    ui.committed(&outcome, 0, None);
+    let shown =
+        Shown { outcome: &outcome, lake: &lake, dest: &args.dest, asked: args.what.asked(file), sent: 0 };
+    summary::show(&shown, args.output, code);
     Ok(code)
 }

@@ -1,6 +1,8 @@
 //! Tables and figures for people.
 
-use comfy_table::{CellAlignment, ContentArrangement, presets};
+use std::io::IsTerminal;
+
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, presets};
 
 use super::out::one_line;
 
@@ -15,10 +17,31 @@ impl Table {
     }
 }
 
-impl std::fmt::Display for Table {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
+impl Table {
+    /// Keeps columns as wide as their content: what people copy, such as a rule's name, isn't broken apart. The
+    /// other columns wrap.
+    pub fn keep_whole(&mut self, columns: &[usize]) {
+        for column in columns {
+            if let Some(column) = self.0.column_mut(*column) {
+                column.set_constraint(ColumnConstraint::ContentWidth);
+            }
+        }
     }
+}
+
+impl std::fmt::Display for Table {
+    /// Without the padding of the last column, which would wrap on a narrow terminal.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = self.0.to_string();
+        let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+/// Width that `COLUMNS` asks for, where standard output is no terminal that says its own.
+fn asked_width() -> Option<u16> {
+    let width = std::env::var("COLUMNS").ok()?.parse().ok()?;
+    (width >= 20 && !std::io::stdout().is_terminal()).then_some(width)
 }
 
 /// A table; columns that `right` names are aligned to the right.
@@ -28,6 +51,9 @@ pub fn table(header: &[&str], right: &[usize]) -> Table {
         .load_preset(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(header);
+    if let Some(width) = asked_width() {
+        table.set_width(width);
+    }
     for column in right {
         if let Some(column) = table.column_mut(*column) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -47,6 +73,19 @@ pub fn count(n: u64) -> String {
         out.push(digit);
     }
     out
+}
+
+/// A count with its noun: "no projects", "1 project", "1,234 projects".
+pub fn counted(n: u64, noun: &str) -> String {
+    let plural = match noun.strip_suffix('y') {
+        Some(stem) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{stem}ies"),
+        _ => format!("{noun}s"),
+    };
+    match n {
+        0 => format!("no {plural}"),
+        1 => format!("1 {noun}"),
+        n => format!("{} {plural}", count(n)),
+    }
 }
 
 /// A size in bytes.
@@ -71,6 +110,10 @@ mod tests {
     fn figures_are_readable() {
         assert_eq!(count(1_234_567), "1,234,567");
         assert_eq!(count(999), "999");
+        assert_eq!(counted(0, "damaged file"), "no damaged files");
+        assert_eq!(counted(1, "query"), "1 query");
+        assert_eq!(counted(2, "query"), "2 queries");
+        assert_eq!(counted(1_000, "request"), "1,000 requests");
         assert_eq!(seconds(12.34), "12.3 s");
         assert_eq!(seconds(9000.0), "2.5 h");
     }

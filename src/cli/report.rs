@@ -18,7 +18,7 @@ pub struct Args {
     /// File to write
     #[arg(long, short = 'o', value_name = "FILE", default_value = "report.html")]
     output: PathBuf,
-    /// Snapshot to report on [default: the last one]
+    /// Snapshot: its name, a date such as 2026-11-24, or an age such as 7d [default: the newest]
     #[arg(long, value_name = "SNAPSHOT")]
     snapshot: Option<String>,
 }

@@ -10,13 +10,15 @@ use serde::Deserialize;
 
 use super::LogFormat;
 use super::exit::{Code, Failure};
+use super::nightly::ExportSettings;
+use super::strict::unknown_keys;
 use crate::client::{BaseUrl, Client, ClientConfig, DEFAULT_BASE_URL, Observer, Pace, Token, limits};
 use crate::snapshot::Lake;
 use crate::units::parse_duration;
 
 /// Name of the settings file that is read if it is there.
-const FILE: &str = "hexport.toml";
-/// Requests under way at once, by default: hides a latency of eight seconds at Hex's limit.
+pub const FILE: &str = "hexport.toml";
+/// Default number of requests in flight: hides a latency of eight seconds at Hex's limit.
 const CONCURRENCY: usize = 8;
 
 /// What the settings file says.
@@ -29,21 +31,25 @@ pub struct File {
     burst: Option<u32>,
     concurrency: Option<usize>,
     request_timeout: Option<String>,
+    give_up_after: Option<String>,
     /// Limits of groups of operations, by the group's name.
     #[serde(default)]
     limits: BTreeMap<String, LimitSetting>,
     /// Form of log lines.
     pub log_format: Option<LogFormat>,
+    /// Defaults of `hexport export`.
+    #[serde(default)]
+    pub export: ExportSettings,
     /// Connections by name or identifier: what completes the names in their queries.
     #[serde(default)]
     pub connections: std::collections::BTreeMap<String, crate::derive::ConnectionNames>,
     /// Thresholds, severities and exceptions of the audit.
     #[serde(default)]
     pub audit: crate::audit::Config,
-    /// Who is told of findings.
+    /// Receivers of findings.
     #[serde(default)]
     pub notify: crate::notify::Config,
-    /// Assumptions about access that the API doesn't tell.
+    /// Assumptions about access, where the API doesn't say.
     #[serde(default)]
     pub access: crate::access::Config,
 }
@@ -82,11 +88,20 @@ impl Settings {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && !named => return Ok(Self::default()),
             Err(e) => return Err(bad(format!("can't be read: {e}"))),
         };
+        let unknown = unknown_keys::<File>(&text);
+        if !unknown.is_empty() {
+            let all: Vec<String> = unknown.iter().map(ToString::to_string).collect();
+            let mut places: Vec<String> = unknown.iter().map(|key| key.alternatives()).collect();
+            places.sort();
+            places.dedup();
+            places.push("A token never goes into this file: name its file with token_file.".into());
+            return Err(bad(all.join("; ")).next(places.join(" ")));
+        }
         // Only the message: toml's whole error shows the line, and someone may have put a token there.
         let file = toml::from_str(&text).map_err(|e| {
             let line = e.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
             bad(format!("line {line}: {}", e.message()))
-                .next("It may hold url, token_file, rate, burst, concurrency, request_timeout, log_format, [limits.GROUP], [audit], [access], [notify] and [connections]; never the token itself.")
+                .next("The README lists every setting with its values.")
         })?;
         Ok(Self { file, is_found: !named })
     }
@@ -99,24 +114,23 @@ pub struct ApiArgs {
     /// Address of the workspace [default: https://app.hex.tech]
     #[arg(long, env = "HEX_API_URL", value_name = "URL", hide_env_values = true)]
     url: Option<String>,
-    /// File that holds the token; HEX_API_TOKEN comes first
+    /// File that holds the token; HEX_API_TOKEN wins
     #[arg(long, env = "HEX_API_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Most requests a minute over all groups of operations; 'unlimited' lifts Hex's documented limits too
-    /// [default: only the limits of each group, see hexport check]
+    /// Maximum requests per minute over all limit groups; 'unlimited' lifts Hex's documented limits, too
+    /// [default: only each group's limit, see hexport check]
     #[arg(long, env = "HEXPORT_RATE", value_name = "N")]
     rate: Option<Rate>,
-    /// Requests that may leave together after a pause [default: 1]
+    /// Requests that may be sent at once after a pause [default: 1]
     #[arg(long, env = "HEXPORT_BURST", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     burst: Option<u32>,
-    /// Requests under way at once in each limit group [default: 8]
+    /// Requests in flight at once, per limit group [default: 8]
     #[arg(long, env = "HEXPORT_CONCURRENCY", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     concurrency: Option<u16>,
-    /// Time for one request [default: 60s]
+    /// Timeout of one request [default: 60s]
     #[arg(long, env = "HEXPORT_REQUEST_TIMEOUT", value_name = "DURATION", value_parser = parse_duration)]
     request_timeout: Option<Duration>,
-    /// Time without one accepted answer after which the API counts as down; a crawl resumes later
-    /// [default: 15m]
+    /// Give up after this time without one accepted response; the next export resumes [default: 15m]
     #[arg(long, env = "HEXPORT_GIVE_UP_AFTER", value_name = "DURATION", value_parser = parse_duration)]
     give_up_after: Option<Duration>,
 }
@@ -138,7 +152,7 @@ impl FromStr for Rate {
         }
         let rate = text.parse::<f64>().ok().filter(|rate| rate.is_finite() && (0.01..=1e6).contains(rate));
         rate.map(|rate| Rate(Some(rate)))
-            .ok_or_else(|| "a rate is a number of requests a minute, or 'unlimited'".into())
+            .ok_or_else(|| "a rate is a number of requests per minute, or 'unlimited'".into())
     }
 }
 
@@ -177,10 +191,7 @@ impl File {
 }
 
 fn limit_error(group: &str, window: &str) -> (String, String) {
-    let why = format!(
-        "a limit is a number of requests in {window_article} {window}, or \"unlimited\"",
-        window_article = if window == "hour" { "an" } else { "a" }
-    );
+    let why = format!("a limit is a number of requests per {window}, or \"unlimited\"");
     (format!("limits.{group}.{window}"), why)
 }
 
@@ -193,6 +204,21 @@ pub struct Api {
 }
 
 impl ApiArgs {
+    /// The same flags with another address and token file.
+    pub fn at(&self, url: &str, token_file: Option<&Path>) -> Self {
+        Self { url: Some(url.to_owned()), token_file: token_file.map(Path::to_path_buf), ..self.clone() }
+    }
+
+    /// The address, if one was given.
+    pub fn url(&self) -> Option<&str> {
+        self.url.as_deref()
+    }
+
+    /// The file of the token, if one was given.
+    pub fn token_file(&self) -> Option<&Path> {
+        self.token_file.as_deref()
+    }
+
     /// A client of these settings.
     ///
     /// # Errors
@@ -222,7 +248,7 @@ impl ApiArgs {
         let url = self.url.as_deref().or(file.url.as_deref()).unwrap_or(DEFAULT_BASE_URL);
         let base_url = BaseUrl::new(url)?;
         if self.url.is_none() && settings.is_found && base_url != BaseUrl::default() {
-            // A folder that someone else made must not get a token unseen.
+            // A folder that someone else prepared must not get hold of a token silently.
             eprintln!(
                 "note: {FILE} in the current folder sets the address that the token is sent to: {base_url}"
             );
@@ -246,7 +272,11 @@ impl ApiArgs {
         config.pace = file.pace(rate).map_err(|(name, why)| wrong(&name, why))?;
         config.pace.burst = burst;
         config.timeout = timeout;
-        config.retry.silence = self.give_up_after.unwrap_or(config.retry.silence);
+        config.retry.silence = match (&self.give_up_after, &file.give_up_after) {
+            (Some(silence), _) => *silence,
+            (None, Some(text)) => parse_duration(text).map_err(|e| wrong("give_up_after", e))?,
+            (None, None) => config.retry.silence,
+        };
         config.observer = Some(observer);
         Ok(Api { client: Client::new(config)?, concurrency })
     }
@@ -260,7 +290,7 @@ impl ApiArgs {
         }
         match self.token_file.as_deref().or(file.token_file.as_deref()) {
             Some(path) => Ok(Token::from_file(path)?),
-            None => Err(crate::client::Error::Token("there is no token".into()).into()),
+            None => Err(crate::client::Error::Token("no API token".into()).into()),
         }
     }
 }
@@ -268,8 +298,8 @@ impl ApiArgs {
 /// Settings of an object store.
 #[derive(Debug, clap::Args)]
 pub struct StoreArgs {
-    /// Setting of the object store that DEST is in, such as aws_endpoint=https://minio.example; the environment
-    /// (AWS_..., GOOGLE_..., AZURE_...) is read too
+    /// Setting of DEST's object store, such as aws_endpoint=https://minio.example; the environment (AWS_...,
+    /// GOOGLE_..., AZURE_...) is read, too
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     option: Vec<(String, String)>,
 }

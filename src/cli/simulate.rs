@@ -18,10 +18,10 @@ use crate::units::parse_duration;
 /// Arguments of `hexport simulate`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Address to listen at
+    /// Address to listen on
     #[arg(long, default_value = "127.0.0.1")]
     host: IpAddr,
-    /// Port to listen at; 0 for any that is free
+    /// Port to listen on; 0 for any free one
     #[arg(long, default_value_t = 8787)]
     port: u16,
     /// Seed of the workspace
@@ -49,7 +49,7 @@ pub struct Args {
     /// Length of the window that --limit N counts in
     #[arg(long, default_value = "60s", value_parser = parse_duration)]
     limit_window: Duration,
-    /// Count all operations in one counter: with 'hex', 60 a minute
+    /// Count all operations together: with 'hex', 60 per minute
     #[arg(long, requires = "limit")]
     limit_together: bool,
     /// Headers that announce the limit
@@ -59,22 +59,22 @@ pub struct Args {
     /// shift=0.1,latency=20ms,hang=60s,retry-after=1s,seed=1
     #[arg(long, value_name = "FAULTS", default_value = "")]
     faults: Faults,
-    /// Refuse an operation: OPERATION=STATUS, OPERATION:ID=STATUS for one project or group alone, OPERATION@2=STATUS
-    /// from the second page on, *:ID=STATUS; STATUS is 400 to 599, 401-text (a bare text), html (200 and a page), lost (carried out, no answer),
-    /// with x3 behind it for three requests alone. May be given more than once
+    /// Refuse an operation: OPERATION=STATUS, OPERATION:ID=STATUS for one project or group, OPERATION@2=STATUS
+    /// from the second page on, *:ID=STATUS; STATUS is 400 to 599, 401-text (a bare text), html (200 and a page), lost (carried out, no response),
+    /// append x3 to refuse only three requests. May be given more than once
     #[arg(long, value_name = "REFUSAL")]
     refuse: Vec<Refusal>,
-    /// Lead astray on a list's pages: OPERATION=empty (an empty page before each page), repeat (the same cursor
+    /// Break a list's pagination: OPERATION=empty (an empty page before each page), repeat (the same cursor
     /// again), circle, endless. May be given more than once
     #[arg(long, value_name = "OPERATION=FAULT", value_parser = paging)]
     paging: Vec<(String, PageFault)>,
     /// The only token accepted; any is, if none is set
     #[arg(long, env = "HEXPORT_SIM_TOKEN", hide_env_values = true)]
     accept_token: Option<String>,
-    /// Answer as to a workspace token, which names no user
+    /// Treat the token as a workspace token, which has no user
     #[arg(long)]
     workspace_token: bool,
-    /// Answer as to an expired token
+    /// Treat the token as expired
     #[arg(long)]
     expired_token: bool,
     /// Act as this user, by email, instead of the workspace's first
@@ -86,7 +86,7 @@ pub struct Args {
     /// Projects that the token sees, separated by commas; it sees no other
     #[arg(long, value_name = "PROJECTS", value_delimiter = ',')]
     sees: Option<Vec<String>>,
-    /// Projects that the token has lost sight of, separated by commas
+    /// Projects that the token can no longer see, separated by commas
     #[arg(long, value_name = "PROJECTS", value_delimiter = ',')]
     hide: Vec<String>,
     /// Operations that the token may not use, separated by commas
@@ -95,19 +95,19 @@ pub struct Args {
     /// List data connections in the short form
     #[arg(long)]
     short_connections: bool,
-    /// Simulated seconds a second
+    /// Simulated seconds per second
     #[arg(long, default_value_t = 1.0)]
     clock_scale: f64,
     /// Time in the workspace when the server starts, such as 2026-11-02T06:00:00Z
     #[arg(long, value_name = "TIME")]
     now: Option<DateTime<Utc>>,
-    /// Let the clock jump at a request: REQUEST=DURATION, such as 100=2h or 100=-1d
+    /// Make the clock jump at a request: REQUEST=DURATION, such as 100=2h or 100=-1d
     #[arg(long, value_name = "REQUEST=DURATION", value_parser = clock_jump)]
     clock_jump: Option<(u64, TimeDelta)>,
-    /// Most kernels that run at once
+    /// Maximum number of kernels running at once
     #[arg(long, default_value_t = 25)]
     kernels: usize,
-    /// Changes of the workspace for each request, such as 0.1: projects made, edited, published, archived,
+    /// Changes to the workspace per request, such as 0.1: projects made, edited, published, archived,
     /// deleted, runs started
     #[arg(long, default_value_t = 0.0)]
     churn: f64,
@@ -165,7 +165,7 @@ fn limits(args: &Args) -> Option<Limits> {
     Some(Limits { kind: args.limit_kind, counting, headers: args.limit_headers })
 }
 
-/// Serves until the process is told to end.
+/// Serves until the process is interrupted.
 ///
 /// # Errors
 /// If the address can't be bound.
@@ -210,7 +210,7 @@ pub async fn run(args: Args) -> Result<Code, Failure> {
     };
     let addr = SocketAddr::new(args.host, args.port);
     let server = SimServer::start(config, addr).await.map_err(|e| {
-        Failure::new(Code::Usage, format!("can't listen at {addr}: {e}"))
+        Failure::new(Code::Usage, format!("can't listen on {addr}: {e}"))
             .next("Name another --port, or 0 for any that is free.")
     })?;
     println!("{}/api/v1", server.url());

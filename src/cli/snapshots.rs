@@ -1,18 +1,18 @@
 //! `hexport snapshots`: list, show, verify, prune.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde_json::json;
 
 use super::exit::{Code, Failure};
-use super::lakes::{check_names, known};
+use super::lakes::{known, resolve};
 use super::settings::StoreArgs;
 use super::{Output, lakes, render};
 use crate::registry;
 use crate::snapshot::{Damage, Lake, Manifest, Manifests, Policy};
 
-/// What is done about snapshots.
+/// Commands on snapshots.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// List the snapshots of a lake
@@ -24,15 +24,15 @@ pub enum Command {
         dest: PathBuf,
         #[command(flatten)]
         store: StoreArgs,
-        /// Snapshot [default: the last one]
+        /// Snapshot: its name, a date such as 2026-11-24, or an age such as 7d [default: the newest]
         #[arg(value_name = "SNAPSHOT")]
         snapshot: Option<String>,
     },
-    /// Read snapshots again and compare checksums and row counts with their manifests
+    /// Re-read snapshots and compare checksums and row counts with their manifests
     Verify {
         #[command(flatten)]
         args: Args,
-        /// Snapshots [default: all]
+        /// Snapshots: names, dates or ages such as 7d [default: all]
         #[arg(value_name = "SNAPSHOT")]
         snapshots: Vec<String>,
     },
@@ -53,7 +53,7 @@ pub struct Args {
     output: Output,
 }
 
-/// What is kept.
+/// Retention: which snapshots stay.
 #[derive(Debug, clap::Args)]
 pub struct Prune {
     #[command(flatten)]
@@ -70,10 +70,10 @@ pub struct Prune {
     /// Keep the last snapshot of each of the last N months that have one
     #[arg(long, value_name = "N", default_value_t = 0)]
     keep_monthly: u32,
-    /// Remove snapshots whose manifest or files are damaged, too
+    /// Also remove snapshots whose manifest or files are damaged
     #[arg(long)]
     damaged: bool,
-    /// Say what would be removed, and remove nothing
+    /// Only say what would be removed
     #[arg(long)]
     dry_run: bool,
 }
@@ -107,8 +107,7 @@ pub fn one(lake: &Lake, name: Option<&str>) -> Result<Manifest, Failure> {
 fn show(lake: &Lake, name: Option<&str>) -> Result<Manifest, Failure> {
     let manifests = known(lake)?;
     if let Some(name) = name {
-        check_names(&manifests, &[name.to_owned()])?;
-        return Ok(lake.manifest(name)?);
+        return Ok(lake.manifest(&resolve(&manifests, name)?)?);
     }
     if let Some(warning) = manifests.warning() {
         lakes::warn(&warning);
@@ -161,7 +160,7 @@ fn list(args: &Args) -> Result<Code, Failure> {
 fn verify(args: &Args, names: &[String]) -> Result<Code, Failure> {
     let lake = args.store.open(&args.dest)?;
     let manifests = known(&lake)?;
-    check_names(&manifests, names)?;
+    let names: Vec<String> = names.iter().map(|name| resolve(&manifests, name)).collect::<Result<_, _>>()?;
     let rest = if names.is_empty() { lake.verify_rest(&manifests)? } else { Vec::new() };
     let is_wanted = |id: &str| names.is_empty() || names.iter().any(|name| name == id);
     let mut verified = Vec::new();
@@ -193,13 +192,46 @@ fn verify(args: &Args, names: &[String]) -> Result<Code, Failure> {
             let of = if id.is_empty() { String::new() } else { format!("{id}: ") };
             println!("{of}{}: {}", d.file, d.what);
         }
-        println!("{} snapshots read, {} damages found", verified.len(), damages.len());
+        let read = render::counted(verified.len() as u64, "snapshot");
+        println!("{read} verified, {} found", render::counted(damages.len() as u64, "problem"));
     }
     if damages.is_empty() {
         return Ok(Code::Complete);
     }
-    Err(Failure::new(Code::Destination, format!("{} files are not what they should be", damages.len()))
-        .next("Restore them from a backup, or remove their snapshots: hexport snapshots prune --damaged."))
+    let damaged: BTreeSet<&str> =
+        damages.iter().map(|(id, _)| id.as_str()).filter(|id| !id.is_empty()).collect();
+    let problems = render::counted(damages.len() as u64, "problem");
+    Err(Failure::new(Code::Destination, format!("{problems} in the lake"))
+        .next(remedy(args, &lake, &damaged)?))
+}
+
+/// What to do about damaged snapshots: rebuild those whose journal is there, restore or remove the others.
+fn remedy(args: &Args, lake: &Lake, damaged: &BTreeSet<&str>) -> Result<String, Failure> {
+    lake.fetch_journals()?;
+    let journals: BTreeSet<String> = lake.journals()?.into_iter().map(|(id, _)| id).collect();
+    let (kept, others): (Vec<&str>, Vec<&str>) = damaged.iter().partition(|id| journals.contains(**id));
+    let dest = args.dest.display();
+    let mut steps = Vec::new();
+    // A snapshot in an object store is never replaced, so there rebuild doesn't help.
+    let (kept, others) = match lake.remote() {
+        Some(_) => (Vec::new(), [kept, others].concat()),
+        None => (kept, others),
+    };
+    for id in kept {
+        steps.push(format!(
+            "The journal of {id} is there: hexport rebuild {dest} --snapshot {id} writes it again."
+        ));
+    }
+    if !others.is_empty() {
+        steps.push(format!(
+            "Restore {} from a backup, or remove what is damaged: hexport snapshots prune {dest} --damaged.",
+            others.join(", ")
+        ));
+    }
+    if steps.is_empty() {
+        steps.push("The next export puts it right.".into());
+    }
+    Ok(steps.join(" "))
 }
 
 /// For each snapshot why it stays; nothing for one that goes.

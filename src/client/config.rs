@@ -27,7 +27,7 @@ impl Token {
         }
         if !text.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(Error::Token(
-                "the token is malformed: it holds white space or characters outside ASCII".into(),
+                "the token is malformed: it contains white space or non-ASCII characters".into(),
             ));
         }
         Ok(Self(text.to_owned()))
@@ -72,15 +72,13 @@ impl BaseUrl {
             return Err(bad("is not an http or https URL"));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(bad("holds credentials; the token belongs into HEX_API_TOKEN"));
+            return Err(bad("holds credentials; put the token in HEX_API_TOKEN"));
         }
         if url.query().is_some() || url.fragment().is_some() {
             return Err(bad("holds a query or a fragment"));
         }
         if url.scheme() == "http" && !is_loopback(&url) {
-            return Err(bad(
-                "is plain http to a host that is not this machine: the token would travel in the open",
-            ));
+            return Err(bad("is plain http to another machine: the token would be sent unencrypted"));
         }
         let path = url.path().trim_end_matches('/').to_owned();
         let path = match path.as_str() {

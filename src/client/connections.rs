@@ -37,7 +37,7 @@ pub struct DataConnection {
     /// Which schemas and tables Hex shows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema_filters: Option<Value>,
-    /// When Hex reads the schema anew.
+    /// When Hex refreshes the schema.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema_refresh_schedule: Option<Value>,
     /// Who may refresh the schema: `ADMINS`, `USERS_WITH_QUERY_ACCESS`.

@@ -30,7 +30,7 @@ pub enum Error {
         attempts: u32,
     },
     /// No complete answer came.
-    #[error("{} got no answer: {kind} ({detail}), after {attempts} attempt(s)", .operation.id)]
+    #[error("{} got no response: {kind} ({detail}), after {attempts} attempt(s)", .operation.id)]
     Transport {
         /// Operation asked for.
         operation: &'static Operation,
@@ -42,7 +42,7 @@ pub enum Error {
         attempts: u32,
     },
     /// The answer is not what the API describes.
-    #[error("{} answered something that is not Hex's JSON: {detail}", .operation.id)]
+    #[error("{} returned something other than Hex's JSON: {detail}", .operation.id)]
     Malformed {
         /// Operation asked for.
         operation: &'static Operation,
@@ -52,7 +52,7 @@ pub enum Error {
         attempts: u32,
     },
     /// The API gave no answer that counts for too long.
-    #[error("no answer was accepted for {}; the last failure: {last}", minutes(*silence))]
+    #[error("no accepted response for {}; last failure: {last}", minutes(*silence))]
     Silent {
         /// Time since the last accepted answer, without the pauses that the server announced.
         silence: Duration,

@@ -448,7 +448,7 @@ fn header_text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
 /// Where a redirect points, in words. Not its query: a login page's holds codes.
 fn redirect(location: Option<&str>) -> ApiErrorBody {
     let to = location.map(super::config::redact).map_or(String::new(), |place| format!(" to {place}"));
-    let reason = format!("it redirects{to}, and a token is never sent where an answer points");
+    let reason = format!("it redirects{to}, and the token is never sent to where a response points");
     ApiErrorBody { reason: Some(reason), ..ApiErrorBody::default() }
 }
 

@@ -13,7 +13,7 @@
 //! | 204, 205 or an empty body to a write | accepted |
 //! | an empty body to a read | asked again, then a gap: absence of evidence is not evidence |
 //! | HTML, text that isn't JSON, JSON that ends early | asked again, then a gap |
-//! | a list whose array is absent, null or of another type; a bare array; an error in place of a page | asked again, then a gap |
+//! | a list whose array is absent, null or of another type; a bare array; an error instead of a page | asked again, then a gap |
 //! | a cursor (`after`, `nextPage`) that is absent, null or empty | accepted; the list ends here |
 //! | a cursor that is neither text nor a number | accepted; the list ends here, incomplete |
 //! | a byte-order mark, bytes that aren't UTF-8, half a surrogate pair, a raw control character, an unknown escape, a number beyond 64 bits, `NaN`, nesting beyond 64 levels, a duplicate key | accepted, [repaired](Repair) and counted |
@@ -152,7 +152,7 @@ fn describe(content_type: Option<&str>, body: &[u8], flaw: &Flaw) -> String {
         }
         (Flaw::Trailing { at }, true) => format!("JSON with something else after it, at byte {at}"),
         (Flaw::Absurd, _) => "JSON that is nested absurdly deep".into(),
-        (_, false) if text.is_empty() => "nothing but white space".into(),
+        (_, false) if text.is_empty() => "only white space".into(),
         (_, false) => format!("not JSON but the text {:?}", words()),
     }
 }
@@ -188,7 +188,7 @@ pub(super) fn kind_of(text: &[u8]) -> &'static str {
     }
 }
 
-/// What stands in place of a page: an error, if the object reads like one of Hex's.
+/// What came instead of a page: an error, if the object reads like one of Hex's.
 pub(super) fn not_a_list(listing: &Listing, member: Option<&RawValue>, body: &[u8]) -> String {
     let name = listing.items;
     if let Some(raw) = member {
@@ -272,7 +272,7 @@ mod tests {
                 "no page but an error BUSY: Slow down",
             ),
             (&ME, json, "[]", "an array where an object was expected"),
-            (&LIST_USERS, json, "  ", "nothing but white space"),
+            (&LIST_USERS, json, "  ", "only white space"),
         ] {
             assert_eq!(why(operation, kind, body), said, "{body}");
         }

@@ -387,7 +387,8 @@ impl State {
         };
         if let Some(other) = elsewhere.filter(|other| *other != group) {
             self.moved.insert(operation.id, other);
-            let cause = format!("the server counts {} there, by the limit that it announces", operation.id);
+            let cause =
+                format!("the server counts {} in that group, by the limit that it announces", operation.id);
             self.report(other, None, cause);
             group = other;
         }
@@ -493,7 +494,11 @@ impl State {
         let Some(refusal) = told.refusal else { return };
         let own = self.groups[told.group].own;
         self.gauges[own].slow_down(refusal);
-        self.report(told.group, None, "other groups still get answers: the limit is its own".into());
+        self.report(
+            told.group,
+            None,
+            "other groups still get responses: the limit is the group's own".into(),
+        );
     }
 
     fn merge(&mut self, group: usize, other: usize, refusal: Refusal) {

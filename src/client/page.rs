@@ -104,7 +104,7 @@ fn after(pagination: Option<&RawValue>) -> Result<Option<String>, &'static str> 
 
 impl Client {
     /// The pages of a list, one request each, from the first to the last. A list that doesn't end, or whose end
-    /// can't be told, ends with an error.
+    /// isn't known, ends with an error.
     pub fn pages(&self, first: ApiRequest) -> impl Stream<Item = Result<Page, Error>> + use<> {
         let client = self.clone();
         let walk = Walk { next: Some(first), asked: HashSet::new(), empty: 0, stuck: None };
@@ -193,7 +193,7 @@ impl Walk {
     fn step(&mut self, request: &ApiRequest, end: &PageEnd) {
         self.asked.insert(request.key());
         self.empty = if end.items == 0 { self.empty + 1 } else { 0 };
-        let circle = || Some("the pages go round in a circle".to_owned());
+        let circle = || Some("the pages go in a circle".to_owned());
         let (next, stuck) = match request.next(end) {
             Next::End => (None, end.unreadable.clone()),
             Next::Repeats => (None, circle()),

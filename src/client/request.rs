@@ -53,7 +53,7 @@ impl ApiRequest {
         }
     }
 
-    /// Sets a query parameter, in place of a value that it may have.
+    /// Sets a query parameter, replacing its value.
     pub fn with_query(mut self, name: &'static str, value: impl ToString) -> Self {
         self.query.retain(|(n, _)| *n != name);
         self.query(name, value)
@@ -165,7 +165,7 @@ pub struct PageEnd {
     pub after: Option<String>,
     /// `nextPage`.
     pub next_page: Option<String>,
-    /// Why it can't be told whether there is a next page: the list isn't read to its end then.
+    /// Why it is unknown whether there is a next page: the list then counts as incomplete.
     pub unreadable: Option<String>,
 }
 

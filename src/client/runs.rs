@@ -33,7 +33,7 @@ pub struct Run {
     pub flag_config_override: Option<String>,
     /// Hex's trace id.
     pub trace_id: String,
-    /// Who is told of the outcome.
+    /// Notifications about the outcome.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub notifications: Option<Vec<NotificationRecipient>>,
     /// What happened when.
@@ -62,7 +62,7 @@ pub struct StateEvent {
     pub timestamp: String,
 }
 
-/// Who is told of a run's outcome.
+/// Notification about a run's outcome.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NotificationRecipient {
@@ -171,7 +171,7 @@ pub struct StartedRun {
     pub trace_id: String,
     /// Version of the project that runs.
     pub project_version: i64,
-    /// Who is told of the outcome.
+    /// Notifications about the outcome.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub notifications: Option<Vec<NotificationRecipient>>,
 }

@@ -20,7 +20,7 @@ use crate::client::operation::GET_RUN_STATUS;
 use crate::journal::Journal;
 use crate::snapshot::EndpointSummary;
 
-/// Time that requests under way get to be answered when the crawl is told to stop.
+/// Grace period for requests in flight when the crawl is stopped.
 const GRACE: Duration = Duration::from_secs(3);
 /// The API's silence is looked at this often.
 const WATCH: Duration = Duration::from_secs(10);
@@ -343,15 +343,15 @@ impl Engine {
 
     fn defer(&mut self, task: Task) {
         if task.visited.is_empty() {
-            // The probe itself is not sent: nobody waits for it any longer.
+            // The probe itself is not sent: nobody needs it now.
             for waiting in self.gates.give_up_probe(task.endpoint) {
                 self.queue(waiting);
             }
         }
-        let then = if task.endpoint == Endpoint::RUNS { "continues there" } else { "reads it again" };
+        let then = if task.endpoint == Endpoint::RUNS { "continues there" } else { "re-reads it" };
         let reason = match task.requests {
-            0 => "the budget ended first; the next export reads it".to_owned(),
-            sent => format!("the budget ended after {sent} requests; the next export {then}"),
+            0 => "the budget ran out first; the next export reads it".to_owned(),
+            sent => format!("the budget ran out after {sent} requests; the next export {then}"),
         };
         self.finish(task, State::Deferred, Some(reason), false);
     }

@@ -33,7 +33,7 @@ impl Estimate {
             Probe::Together => REFUSALS.into(),
         };
         let (read, requests) = (self.read.min(asked), self.requests.min(asked));
-        Self { read, requests, why: "the token or the plan was refused it the last time", ..self }
+        Self { read, requests, why: "refused last time, for the token or the plan", ..self }
     }
 }
 
@@ -45,14 +45,14 @@ pub fn estimate(endpoint: Endpoint, report: &Report, base: Option<&Base>, reread
     match endpoint.scope() {
         Scope::Workspace => {
             sum.read = 1;
-            sum.why = "lists are read every time: they tell what changed";
+            sum.why = "lists are always read: they show what changed";
             let now = report.endpoints.get(&endpoint).map(|summary| summary.rows);
             let then = base.and_then(|base| base.known(endpoint, None)).map(|known| known.rows);
             sum.requests = pages(now.or(then).unwrap_or(1), page);
         }
         Scope::Group => {
             sum.read = report.groups.len() as u64;
-            sum.why = "members leave no stamp on their group";
+            sum.why = "a group doesn't show changes of its members";
             let rows =
                 |id| base.and_then(|base| base.known(endpoint, Some(id))).map_or(1, |known| known.rows);
             sum.requests = report.groups.iter().map(|id| pages(rows(id), page)).sum();
@@ -60,10 +60,10 @@ pub fn estimate(endpoint: Endpoint, report: &Report, base: Option<&Base>, reread
         Scope::Project => {
             sum.why = match endpoint {
                 endpoint if endpoint == Endpoint::RUNS => match reread.freshness {
-                    Freshness::Exact => "runs leave no stamp on their project; read back to what is known",
-                    Freshness::Within(_) => "a run was due, the project moved, or its last look is old",
+                    Freshness::Exact => "a project doesn't show new runs; read back to the last known one",
+                    Freshness::Within(_) => "a run was due, the project changed, or it was read long ago",
                 },
-                _ => "never read, or its project was edited, published or refreshed",
+                _ => "never read, or the project was edited, published or refreshed",
             };
             for project in &report.projects {
                 match decide(endpoint, project, base, reread) {

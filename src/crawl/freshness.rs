@@ -160,7 +160,7 @@ mod tests {
             unchanged(&|p| {
                 p["schedules"] = json!([{"enabled": true, "cadence": "WEEKLY", "weekly": just_before}]);
             }),
-            "it was due minutes before the last look, which may have come before its run"
+            "a run was due minutes before the last read, which may have missed it"
         );
         assert!(unchanged(
             &|p| p["schedules"] = json!([{"cadence": "CUSTOM", "custom": {"cron": "whenever"}}])

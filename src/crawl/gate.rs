@@ -102,7 +102,7 @@ impl Gates {
             return Vec::new();
         }
         let reason = format!(
-            "it failed for {failing} in a row and counts as down; the next export reads it. The last failure: {reason}"
+            "considered down after {failing} failures in a row; the next export reads it. Last failure: {reason}"
         );
         match self.gates.insert(endpoint, Gate::Down { reason }) {
             Some(Gate::Probing { waiting }) => waiting,
@@ -146,5 +146,5 @@ impl Gates {
 
 /// The words for what the token or the plan doesn't allow.
 pub(super) fn forbidden(reason: String) -> String {
-    format!("{reason}; ask a workspace admin for a token or plan that has it")
+    format!("{reason}; ask a workspace admin for a token or plan that includes it")
 }

@@ -41,7 +41,7 @@ pub async fn identify(source: &Source) -> Result<Identity, Error> {
             true => Identity { failure: Some(error.to_string()), ..Identity::default() },
             false => return Err(Error::Refused(error)),
         },
-        // A host that isn't Hex is told from one whose Me fails by what it says to the list of projects.
+        // The list of projects tells a host that isn't Hex from one whose Me fails.
         Err(error @ (client::Error::Transport { .. } | client::Error::Malformed { .. })) => {
             if !answers(client).await {
                 return Err(Error::Api(error));

@@ -68,7 +68,7 @@ pub struct Options {
     pub full: bool,
     /// When what is reused is read again.
     pub reread: Reread,
-    /// Lists that the journal has from before are read again: who asked for them can't be told from who asks now.
+    /// Lists that the journal already has are re-read: they may have been read under another identity.
     pub doubted_before: Option<chrono::DateTime<chrono::Utc>>,
     /// How it is known that the token's workspace is the one of the base.
     pub workspace: Workspace,
@@ -136,12 +136,12 @@ impl Stop {
         self.0.send_replace(true);
     }
 
-    /// Whether it was told.
+    /// Whether it was requested.
     pub fn is_stopped(&self) -> bool {
         *self.0.borrow()
     }
 
-    /// Returns once it is told.
+    /// Returns once it is requested.
     pub async fn stopped(&self) {
         let mut receiver = self.0.subscribe();
         // An error means that no sender is left, and `self` holds one.
@@ -152,11 +152,11 @@ impl Stop {
 /// Why a crawl ended without a result. All that was answered is in the journal.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It was told to stop.
+    /// It was stopped.
     #[error("the crawl was interrupted")]
     Interrupted,
     /// The API doesn't take the token, or allows it nothing.
-    #[error("the API refuses the token: {0}")]
+    #[error("the API refused the token: {0}")]
     Refused(client::Error),
     /// The token may not list what everything else depends on.
     #[error("the token may not read {operation}: {reason}")]
@@ -170,7 +170,7 @@ pub enum Error {
     #[error("{0}")]
     Api(client::Error),
     /// A list of the workspace could not be read to its end.
-    #[error("{operation} could not be read to its end: {reason}")]
+    #[error("{operation} could not be read completely: {reason}")]
     List {
         /// Operation of the list.
         operation: &'static str,
@@ -178,14 +178,14 @@ pub enum Error {
         reason: String,
     },
     /// No project is listed, and some were before.
-    #[error("the list of projects is empty, and had {known} before")]
+    #[error("the list of projects is empty, but had {known} before")]
     NoProjects {
         /// Projects known.
         known: usize,
     },
     /// The projects listed are hardly those that the base knows.
     #[error(
-        "of {known} projects that the destination knows, the token lists {shared}: this may be another workspace"
+        "the token lists {shared} of the {known} projects in the destination: this may be another workspace"
     )]
     OtherProjects {
         /// Projects known.
@@ -194,7 +194,7 @@ pub enum Error {
         shared: usize,
     },
     /// The budget's time ended before the lists were read.
-    #[error("the budget ended before {operation} was read to its end")]
+    #[error("the budget ran out before {operation} was read completely")]
     OutOfTime {
         /// Operation of the list.
         operation: &'static str,

@@ -12,18 +12,18 @@ use crate::schema::{Datum, Origin, Row, Table, itself};
 /// One row a cell, a cell that reads its result, and the dataframe between them.
 pub static CELL_LINEAGE: Table = Table {
     name: "cell_lineage",
-    doc: "Which cell's result which other cell of its project reads: chained SQL, and dataframes in code",
+    doc: "Which cell reads which other cell's result within a project: chained SQL, and dataframes in code",
     origin: Origin::Derived(&["cells", "data_connections"]),
     key: &["project_id", "from_static_id", "to_static_id", "dataframe"],
     columns: &[
         text("project_id", "", "Project").required(),
-        text("from_static_id", "", "Cell that makes the dataframe").required(),
+        text("from_static_id", "", "Cell that produces the dataframe").required(),
         text("to_static_id", "", "Cell that reads it").required(),
         text("dataframe", "", "Dataframe").required(),
         text(
             "evidence",
             "",
-            "sql (the reading cell's SQL was parsed), or scanned (the name stands in SQL or code that was not)",
+            "sql (the reading cell's SQL was parsed), or scanned (the name occurs in code, or in SQL that was not)",
         )
         .required(),
     ],

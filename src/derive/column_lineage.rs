@@ -13,7 +13,7 @@ pub static COLUMN_LINEAGE: Table = Table {
     columns: &[
         text("project_id", "", "Project").required(),
         text("data_connection_id", "", "Data connection").required(),
-        text("table_key", "", "Table's whole name").required(),
+        text("table_key", "", "Full name of the table").required(),
         text(
             "column_name",
             "",

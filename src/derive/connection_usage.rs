@@ -22,7 +22,7 @@ pub static CONNECTION_USAGE: Table = Table {
         int(
             "live_projects",
             "",
-            "Of those that read tables, published and neither archived nor in the trash",
+            "Projects that read tables and are published and neither archived nor in the trash",
         )
         .required(),
         int("owners", "", "People who own the projects that read tables").required(),

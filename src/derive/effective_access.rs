@@ -24,7 +24,7 @@ const CHUNK_ROWS: usize = 16_384;
 /// One row a project, principal and path.
 pub static EFFECTIVE_ACCESS: Table = Table {
     name: "effective_access",
-    doc: "Who can open which project, and by which grant; grants to groups and collections are expanded to people",
+    doc: "Who can open which project, and through which grant; grants to groups and collections are expanded to people",
     origin: Origin::Derived(&[
         "projects",
         "project_sharing",
@@ -40,8 +40,7 @@ pub static EFFECTIVE_ACCESS: Table = Table {
         text_column(
             "principal_type",
             "",
-            "person; workspace (all members) or public (everyone on the web), which are not expanded; group or \
-             collection, of which it isn't known who is in it; or what else the API names",
+            "person; workspace (all members) or public (everyone on the web), which are not expanded; group or collection, if its members aren't known; or another kind that the API names",
         )
         .required(),
         text_column("principal", "", "Person's email address; workspace; public; else the name").required(),

@@ -81,7 +81,7 @@ impl ConnectionNames {
     }
 }
 
-/// All that a person told.
+/// All that a person said.
 #[derive(Debug, Clone, Default)]
 pub struct Given {
     /// Schemas of tables.
@@ -91,7 +91,7 @@ pub struct Given {
 }
 
 impl Given {
-    /// What was told of a connection.
+    /// What is known of a connection.
     pub fn connection(&self, id: &str, name: Option<&str>) -> Option<&ConnectionNames> {
         let by = |key: &str| self.connections.get(&key.to_lowercase());
         by(id).or_else(|| by(name?))

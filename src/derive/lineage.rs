@@ -13,7 +13,7 @@ use crate::tables::{CELLS, DATA_CONNECTIONS, PROJECTS};
 /// One row a project, connection, table and direction.
 pub static LINEAGE: Table = Table {
     name: "lineage",
-    doc: "Warehouse tables that projects read or write, by Hex's queried tables and by the cells' SQL",
+    doc: "Warehouse tables that projects read or write, according to Hex's queried tables and the cells' SQL",
     origin: Origin::Derived(&[
         "queried_tables",
         "sql_tables",
@@ -26,7 +26,7 @@ pub static LINEAGE: Table = Table {
     columns: &[
         text("project_id", "", "Project").required(),
         text("data_connection_id", "", "Data connection"),
-        text("table_key", "", "Table's whole name: the same for the same table of a connection").required(),
+        text("table_key", "", "Full name of the table; the same for all uses of a table on one connection").required(),
         text("direction", "", "read or write").required(),
         text("database_name", "", "Database, catalog or project; null if the name doesn't say"),
         text("schema_name", "", "Schema or dataset; null if the name doesn't say"),
@@ -50,7 +50,7 @@ pub static LINEAGE: Table = Table {
         boolean("is_archived", "", "Whether the project is archived or in the trash"),
         text("connection_name", "", "Data connection's name"),
         text("connection_type", "", "Data connection's type"),
-        time("first_seen_at", "", "First snapshot that has it, of those that follow each other in this lake")
+        time("first_seen_at", "", "First snapshot in the unbroken series that has it")
             .noise(),
         time("last_seen_at", "", "When the evidence was last read from the API").noise(),
         time("last_run_at", "", "Start of the project's last run").noise(),

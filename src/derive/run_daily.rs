@@ -10,16 +10,16 @@ use crate::tables::RUNS;
 /// One row a project and day (UTC) on which a run started.
 pub static RUN_DAILY: Table = Table {
     name: "run_daily",
-    doc: "Runs of each project by the day (UTC) on which they started",
+    doc: "Runs of each project by the day (UTC) that they started on",
     origin: Origin::Derived(&["runs"]),
     key: &["project_id", "day"],
     columns: &[
         text("project_id", "", "Project").required(),
         date("day", "", "Day, UTC").required(),
         int("runs", "", "Runs").required(),
-        int("completed", "", "Runs that ended well").required(),
-        int("failed", "", "Runs that ended otherwise").required(),
-        float("total_seconds", "", "Time that they took together"),
+        int("completed", "", "Runs that succeeded").required(),
+        int("failed", "", "Runs that ended without success").required(),
+        float("total_seconds", "", "Total duration"),
         float("mean_seconds", "", "Mean duration"),
         float("max_seconds", "", "Longest duration"),
     ],

@@ -47,7 +47,7 @@ pub static RUN_HEALTH: Table = Table {
             "",
             "Median absolute deviation of the logarithms of the earlier durations, times 1.4826",
         ),
-        float("duration_score", "", "Standard errors by which the recent median is above the earlier one"),
+        float("duration_score", "", "How far the recent median is above the earlier one, in standard errors"),
         boolean(
             "is_slower",
             "",
@@ -58,15 +58,15 @@ pub static RUN_HEALTH: Table = Table {
         boolean(
             "is_failing_more",
             "",
-            "Whether so many failures would be chance in fewer than one of 1,000 cases; null if too few runs",
+            "Whether chance alone would give that many failures in fewer than one of 1,000 cases; null if too few runs",
         ),
         int("recent_no_kernel", "", "Recent runs that got no kernel").required(),
         int("failure_streak", "", "Runs since the last success that failed").required(),
-        time("failing_since", "", "First of these"),
+        time("failing_since", "", "Start of the first run of that streak"),
         text(
             "preceded_by",
             "",
-            "publication or edit: what happened to the project after the last success and before the first failure",
+            "publication or edit: what happened to the project between the last success and the first failure",
         ),
         time("preceded_at", "", "When that happened"),
     ],

@@ -25,7 +25,7 @@ const LATE: TimeDelta = TimeDelta::minutes(15);
 /// in seconds; quantiles are interpolated between the two nearest values.
 pub static RUN_STATS: Table = Table {
     name: "run_stats",
-    doc: "How runs of each project go, by trigger and over all (trigger ALL); quantiles interpolate linearly",
+    doc: "Outcomes and durations of each project's runs, by trigger and overall (trigger ALL); quantiles interpolate linearly",
     origin: Origin::Derived(&["runs", "projects", "project_schedules"]),
     key: &["project_id", "run_trigger"],
     columns: &[
@@ -33,12 +33,12 @@ pub static RUN_STATS: Table = Table {
         text("run_trigger", "", "API, SCHEDULED, APP_REFRESH, UNKNOWN where the API doesn't say, or ALL")
             .required(),
         int("runs", "", "Runs").required(),
-        int("completed", "", "Runs that ended well").required(),
+        int("completed", "", "Runs that succeeded").required(),
         int("errored", "", "Runs that failed").required(),
         int("killed", "", "Runs that were cancelled").required(),
         int("no_kernel", "", "Runs that got no kernel (UNABLE_TO_ALLOCATE_KERNEL)").required(),
-        int("unfinished", "", "Runs that had not ended").required(),
-        float("success_rate", "", "Share of the ended runs that ended well; null if none has ended"),
+        int("unfinished", "", "Runs that had not ended yet").required(),
+        float("success_rate", "", "Share of ended runs that succeeded; null if none has ended"),
         float("min_seconds", "", "Shortest duration"),
         float("mean_seconds", "", "Mean duration"),
         float("p50_seconds", "", "Median duration"),
@@ -50,8 +50,8 @@ pub static RUN_STATS: Table = Table {
             .required(),
         time("first_run_at", "", "Start of the first run"),
         time("last_run_at", "", "Start of the last run"),
-        time("last_success_at", "", "Start of the last run that ended well"),
-        float("seconds_since_success", "", "Time from that to the snapshot"),
+        time("last_success_at", "", "Start of the last successful run"),
+        float("seconds_since_success", "", "Time from last_success_at to the snapshot"),
         int(
             "failure_streak",
             "",
@@ -61,16 +61,16 @@ pub static RUN_STATS: Table = Table {
         int(
             "expected_runs",
             "",
-            "Of SCHEDULED: runs due in the 30 days before the snapshot, by the enabled schedules",
+            "SCHEDULED only: runs due in the 30 days before the snapshot, by the enabled schedules",
         ),
-        int("seen_runs", "", "Of SCHEDULED: of these, those that a scheduled run started for"),
-        int("late_runs", "", "Of SCHEDULED: of these, those whose run started over 15 minutes late"),
+        int("seen_runs", "", "SCHEDULED only: due runs that started"),
+        int("late_runs", "", "SCHEDULED only: due runs that started more than 15 minutes late"),
         int(
             "missed_runs",
             "",
-            "Of SCHEDULED: runs due since the first that is known, over 15 minutes ago, that never started",
+            "SCHEDULED only: runs due since the first known one, and more than 15 minutes ago, that never started",
         ),
-        float("adherence", "", "Of SCHEDULED: seen_runs / expected_runs; null if none was due"),
+        float("adherence", "", "SCHEDULED only: seen_runs / expected_runs; null if none was due"),
         time(
             "history_read_until",
             "",

@@ -6,20 +6,19 @@ use crate::schema::{Column, Origin, Table, Type, itself};
 /// One row a SQL cell.
 pub static SQL_CELLS: Table = Table {
     name: "sql_cells",
-    doc: "SQL cells as they were read for lineage: whether they could be, and why not",
+    doc: "SQL cells, and whether they could be parsed for lineage",
     origin: Origin::Derived(&["cells", "data_connections"]),
     key: &["project_id", "static_id"],
     columns: &[
         text("project_id", "", "Project").required(),
         text("static_id", "", "Cell").required(),
         text("data_connection_id", "", "Data connection; null if it queries dataframes"),
-        text("connection_type", "", "Warehouse whose dialect it was read in; duckdb for dataframes"),
-        boolean("parsed", "", "Whether all of its statements could be parsed").required(),
+        text("connection_type", "", "Warehouse whose SQL dialect was used; duckdb for dataframes"),
+        boolean("parsed", "", "Whether all its statements were parsed").required(),
         boolean(
             "scanned",
             "",
-            "Whether tables were found by a scan, because a statement could not be parsed; neither parsed nor scanned: \
-             it could not be read",
+            "Whether tables were found by a scan, because a statement could not be parsed; if neither, it could not be read",
         )
         .required(),
         text("error", "", "Why it could not be parsed"),
@@ -28,15 +27,15 @@ pub static SQL_CELLS: Table = Table {
         int(
             "unnamed_tables",
             "",
-            "Tables whose name a template fills in, or that is not one by the warehouse's rules",
+            "Tables whose name a template fills in, or breaks the warehouse's naming rules",
         )
         .required(),
         int("files", "", "Files and stages that it reads or writes").required(),
         int("unresolved_columns", "", "Columns that could be of more than one table").required(),
         Column::new("dataframes", Type::List(&Type::Utf8), "", "Dataframes of other cells that it reads"),
-        int("renderings", "", "Texts that its template was rendered to; 1 without a template, 0 if it was not read")
+        int("renderings", "", "Variants that its template rendered to; 1 without a template, 0 if it was not read")
             .required(),
-        text("template_error", "", "Why its template could not be rendered as it is"),
+        text("template_error", "", "Why its template could not be rendered unchanged"),
     ],
     elsewhere: &[],
     explode: itself,

@@ -6,14 +6,14 @@ use crate::schema::{Origin, Table, itself};
 /// One row a SQL cell, table and column.
 pub static SQL_COLUMNS: Table = Table {
     name: "sql_columns",
-    doc: "Columns of warehouse tables that SQL cells read, by their SQL, and how each was attributed to its table",
+    doc: "Columns of warehouse tables that SQL cells read, and how each was attributed to its table",
     origin: Origin::Derived(&["cells", "data_connections"]),
     key: &["project_id", "static_id", "data_connection_id", "table_key", "column_name"],
     columns: &[
         text("project_id", "", "Project").required(),
         text("static_id", "", "Cell").required(),
         text("data_connection_id", "", "Data connection").required(),
-        text("table_key", "", "Table's whole name").required(),
+        text("table_key", "", "Full name of the table").required(),
         text(
             "column_name",
             "",
@@ -27,6 +27,5 @@ pub static SQL_COLUMNS: Table = Table {
 };
 
 /// How a column is known to be of its table.
-pub const RESOLVED_BY: &str = "How it is known to be of this table: qualified (the query names the table), only_table \
-    (it can be of no other), star (through a subquery's *), schema (a given schema has it), learned (other queries of \
+pub const RESOLVED_BY: &str = "How it was attributed to the table: qualified (the query names the table), only_table (the query reads no other), star (through a subquery's *), schema (a given schema has it), learned (other queries of \
     the workspace read it from this table)";

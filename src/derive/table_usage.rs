@@ -16,7 +16,7 @@ pub static TABLE_USAGE: Table = Table {
     key: &["data_connection_id", "table_key"],
     columns: &[
         text("data_connection_id", "", "Data connection"),
-        text("table_key", "", "Table's whole name").required(),
+        text("table_key", "", "Full name of the table").required(),
         text("database_name", "", "Database, catalog or project"),
         text("schema_name", "", "Schema or dataset"),
         text("table_name", "", "Table").required(),
@@ -24,10 +24,11 @@ pub static TABLE_USAGE: Table = Table {
         text("connection_type", "", "Data connection's type"),
         int("projects", "", "Projects that read it").required(),
         int("writing_projects", "", "Projects whose SQL writes it").required(),
-        int("live_projects", "", "Of these, published and neither archived nor in the trash").required(),
+        int("live_projects", "", "Of these, those published and neither archived nor in the trash")
+            .required(),
         int("owners", "", "People who own them").required(),
         Column::new("owner_emails", Type::List(&Type::Utf8), "", "Their email addresses"),
-        int("columns", "", "Columns of it that cells' SQL reads").required(),
+        int("columns", "", "Columns that cells' SQL reads").required(),
         int("app_views_last_30_days", "", "Views of these projects' apps in the last 30 days").required(),
         int("runs_last_30_days", "", "Runs of these projects in the 30 days before the snapshot").required(),
         time("first_seen_at", "", "First snapshot that has it"),

@@ -12,7 +12,7 @@ use crate::tables::{COLLECTIONS, GROUP_MEMBERS, PROJECTS, THREADS, USERS};
 /// compared without case.
 pub static USER_ACTIVITY: Table = Table {
     name: "user_activity",
-    doc: "What each person owns and does; people who left and still own or created something too",
+    doc: "What each person owns and does, including people who left but still own or created something",
     origin: Origin::Derived(&["users", "projects", "group_members", "collections", "threads", "run_daily"]),
     key: &["email"],
     columns: &[
@@ -23,7 +23,8 @@ pub static USER_ACTIVITY: Table = Table {
         boolean("is_active_user", "", "Whether the API lists the person as a user").required(),
         time("last_login_at", "", "Last login"),
         int("projects_owned", "", "Projects and components that the person owns").required(),
-        int("published_owned", "", "Of these, published and neither archived nor in the trash").required(),
+        int("published_owned", "", "Of these, those published and neither archived nor in the trash")
+            .required(),
         int("projects_created", "", "Projects and components that the person created").required(),
         int("collections_created", "", "Collections that the person created").required(),
         int("groups", "", "Groups that the person is in").required(),

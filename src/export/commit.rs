@@ -59,7 +59,7 @@ impl Commit {
         let Some(there) = self.lake.manifests()?.get(&snapshot_id).cloned() else { return Ok(()) };
         let is_complete = !states.values().any(|known| known.state.is_gap());
         let why = truth::worse(&there.tables, states).or_else(|| {
-            (there.complete && !is_complete).then(|| "it is complete, and the journal is not".to_owned())
+            (there.complete && !is_complete).then(|| "it is complete, but the journal is not".to_owned())
         });
         match why {
             Some(why) => Err(Error::Worse { snapshot_id, why }),

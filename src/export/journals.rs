@@ -108,7 +108,7 @@ pub fn open_journal(
         (Some(open), Unfinished::Resume) => {
             let journal = Journal::open(&open.path)?;
             let (begun, answers) = (when(journal.header().snapshot_at), journal.len());
-            progress.note(&format!("resuming the crawl begun at {begun}, with {answers} answers"));
+            progress.note(&format!("resuming the crawl begun at {begun}, with {answers} responses"));
             report_damage(&journal, progress);
             return Ok((Arc::new(journal), answers));
         }
@@ -122,7 +122,7 @@ pub fn report_damage(journal: &Journal, progress: &dyn Progress) {
     let bytes: u64 = journal.damage().iter().map(|damage| damage.bytes).sum();
     if bytes > 0 {
         progress.note(&format!(
-            "{} is damaged: {bytes} bytes in {} places can't be read, and the answers there are missing",
+            "{} is damaged: {bytes} bytes in {} places can't be read, and the responses there are lost",
             journal.path().display(),
             journal.damage().len(),
         ));

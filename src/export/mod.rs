@@ -45,7 +45,7 @@ pub use plan::{Plan, plan};
 pub use rebuild::rebuild;
 pub use truth::Accept;
 
-/// Who asks is found out even if the budget's time is over, but nobody waits longer than this for it.
+/// The token's identity is looked up even after the budget has run out, but for no longer than this.
 const IDENTITY_GRACE: Duration = Duration::from_secs(10);
 
 /// How to export.
@@ -79,11 +79,11 @@ pub struct Options {
     pub workspace_id: Option<String>,
     /// Lists that are believed although they shrank.
     pub accept_shrink: Accept,
-    /// Tables whose loss is accepted: if they can't be read any longer, their old rows go.
+    /// Tables whose loss is accepted: if they can no longer be read, their old rows are dropped.
     pub without: Vec<&'static Table>,
     /// What is reused is read again within this time; `None` for never.
     pub revalidate: Option<TimeDelta>,
-    /// What a person told about the warehouses.
+    /// What a person said about the warehouses.
     pub given: crate::derive::Given,
 }
 
@@ -126,18 +126,18 @@ pub enum Reuse {
 /// What is done about a crawl that was interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unfinished {
-    /// It goes on.
+    /// Resume it.
     Resume,
-    /// It is thrown away.
+    /// Discard it.
     Discard,
 }
 
 /// What becomes of the journal after the commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JournalFate {
-    /// It is removed.
+    /// Remove it.
     Removed,
-    /// It is kept, for `rebuild` and as evidence.
+    /// Keep it, for `rebuild` and as evidence.
     Kept,
 }
 
@@ -154,7 +154,7 @@ pub enum Error {
     #[error(transparent)]
     Journal(#[from] journal::Error),
     /// The destination holds snapshots of another workspace.
-    #[error("the destination holds snapshots of the workspace {theirs}, and the token is of {ours}")]
+    #[error("the destination holds snapshots of the workspace {theirs}, but the token belongs to {ours}")]
     OtherWorkspace {
         /// Organisation of the snapshots.
         theirs: String,
@@ -196,7 +196,7 @@ pub struct Outcome {
     pub base: Option<String>,
     /// What came of each endpoint and entity.
     pub coverage: Vec<Coverage>,
-    /// Why a format beside the snapshot's own files could not be written; the snapshot itself is committed.
+    /// Why an additional format could not be written; the snapshot itself is committed.
     pub side_failures: Vec<String>,
 }
 
@@ -248,7 +248,7 @@ pub async fn export(
         None => crawl::identify(&source).await?,
     };
     if let Some(why) = &identity.failure {
-        progress.note(&format!("who the token acts as is not known: {why}"));
+        progress.note(&format!("unknown whose token this is: {why}"));
     }
     let lock = lake.lock()?;
     let result = export_locked(source, lake, options, identity, progress, stop).await;
@@ -277,7 +277,7 @@ async fn export_locked(
     if let (Some(mode), Some(manifest)) = (options.delta, lake.latest()?)
         && let Err(error) = delta(lake, manifest, mode, Catch::Up).await
     {
-        progress.warn(&format!("Delta tables could not be brought up to the last snapshot: {error}"));
+        progress.warn(&format!("Delta tables could not be brought up to date: {error}"));
     }
     let (workspace, how) = settle_workspace(&manifests, &identity, &options)?;
     let crawler = Crawler::new(&options, workspace, identity.acting_as.clone());
@@ -316,7 +316,7 @@ fn warn_of_clock(manifests: &Manifests, options: &Options, progress: &dyn Progre
     let newest = manifests.readable.iter().map(|m| m.snapshot_at).max();
     if let Some(newest) = newest.filter(|newest| *newest > now + TimeDelta::hours(1)) {
         progress.note(&format!(
-            "this machine's clock says {}, and the lake has a snapshot of {}: check the clock",
+            "this machine's clock says {}, but the lake has a snapshot of {}: check the clock",
             now.format("%Y-%m-%d %H:%M UTC"),
             newest.format("%Y-%m-%d %H:%M UTC"),
         ));

@@ -87,7 +87,7 @@ pub async fn plan(
     })
 }
 
-/// Bound that a plan prices beside the exact picture.
+/// Freshness bound that a plan prices in addition to the exact one.
 const USUAL_BOUND: TimeDelta = TimeDelta::days(7);
 
 /// What an export would cost, by endpoint.

@@ -112,7 +112,7 @@ fn keep_listed(report: &mut Report, list: Endpoint, doubt: &Doubt<'_>, kept: &mu
     let (held, why) = match other_user {
         Some(then) => {
             kept.seen_by.insert(list, then.clone());
-            (gone, format!("{} doesn't see it, and {then} did", doubt.acting_as))
+            (gone, format!("{} doesn't see it, but {then} did", doubt.acting_as))
         }
         None => {
             // What was missing last night too is believed now.
@@ -133,7 +133,7 @@ fn keep_listed(report: &mut Report, list: Endpoint, doubt: &Doubt<'_>, kept: &mu
         doubt.acting_as,
         then.unwrap_or(&ActingAs::Unknown),
     ));
-    let reason = format!("no longer listed, and not believed yet: {why}");
+    let reason = format!("no longer listed, but not believed yet: {why}");
     let last_read_at = doubt.base.known(list, None).and_then(|known| known.last_read_at);
     let missing: Vec<Coverage> = held
         .into_iter()
@@ -180,8 +180,8 @@ fn keep_fan_out(report: &mut Report, fan_out: Endpoint, doubt: &Doubt<'_>) {
             continue;
         }
         let reason = match is_whole {
-            true => "not listed tonight, which isn't believed yet",
-            false => "the list that names it couldn't be read to its end",
+            true => "not listed this time, but not believed gone yet",
+            false => "the list that names it couldn't be read completely",
         };
         held.push(Coverage {
             endpoint: fan_out,

@@ -283,7 +283,7 @@ impl Journal {
         let foreign = |why: String| Error::Foreign { path: path.to_owned(), why };
         let mut magic = [0; MAGIC.len() + 1];
         if file.read_exact_at(&mut magic, 0).is_err() || !magic.starts_with(MAGIC) {
-            return Err(foreign("it does not begin like one".into()));
+            return Err(foreign("it doesn't begin like one".into()));
         }
         let format = u32::from(magic[MAGIC.len()]);
         if !(1..=FORMAT).contains(&format) {

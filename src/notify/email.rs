@@ -90,10 +90,12 @@ pub(super) async fn send(mail: &Mail, to: &str, subject: &str, text: &str) -> Re
         .server
         .rsplit_once(':')
         .and_then(|(host, port)| Some((host.to_owned(), port.parse::<u16>().ok()?)))
-        .ok_or_else(|| Error::Settings("server is a name and a port, such as smtp.example.com:587".into()))?;
+        .ok_or_else(|| {
+            Error::Settings("server needs a name and a port, such as smtp.example.com:587".into())
+        })?;
     let is_local = matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]");
     if mail.tls == Tls::None && !is_local {
-        return Err(Error::Settings("tls = \"none\" is for a server on this machine alone".into()));
+        return Err(Error::Settings("tls = \"none\" is only for a server on this machine".into()));
     }
     let failed = |source| Error::Io { server: mail.server.clone(), source };
     let connect = TcpStream::connect((host.trim_matches(['[', ']']), port));

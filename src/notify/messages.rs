@@ -74,7 +74,7 @@ fn parts<'a>(news: &'a News<'a>) -> Vec<Part<'a>> {
         }
         let title = format!("Hex audit of {}: {} open findings", news.snapshot_id, news.new.len());
         lines.extend(by_rule.into_iter().map(|(rule, n)| format!("{rule}: {n}")));
-        lines.push("From now on only what is new or resolved is told.".into());
+        lines.push("From now on, messages name only new and resolved findings.".into());
         return vec![Part { title, lines, new: Vec::new(), resolved: &[] }];
     }
     let title = format!(

@@ -1,6 +1,6 @@
-//! Telling people about findings: what is new and what is resolved since the last telling, each to whom it concerns.
+//! Notifications about findings: what is new and what is resolved since the last message, to those concerned.
 //!
-//! What was told is a note in the lake, one for each address. The first telling is a summary. Addresses of webhooks
+//! What was sent is recorded in the lake, one note per address. The first message is a summary. Addresses of webhooks
 //! are secrets: they come from the environment or a file, and no output names more of them than the host.
 
 mod email;
@@ -25,11 +25,11 @@ pub use send::Undelivered;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where an export tells its findings after its commit.
+    /// Receivers of an export's findings, after its commit.
     pub to: Vec<To>,
-    /// Least severity that is told.
+    /// Minimum severity to notify about.
     pub severity: Severity,
-    /// Who is told of which findings; the first that fits. What no route fits goes to the usual address.
+    /// Receivers by owner and rule; the first match counts. Without a match, a finding goes to the usual address.
     pub routes: Vec<Route>,
     /// How email is sent.
     pub email: Mail,
@@ -106,7 +106,7 @@ impl Route {
     }
 }
 
-/// Why somebody could not be told.
+/// Why a notification could not be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The lake can't be read or written.
@@ -139,7 +139,7 @@ struct Channel {
 }
 
 impl Channel {
-    /// Name of the note that holds what this address was told.
+    /// Name of the note that records what this address was sent.
     fn note(&self) -> String {
         let digest = Sha256::digest(format!("{}\0{}", self.to.name(), self.address));
         let digest: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
@@ -147,7 +147,7 @@ impl Channel {
     }
 }
 
-/// A finding in short, as it was told.
+/// A finding in short, as it was sent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Brief {
     /// Severity.
@@ -160,7 +160,7 @@ pub struct Brief {
     pub owner: Option<String>,
 }
 
-/// What an address was told: the findings that are open for it.
+/// What an address was sent: its open findings.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Told {
     snapshot_id: String,
@@ -173,7 +173,7 @@ struct Told {
 pub struct News<'a> {
     /// The snapshot.
     pub snapshot_id: &'a str,
-    /// Whether this address is told for the first time.
+    /// Whether this is the first message to the address.
     pub is_first: bool,
     /// Findings that are new, or all on the first telling.
     pub new: Vec<&'a Finding>,
@@ -194,7 +194,7 @@ impl News<'_> {
 /// Whether messages are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// They are sent, and what was told is kept.
+    /// Send them, and record what was sent.
     Send,
     /// They are only made.
     DryRun,
@@ -205,13 +205,13 @@ pub enum Mode {
 pub struct Outcome {
     /// Messages that were sent, or made in a dry run, each with its kind of receiver.
     pub messages: Vec<(To, Message)>,
-    /// Addresses that had nothing new to be told.
+    /// Addresses without news.
     pub quiet: usize,
     /// What went wrong; the other addresses were told.
     pub failures: Vec<Error>,
 }
 
-/// Tells one kind of receiver what is new in an audit. An address that fails is told again next time.
+/// Sends one kind of receiver what is new in an audit. An address that fails is sent it again next time.
 ///
 /// # Errors
 /// If the lake can't be read; what a receiver does wrong is in the outcome.
@@ -227,7 +227,7 @@ pub async fn tell(
     for (channel, findings) in channels(audit, to, config)? {
         let note = channel.note();
         let told: Option<Told> = lake.note(&note)?.and_then(|text| serde_json::from_slice(&text).ok());
-        // An earlier snapshot than the last that was told has no news.
+        // A snapshot older than the last one sent has no news.
         if told.as_ref().is_some_and(|told| told.snapshot_at > manifest.snapshot_at) {
             outcome.quiet += 1;
             continue;
@@ -257,7 +257,7 @@ pub async fn tell(
 }
 
 /// The addresses of a kind of receiver, each with the findings that go there. The usual address is among them
-/// even if nothing goes there: what it was told may be resolved.
+/// even if nothing goes there: findings it was sent may be resolved.
 fn channels<'a>(
     audit: &'a Audit,
     to: To,
@@ -353,7 +353,7 @@ fn brief(finding: &Finding) -> Brief {
     }
 }
 
-/// Whether a finding that was told and isn't open now is known to be gone: its rule was evaluated for everything.
+/// Whether a finding that was sent and isn't open now is known to be resolved: its rule was evaluated for everything.
 fn is_resolved(audit: &Audit, brief: &Brief) -> bool {
     !audit.not_evaluated.iter().any(|note| note.rule == brief.rule && note.entities != Some(0))
         && audit.rules.iter().any(|rule| rule.rule == brief.rule)

@@ -50,7 +50,7 @@ pub(super) fn check(address: &str) -> Result<Url, String> {
         return Err("the address is not an http or https URL".into());
     }
     if url.scheme() == "http" && !is_loopback(&url) {
-        return Err("the address is plain http to another machine: it would travel in the open".into());
+        return Err("the address is plain http to another machine: it would be sent unencrypted".into());
     }
     Ok(url)
 }

@@ -2,7 +2,7 @@
 //!
 //! A project is a job. Its published app stands as the dataset that the job writes, so that catalogs show what
 //! lies between a table and who looks at it. Each run gives a `START` event and one of `COMPLETE`, `FAIL` or
-//! `ABORT`. Everything is told once: what an earlier snapshot told already is left out.
+//! `ABORT`. Everything is sent once: what was sent for an earlier snapshot is left out.
 
 mod events;
 mod naming;
@@ -27,12 +27,12 @@ use events::Shaper;
 pub use naming::Connection;
 pub use send::{Endpoint, SendError};
 
-/// What was told so far, kept in the destination beside the snapshots.
+/// Record of what was sent so far, kept in the destination next to the snapshots.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Told {
     /// The snapshot whose runs were told last.
     pub snapshot_id: String,
-    /// A digest of each job and dataset as it was told.
+    /// A digest of each job and dataset as it was last sent.
     pub digests: BTreeMap<String, String>,
 }
 
@@ -42,10 +42,10 @@ impl Told {
         format!("openlineage-{}.json", digest(target))
     }
 
-    /// What was told to a target so far, if anything.
+    /// What was sent to a target so far, if anything.
     ///
     /// # Errors
-    /// If the destination can't be read. A note that is damaged is as none: all is told again.
+    /// If the destination can't be read. A damaged note counts as none: everything is sent again.
     pub fn load(lake: &Lake, target: &str) -> Result<Option<Self>, Error> {
         let text = lake.note(&Self::note(target))?;
         Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
@@ -67,7 +67,7 @@ fn digest(text: &str) -> String {
 /// Which events are made.
 #[derive(Debug, Clone, Default)]
 pub struct Scope {
-    /// What was told before; nothing of it is told again.
+    /// What was sent before, and isn't sent again.
     pub told: Option<Told>,
     /// Runs that started before this are left out.
     pub runs_since: Option<DateTime<Utc>>,
@@ -246,7 +246,7 @@ impl<T: DeserializeOwned + OfProject> ByProject<T> {
 type Known = HashMap<String, bool>;
 
 /// Makes the events of a snapshot and hands each batch to `emit`: datasets, then jobs, then runs project by
-/// project. Gives what is told once all are delivered.
+/// project. Returns what has been sent once all are delivered.
 ///
 /// # Errors
 /// If a snapshot can't be read; what `emit` gives.
@@ -334,7 +334,7 @@ pub fn events<E: From<Error>>(
     Ok((counts, told))
 }
 
-/// The snapshot that was told last, or the one before it that is still there: better told twice than never.
+/// The snapshot that was sent last, or the one before it that still exists: better sent twice than never.
 fn last_told(lake: &Lake, snapshot_id: &str) -> Result<Option<Manifest>, Error> {
     let known = lake.manifests()?;
     let told = known.get(snapshot_id).or(known.before(snapshot_id).last());

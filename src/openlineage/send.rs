@@ -62,10 +62,10 @@ impl Endpoint {
             return Err(bad("is not an http or https URL"));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(bad("holds credentials; the key belongs into OPENLINEAGE_API_KEY"));
+            return Err(bad("holds credentials; put the key in OPENLINEAGE_API_KEY"));
         }
         if key.is_some() && url.scheme() == "http" && !is_loopback(&url) {
-            return Err(bad("is plain http to another machine: the key would travel in the open"));
+            return Err(bad("is plain http to another machine: the key would be sent unencrypted"));
         }
         let http = plain(&url, Duration::from_secs(30))
             .map_err(|e| bad(&format!("can't be used: {}", chain(&e))))?;

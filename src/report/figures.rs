@@ -40,7 +40,7 @@ pub(super) fn figures(
         figure("runs", "ended runs in 30 days", ended as usize, of_days(&|i| Some(both(i)))),
         Figure {
             id: "success",
-            name: "of them succeeded",
+            name: "of these runs succeeded",
             kind: "share",
             value: (ended > 0.0).then(|| completed as f64 / ended),
             trend: of_days(&|i| (both(i) > 0.0).then(|| days.completed[i] as f64 / both(i))),

@@ -60,7 +60,7 @@ pub struct Column {
     pub doc: &'static str,
     /// Whether it may be null.
     pub nullable: bool,
-    /// Whether it moves by itself: a difference in it says nothing about what people did.
+    /// Whether it changes without anybody's doing, so that a difference says nothing about what people did.
     pub noise: bool,
 }
 
@@ -70,7 +70,7 @@ impl Column {
         Self { name, ty, from, doc, nullable: true, noise: false }
     }
 
-    /// The same column, moving by itself.
+    /// The same column, marked as noise.
     pub const fn noise(mut self) -> Self {
         self.noise = true;
         self

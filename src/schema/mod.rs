@@ -63,7 +63,7 @@ pub(crate) fn itself(item: Value) -> Vec<Value> {
     vec![item]
 }
 
-/// Takes the objects out of an array in an object. What is in it beside objects stays; an array that is left
+/// Takes the objects out of an array in an object. Anything else in it stays; an array that is left
 /// empty goes, and so do the objects on the way to it that are left empty.
 pub(crate) fn take_objects(object: &mut Value, path: &[&str]) -> Vec<Value> {
     let Some((name, rest)) = path.split_first() else { return Vec::new() };

@@ -1,4 +1,4 @@
-//! Faults that the simulated server can be told to have: by chance, and by name.
+//! Faults of the simulated server: random ones, and named ones.
 
 use std::fmt;
 use std::str::FromStr;

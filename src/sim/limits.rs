@@ -47,7 +47,7 @@ pub struct Limits {
     pub kind: LimitKind,
     /// What is counted together.
     pub counting: Counting,
-    /// What answers say about the limits, beside `Retry-After`.
+    /// Limit headers of responses, in addition to `Retry-After`.
     pub headers: LimitForm,
 }
 

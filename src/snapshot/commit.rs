@@ -19,7 +19,7 @@ pub struct Staging {
 }
 
 impl Lake {
-    /// Begins a snapshot: an empty folder beside the others that no reader looks at. What an interrupted
+    /// Begins a snapshot: an empty folder next to the others that no reader looks at. What an interrupted
     /// export left there is removed.
     ///
     /// # Errors

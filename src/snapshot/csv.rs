@@ -12,7 +12,7 @@ use arrow::error::ArrowError;
 
 use super::Error;
 
-/// Batches of a CSV file, in these columns where the file has them. An empty text can't be told from none in CSV:
+/// Batches of a CSV file, in these columns where the file has them. CSV can't tell an empty text from none:
 /// it is none, but in columns that always have a value.
 pub(super) fn read(
     path: &Path,

@@ -1,4 +1,4 @@
-//! Delta Lake tables beside the snapshots: one a table, one version a snapshot.
+//! Delta Lake tables next to the snapshots: one per table, one version per snapshot.
 //!
 //! A table's data files are the snapshot's own Parquet files, copied. The snapshot's sequence is noted in the
 //! table as a transaction of the application `hexport`, so that a snapshot makes one version however often its commit

@@ -138,14 +138,14 @@ impl Lake {
         let mut file = File::open(beside.path()).map_err(Error::io("can't read", beside.path()))?;
         let (_, found) = digest(&mut file).map_err(Error::io("can't read", beside.path()))?;
         if found != sha256 {
-            let why = "has another SHA-256 than the manifest says".into();
+            let why = "doesn't have the SHA-256 of the manifest".into();
             return Err(Error::Damaged { path: PathBuf::from(format!("{}/{name}", self.name())), why });
         }
         beside.persist(&path).map_err(|e| Error::io("can't write", &path)(e.error))?;
         Ok(path)
     }
 
-    /// A note, kept beside the snapshots: what has to be known the next time. `None` if there is none of this name.
+    /// A note for the next run, kept next to the snapshots. `None` if there is none of this name.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Store`].

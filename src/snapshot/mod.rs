@@ -11,7 +11,7 @@
 //!   _journal/                      journals of crawls that are not committed yet, or that were kept
 //! ```
 //!
-//! On a local path files are written into a folder beside, flushed to the disk, and the folder is renamed. In an
+//! On a local path files are written into a temporary folder next to it, flushed to the disk, and the folder is renamed. In an
 //! object store the files go up to `_staging/ID/` and are copied from there, then the manifest is put, if there is
 //! none of its name yet. A reader that follows the pointer, the views or the manifests sees a whole snapshot or none;
 //! one that lists `snapshot=*/` in a bucket may see a part of one for the seconds of the copies.
@@ -78,7 +78,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The destination holds something that isn't hexport's.
-    #[error("{} is not empty and holds no snapshots of hexport (found {found})", path.display())]
+    #[error("{} isn't empty, but holds no hexport snapshots (found {found})", path.display())]
     Foreign {
         /// The destination.
         path: PathBuf,
@@ -105,7 +105,7 @@ pub enum Error {
         why: String,
     },
     /// There is a snapshot of this name already.
-    #[error("{place} is there already: another export committed it, or is building it")]
+    #[error("{place} already exists: another export committed it, or is building it")]
     Taken {
         /// The snapshot.
         place: String,

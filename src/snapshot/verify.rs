@@ -43,7 +43,7 @@ impl Lake {
         for object in self.store().list(&folder)? {
             let name = object.name.trim_start_matches(&folder);
             if !named(name) && !is_noise(name) {
-                let what = "is not named by the manifest, and readers that list files take it in".into();
+                let what = "isn't in the manifest, but readers that list files would read it".into();
                 damages.push(Damage { file: name.to_owned(), what });
             }
         }
@@ -82,7 +82,7 @@ impl Lake {
                 Some(pointer) => add(
                     "latest.json",
                     format!(
-                        "names {}, and the newest snapshot is {}",
+                        "names {}, but the newest snapshot is {}",
                         pointer.snapshot_id, latest.snapshot_id
                     ),
                 ),
@@ -102,12 +102,15 @@ impl Lake {
             }
         }
         for leftover in self.leftovers(None)? {
-            let what = format!("{} files of an upload or a removal that was killed", leftover.files.len());
+            let what = format!("{} files left over from a killed upload or removal", leftover.files.len());
             add(&folder_of(&leftover.snapshot_id), format!("{what}; the next export removes them"));
         }
         for name in self.store().top()? {
             if name.starts_with(STAGING) {
-                add(&name, "is left of an interrupted export or removal; the next export removes it".into());
+                add(
+                    &name,
+                    "is left over from an interrupted export or removal; the next export removes it".into(),
+                );
             } else if !is_ours(&name) && !is_noise(&name) {
                 add(&name, "is not hexport's".into());
             }
@@ -155,10 +158,10 @@ fn verify_file(path: &Path, entry: &FileEntry, rows: u64) -> Result<(), String> 
     let mut file = File::open(path).map_err(unreadable)?;
     let (bytes, sha256) = digest(&mut file).map_err(unreadable)?;
     if bytes != entry.bytes {
-        return Err(format!("has {bytes} bytes, and should have {}", entry.bytes));
+        return Err(format!("has {bytes} bytes instead of {}", entry.bytes));
     }
     if sha256 != entry.sha256 {
-        return Err("has another SHA-256 than the manifest says".into());
+        return Err("doesn't have the SHA-256 of the manifest".into());
     }
     let found = match entry.format.as_str() {
         "parquet" => {
@@ -178,7 +181,7 @@ fn verify_file(path: &Path, entry: &FileEntry, rows: u64) -> Result<(), String> 
         _ => return Ok(()),
     };
     if found != rows {
-        return Err(format!("has {found} rows, and should have {rows}"));
+        return Err(format!("has {found} rows instead of {rows}"));
     }
     Ok(())
 }

@@ -59,7 +59,7 @@ impl fmt::Debug for Cloud {
 
 impl Drop for Cloud {
     fn drop(&mut self) {
-        // Dropping it by itself would block, which another runtime's threads may not.
+        // Merely dropping it would block, which another runtime's threads may not.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }

@@ -136,7 +136,7 @@ fn sync_folder(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// A name beside a file's that nobody else writes to.
+/// A name next to a file's that nobody else writes to.
 fn beside(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.{}.tmp", std::process::id()))

@@ -110,7 +110,7 @@ pub trait Store: fmt::Debug + Send + Sync {
         self.folder().is_none()
     }
 
-    /// Checks that it could be written to, as far as that can be told without leaving anything.
+    /// Checks that it could be written to, as far as can be known without leaving anything behind.
     ///
     /// # Errors
     /// Why it can't.

@@ -101,7 +101,7 @@ pub(super) fn parts(text: &str) -> Result<Parts, Error> {
 /// Whether a request that failed is sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Retries {
-    /// As often as the store's client does by itself.
+    /// As often as the store's client does by default.
     Usual,
     /// Never.
     None,

@@ -30,23 +30,23 @@ pub(super) const FROM: &[&str] = &[
 /// One row a finding, with the thresholds and exceptions that the export's settings had.
 pub static AUDIT_FINDINGS: Table = Table {
     name: "audit_findings",
-    doc: "What the audit's rules find, by the settings of the export; findings that exceptions accept too",
+    doc: "Findings of the audit's rules, by the settings of the export, including those that exceptions accept",
     origin: Origin::Derived(FROM),
     key: &["finding_id"],
     columns: &[
-        text("finding_id", "", "The same for the same rule and entity in every snapshot").required(),
+        text("finding_id", "", "Stable identifier: the same for a rule and entity in every snapshot")
+            .required(),
         text("severity", "", "info, low, medium, high").required(),
         text("rule", "", "Rule").required(),
         text("entity_type", "", "project, component, user, group, connection, table or workspace").required(),
-        text("entity_id", "", "Identifier of what it was found on").required(),
-        text("entity", "", "Title or name of what it was found on").required(),
+        text("entity_id", "", "Identifier of the entity").required(),
+        text("entity", "", "Title or name of the entity").required(),
         text("owner_email", "", "Email address of the owner"),
         text("evidence", "", "What was found").required(),
         time(
             "since",
             "",
-            "First of the snapshots in a row, up to this one, that have it; null if no earlier snapshot \
-             evaluated the rule",
+            "First snapshot of the unbroken series that has it; null if no earlier snapshot evaluated the rule",
         ),
         text("action", "", "What to do about it").required(),
         text("url", "", "Page in Hex"),

@@ -12,7 +12,7 @@ pub static CELLS: Table = Table {
     key: &["project_id", "static_id"],
     columns: &[
         text("project_id", "@entity", "Project").required(),
-        text("static_id", "staticId", "Durable identifier; of servers that know none, the cell's id")
+        text("static_id", "staticId", "Stable identifier; the cell's id, where the server has none")
             .required(),
         text("cell_id", "id", "Identifier within a version; changes with each edit").noise(),
         text("cell_type", "cellType", "SQL, CODE, MARKDOWN, INPUT, CHART, COMPONENT_IMPORT, ..."),

@@ -17,7 +17,7 @@ pub static COLLECTIONS: Table = Table {
         text("collection_id", "id", "Identifier (UUID)").required(),
         text("name", "name", "Name"),
         text("description", "description", "Description"),
-        text("creator_email", "creator.email", "Email address of who created it"),
+        text("creator_email", "creator.email", "Email address of the creator"),
         text("creator_id", "creator.id", "User who created it"),
     ],
     elsewhere: &[],

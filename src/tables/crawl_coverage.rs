@@ -6,7 +6,7 @@ use crate::schema::{Origin, Table, itself};
 /// One row an operation and entity: for list operations the entity is null.
 pub static CRAWL_COVERAGE: Table = Table {
     name: "crawl_coverage",
-    doc: "What the crawl asked for and what came of it, by operation and project or group",
+    doc: "What the crawl asked for and with what result, by operation and project or group",
     origin: Origin::Crawl,
     key: &["operation", "entity_id"],
     columns: &[
@@ -21,11 +21,11 @@ pub static CRAWL_COVERAGE: Table = Table {
              off); rows of everything but the first three are those last known",
         )
         .required(),
-        text("reason", "", "Why it is so, and what to do about it"),
-        int("requests", "", "Requests sent for it, repeated and refused ones included").required(),
+        text("reason", "", "Reason for the state, and what to do about it"),
+        int("requests", "", "Requests sent for it, including retries and refusals").required(),
         int("rows", "", "Items received").required(),
-        time("last_read_at", "", "When it was last read from the API, to its end or in part; null if never"),
-        text("stamp", "", "State of the project when it was last read to its end; it is read again when that moves"),
+        time("last_read_at", "", "When it was last read from the API, completely or in part; null if never"),
+        text("stamp", "", "Fingerprint of the project when it was last read completely; it is re-read when that changes"),
     ],
     elsewhere: &[],
     explode: itself,

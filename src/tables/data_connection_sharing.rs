@@ -15,7 +15,7 @@ pub static DATA_CONNECTION_SHARING: Table = Table {
     columns: &[
         text("data_connection_id", "dataConnectionId", "Data connection").required(),
         text("principal_type", "principalType", "GROUP, MEMBERS, GUESTS, PUBLIC").required(),
-        text("group_id", "group.id", "Group, of a grant to one"),
+        text("group_id", "group.id", "Group; null for other principals"),
         text("group_name", "group.name", "Group's name"),
         text("access", "access", "NONE, QUERY, VIEW_RESULTS"),
     ],

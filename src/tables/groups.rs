@@ -13,7 +13,7 @@ pub static GROUPS: Table = Table {
     columns: &[
         text("group_id", "id", "Identifier (UUID)").required(),
         text("name", "name", "Name"),
-        time("created_at", "createdAt", "Creation"),
+        time("created_at", "createdAt", "When it was created"),
     ],
     elsewhere: &[],
     explode: itself,

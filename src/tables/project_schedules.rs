@@ -1,4 +1,4 @@
-//! `project_schedules`: when projects run by themselves.
+//! `project_schedules`: when projects run unattended.
 
 use serde_json::{Value, json};
 
@@ -14,9 +14,9 @@ pub static PROJECT_SCHEDULES: Table = Table {
     key: &["project_id", "position"],
     columns: &[
         text("project_id", "projectId", "Project").required(),
-        int("position", "position", "Place of the schedule in the project, from 0").required(),
+        int("position", "position", "Position of the schedule in the project, from 0").required(),
         text("cadence", "cadence", "HOURLY, DAILY, WEEKLY, MONTHLY, CUSTOM"),
-        boolean("enabled", "enabled", "Whether it runs"),
+        boolean("enabled", "enabled", "Whether the schedule is enabled"),
         text(
             "timezone",
             "hourly.timezone|daily.timezone|weekly.timezone|monthly.timezone|custom.timezone",

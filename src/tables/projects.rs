@@ -10,7 +10,7 @@ use crate::schema::{Origin, Table};
 /// One row a project or component; archived and trashed ones too.
 pub static PROJECTS: Table = Table {
     name: "projects",
-    doc: "Projects and components, archived and trashed ones included",
+    doc: "Projects and components, including archived and trashed ones",
     origin: Origin::Api(&LIST_PROJECTS),
     key: &["project_id"],
     columns: &[
@@ -19,14 +19,14 @@ pub static PROJECTS: Table = Table {
         text("description", "description", "Description"),
         text("type", "type", "PROJECT or COMPONENT"),
         text("status", "status.name", "Status label"),
-        text("creator_email", "creator.email", "Email address of who created it"),
-        text("owner_email", "owner.email", "Email address of who owns it"),
-        time("created_at", "createdAt", "Creation"),
-        time("last_edited_at", "lastEditedAt", "Last edit"),
-        time("last_published_at", "lastPublishedAt", "Last publication; null if never published"),
-        time("archived_at", "archivedAt", "When it was archived; null if it isn't"),
+        text("creator_email", "creator.email", "Email address of the creator"),
+        text("owner_email", "owner.email", "Email address of the owner"),
+        time("created_at", "createdAt", "When it was created"),
+        time("last_edited_at", "lastEditedAt", "When it was last edited"),
+        time("last_published_at", "lastPublishedAt", "When it was last published; null if never"),
+        time("archived_at", "archivedAt", "When it was archived; null if it isn't archived"),
         time("trashed_at", "trashedAt", "When it was moved to the trash; null if it isn't there"),
-        boolean("review_required", "reviews.required", "Whether publishing needs a review"),
+        boolean("review_required", "reviews.required", "Whether publishing requires a review"),
         time("last_viewed_at", "analytics.lastViewedAt", "When the app was last viewed").noise(),
         time(
             "published_results_updated_at",
@@ -52,7 +52,8 @@ pub static PROJECTS: Table = Table {
             "Views of the app in the last 30 days",
         )
         .noise(),
-        int("app_views_all_time", "analytics.appViews.allTime", "Views of the app ever").noise(),
+        int("app_views_all_time", "analytics.appViews.allTime", "Views of the app since its creation")
+            .noise(),
     ],
     elsewhere: &[],
     explode: without_parts,

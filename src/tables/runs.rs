@@ -29,7 +29,7 @@ const NOTIFICATION: Type = Type::Struct(&[
 /// One row a run. Runs accumulate: a run that Hex no longer lists stays in the next snapshot.
 pub static RUNS: Table = Table {
     name: "runs",
-    doc: "Runs of projects: over the API, scheduled, and of publishing or refreshing apps",
+    doc: "Runs of projects: started over the API, by schedule, or by publishing or refreshing an app",
     origin: Origin::Api(&GET_PROJECT_RUNS),
     key: &["project_id", "run_id"],
     columns: &[
@@ -43,18 +43,18 @@ pub static RUNS: Table = Table {
         time(
             "ordered_at",
             "@ordered",
-            "When it happened, as far as the API tells, also of a run that never started: start_time, else end_time, \
+            "When it happened, as far as the API says, even if it never started: start_time, else end_time, \
              the first of state_events, or the time in the identifier (UUIDv7)",
         ),
         float(
             "elapsed_time",
             "elapsedTime",
-            "Elapsed time as the API gives it: milliseconds by its description",
+            "Elapsed time as the API gives it: milliseconds, says its description",
         ),
         float(
             "duration_seconds",
             "@duration",
-            "Duration in seconds: elapsed_time / 1000, else end_time - start_time; null where these can't be, and extra says why",
+            "Duration in seconds: elapsed_time / 1000, else end_time - start_time; null where neither can be right; extra says why",
         ),
         boolean(
             "duration_agrees",
@@ -64,23 +64,23 @@ pub static RUNS: Table = Table {
         text("run_url", "runUrl", "Page of the run in Hex"),
         text("trace_id", "traceId", "Hex's trace id"),
         text("flag_config_override", "flagConfigOverride", "Value of the header flag-config-override"),
-        Column::new("state_events", Type::List(&EVENT), "stateEvents", "What happened when"),
+        Column::new("state_events", Type::List(&EVENT), "stateEvents", "Changes of status, with their times"),
         Column::new(
             "notifications",
             Type::List(&NOTIFICATION),
             "notifications",
-            "Who is told of the outcome",
+            "Notifications about the outcome",
         ),
         time("first_seen_at", "", "When hexport first read the run"),
         boolean(
             "given_up",
             "",
-            "Whether the run is still open 7 days after it started, or was first seen: its status is no longer asked for",
+            "Whether the run was still open 7 days after it started or was first seen; its status is no longer polled",
         ),
         boolean(
             GONE,
             "",
-            "Whether Hex no longer listed the run when the project's history was last read to its end",
+            "Whether Hex had dropped the run when the project's history was last read to its end",
         ),
     ],
     elsewhere: &["projectId"],

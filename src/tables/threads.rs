@@ -31,7 +31,7 @@ pub static THREADS: Table = Table {
         text("type", "type", "THREADS, NOTEBOOK, MODELING"),
         text("source", "source", "HEX, SLACK, MCP, PUBLIC_API"),
         text("user_id", "userId", "User who started it"),
-        time("created_at", "createdAt", "Creation"),
+        time("created_at", "createdAt", "When it was created"),
         boolean("sensitive", "sensitive", "Whether it is marked sensitive"),
         float("credits_used", "creditsUsed", "Credits used").noise(),
         text("model", "model", "Model"),

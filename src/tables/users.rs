@@ -7,7 +7,7 @@ use crate::schema::{Origin, Table, itself};
 /// One row a user. Deactivated users are not listed by the API: an email elsewhere that is not here is the sign.
 pub static USERS: Table = Table {
     name: "users",
-    doc: "Users of the workspace; deactivated users are not among them",
+    doc: "Users of the workspace, except deactivated ones",
     origin: Origin::Api(&LIST_USERS),
     key: &["user_id"],
     columns: &[

@@ -66,12 +66,12 @@ fn log_lines_are_text_or_json_and_hold_no_token() {
     });
     let dest = dir.path().to_str().unwrap();
     let text = stderr(&run(&mut sim.hexport(&["export", dest, "--full", "-vv"]), 0));
-    assert!(text.contains("endpoint=\"ListProjects\"") && text.contains("asking again"), "{text}");
+    assert!(text.contains("endpoint=\"ListProjects\"") && text.contains("retrying"), "{text}");
     assert!(text.contains("request=1 ") && text.contains("status=200"), "{text}");
     let out = run(&mut sim.hexport(&["export", dest, "--full", "--log-format", "json"]), 0);
     let lines: Vec<Value> = stderr(&out).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let retry =
-        lines.iter().find(|line| line["message"] == "asking again").expect("a fifth of the answers are 500");
+        lines.iter().find(|line| line["message"] == "retrying").expect("a fifth of the answers are 500");
     assert!(!retry["trace_id"].as_str().unwrap().is_empty() || retry["why"].as_str().unwrap().contains("50"));
     let quiet = run(&mut sim.hexport(&["export", dest, "--quiet"]), 0);
     assert_eq!(stderr(&quiet), "");

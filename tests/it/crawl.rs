@@ -597,7 +597,7 @@ fn a_dead_api_ends_the_crawl_early_and_the_crawl_goes_on_later() {
     let out = child.wait_with_output().unwrap();
     assert_eq!(out.status.code(), Some(5), "{}", stderr(&out));
     assert!(
-        stderr(&out).contains("no answer was accepted for") && stderr(&out).contains("same command"),
+        stderr(&out).contains("no accepted response for") && stderr(&out).contains("same command"),
         "{}",
         stderr(&out)
     );

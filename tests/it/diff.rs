@@ -11,7 +11,7 @@ fn a_diff_names_what_was_changed_and_nothing_else() {
     let lake = dir.path().to_str().unwrap();
     let sim = Sim::of_projects(60);
     sim.export(dir.path(), &["--fixed-time", "2026-11-02T06:00:00Z"], 0);
-    assert!(stderr(&run(&mut hexport(&["diff", lake]), 2)).contains("no two snapshots"));
+    assert!(stderr(&run(&mut hexport(&["diff", lake]), 2)).contains("a diff needs two"));
     sim.export(dir.path(), &["--fixed-time", "2026-11-03T06:00:00Z"], 0);
     assert!(stdout(&run(&mut hexport(&["diff", lake]), 0)).contains("nothing changed"));
 

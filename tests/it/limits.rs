@@ -50,7 +50,7 @@ async fn an_endpoint_that_is_down_is_a_gap_and_costs_few_requests() {
         assert_eq!(gaps, BTreeSet::from([Endpoint::CELLS]), "the rest is whole");
         let says = |c: &&Coverage| {
             let reason = c.reason.as_deref().unwrap_or("");
-            reason.contains("counts as down") && reason.contains("The last failure: ")
+            reason.contains("considered down") && reason.contains("Last failure: ")
         };
         let unasked = outcome.coverage.iter().filter(|c| c.endpoint == Endpoint::CELLS).filter(says).count();
         assert!(unasked > 180, "{answer:?}: {unasked}");

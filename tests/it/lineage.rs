@@ -483,7 +483,7 @@ fn the_lineage_command_answers_in_four_forms() {
         chart.starts_with("flowchart LR\n") && chart.matches(" -->|").count() == expected.len(),
         "{chart}"
     );
-    assert!(answer(&["--table", "no.such.table"]).contains("no lineage of it"));
+    run(&mut hexport(&["lineage", lake, "--table", "no.such.table"]), 2);
     run(&mut hexport(&["lineage", lake]), 2);
     let nowhere = dir.path().join("nowhere");
     assert!(

@@ -504,8 +504,9 @@ fn completions_and_man_pages_are_made() {
 
 #[test]
 fn the_readmes_script_starts_waits_and_exports() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let section = readme.split("### Run, wait, export").nth(1).unwrap();
+    let readme =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/.github/docs/operations.md")).unwrap();
+    let section = readme.split("## Run, wait, export").nth(1).unwrap();
     let script = section.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
     let sim = quick();
     let id = published(&sim);

@@ -172,7 +172,8 @@ fn a_damaged_snapshot_is_skipped_named_and_removed() {
         let list = snapshots("list", &lake, &["--output", "json"], 0);
         assert!(list[2]["damage"].as_str().unwrap().contains("manifest"), "{list}");
         run(&mut hexport(&["diff", dest, "2026-11-01T020000Z", "2026-11-03T020000Z"]), 0);
-        for args in [vec!["audit", dest], vec!["lineage", dest, "--table", "x"]] {
+        let connection = sim.server.world().connections[0].name.clone();
+        for args in [vec!["audit", dest], vec!["lineage", dest, "--connection", &connection]] {
             run(&mut hexport(&args), 0);
         }
         let found = snapshots("verify", &lake, &["--output", "json"], 6);

@@ -12,7 +12,7 @@ pub static ACCESS_THROUGH_FORMER_GROUP: Rule = Rule {
     id: "access-through-former-group",
     severity: Severity::Low,
     looks_for: "Projects that are shared with a group that no longer exists",
-    action: "Remove the grant, or share it with the group that took its place",
+    action: "Remove the grant, or share the project with the group that replaced it",
     needs: &[Need::Each("projects"), Need::Each("groups"), Need::Present("project_sharing")],
     find: former_group,
 };
@@ -28,7 +28,7 @@ fn former_group(facts: &Facts, _: &Config) -> Found {
             .filter(|name| !groups.contains(name))
             .collect();
         let gone: Vec<&str> = gone.into_iter().collect();
-        (!gone.is_empty()).then(|| format!("shared with {}, which is no group any longer", gone.join(", ")))
+        (!gone.is_empty()).then(|| format!("shared with {}, which no longer exists", gone.join(", ")))
     })
     .into()
 }
@@ -37,7 +37,7 @@ pub static ACCESS_EXTERNAL: Rule = Rule {
     id: "access-external",
     severity: Severity::Medium,
     looks_for: "Projects that people of other domains can open",
-    action: "Check that each of them should; name domains of your own under [audit] in hexport.toml",
+    action: "Check that each of them should have access; list your own domains under [audit] in hexport.toml",
     needs: &[
         Need::Each("projects"),
         Need::Each("users"),

@@ -91,11 +91,7 @@ fn several_connections(facts: &Facts, _: &Config) -> Found {
     let is_elsewhere = |table: &str| through.keys().any(|(other, _)| *other == table);
     let doubtful = unplaced.iter().filter(|(table, ids)| ids.len() > 1 || is_elsewhere(table)).count() as u64;
     let unknown = (doubtful > 0).then(|| {
-        (
-            doubtful,
-            "these tables are read through connections whose settings don't tell which warehouse they reach"
-                .into(),
-        )
+        (doubtful, "the settings of these tables' connections don't say which warehouse they reach".into())
     });
     Found { hits: one_per_table(hits), unknown }
 }

@@ -11,8 +11,8 @@ const NEEDS: &[Need] = &[Need::Each("projects"), Need::Each("runs"), Need::Prese
 pub static RUNS_SLOWER: Rule = Rule {
     id: "runs-slower",
     severity: Severity::Low,
-    looks_for: "Projects whose runs take much longer than is usual for them",
-    action: "Look at what changed in the project or its tables",
+    looks_for: "Projects whose runs take much longer than usual",
+    action: "Check what changed in the project or its tables",
     needs: NEEDS,
     find: runs_slower,
 };
@@ -22,7 +22,7 @@ fn runs_slower(facts: &Facts, _: &Config) -> Found {
         let health = facts.health.get(&p.project_id).filter(|health| health.is_slower == Some(true))?;
         let (now, usual) = (health.recent_median_seconds?, health.baseline_median_seconds?);
         Some(format!(
-            "runs of the last 7 days took {now:.0} s in the median, {:.1} times the usual {usual:.0} s",
+            "median run time of the last 7 days is {now:.0} s, {:.1} times the usual {usual:.0} s",
             now / usual
         ))
     })
@@ -32,8 +32,8 @@ fn runs_slower(facts: &Facts, _: &Config) -> Found {
 pub static FAILURES_RISING: Rule = Rule {
     id: "failures-rising",
     severity: Severity::Medium,
-    looks_for: "Projects whose runs fail much more often than is usual for them",
-    action: "Look at the errors of its last runs",
+    looks_for: "Projects whose runs fail much more often than usual",
+    action: "Check the errors of its latest runs",
     needs: NEEDS,
     find: failures_rising,
 };
@@ -42,7 +42,7 @@ fn failures_rising(facts: &Facts, _: &Config) -> Found {
     live(facts, |p| {
         let health = facts.health.get(&p.project_id).filter(|health| health.is_failing_more == Some(true))?;
         Some(format!(
-            "{:.0} % of the runs of the last 7 days failed, {:.0} % of those before",
+            "{:.0} % of runs failed in the last 7 days, {:.0} % before",
             health.recent_failure_rate? * 100.0,
             health.baseline_failure_rate? * 100.0
         ))
@@ -53,8 +53,8 @@ fn failures_rising(facts: &Facts, _: &Config) -> Found {
 pub static SCHEDULE_MISSED: Rule = Rule {
     id: "schedule-missed",
     severity: Severity::Medium,
-    looks_for: "Schedules of which many runs never started, or started late",
-    action: "Look at the schedule in Hex, and at whether kernels were free",
+    looks_for: "Schedules whose runs often start late or never",
+    action: "Check the schedule in Hex, and whether kernels were free",
     needs: &[
         Need::Each("projects"),
         Need::Each("runs"),
@@ -72,7 +72,7 @@ fn schedule_missed(facts: &Facts, config: &Config) -> Found {
         let share = (missed + late) as f64 / due.max(1) as f64;
         let is_much = missed + late >= config.missed_runs.max(1) && share >= 0.2;
         (facts.scheduled.contains(&p.project_id) && is_much).then(|| {
-            format!("of {due} runs that were due in 30 days, {missed} never started and {late} started over 15 minutes late")
+            format!("of {due} runs due in 30 days, {missed} never started and {late} started more than 15 minutes late")
         })
     })
     .into()
@@ -81,8 +81,8 @@ fn schedule_missed(facts: &Facts, config: &Config) -> Found {
 pub static KERNEL_STARVATION: Rule = Rule {
     id: "kernel-starvation",
     severity: Severity::Medium,
-    looks_for: "Runs that got no kernel, since too many ran at once",
-    action: "Spread the schedules, or shorten what runs longest",
+    looks_for: "Runs that got no kernel because too many ran at once",
+    action: "Spread the schedules, or shorten the longest runs",
     needs: &[Need::Any(&["runs"]), Need::Present("run_health")],
     find: kernel_starvation,
 };
@@ -108,8 +108,8 @@ fn kernel_starvation(facts: &Facts, config: &Config) -> Found {
 pub static APP_STALE: Rule = Rule {
     id: "app-stale",
     severity: Severity::Low,
-    looks_for: "Apps that people view although their results have not been refreshed for long",
-    action: "Give it a schedule, or say on it how old it is",
+    looks_for: "Apps that people view although their results are old",
+    action: "Schedule it, or show the age of its results in the app",
     needs: &[Need::Each("projects")],
     find: app_stale,
 };
@@ -121,8 +121,9 @@ fn app_stale(facts: &Facts, config: &Config) -> Found {
         let published = p.last_published_at?;
         // Publishing refreshes too.
         let refreshed = p.published_results_updated_at?.max(published);
-        (refreshed < limit)
-            .then(|| format!("{views} views in 30 days, of results from {}", refreshed.format("%Y-%m-%d")))
+        (refreshed < limit).then(|| {
+            format!("viewed {views} times in 30 days, with results from {}", refreshed.format("%Y-%m-%d"))
+        })
     })
     .into()
 }

@@ -9,7 +9,7 @@ pub static LINEAGE_GAP: Rule = Rule {
     id: "lineage-gap",
     severity: Severity::Low,
     looks_for: "Projects whose lineage is only partly known",
-    action: "Look at its SQL: some could not be parsed, or reads what Hex doesn't report",
+    action: "Check its SQL: some of it could not be parsed, or reads tables that Hex doesn't report",
     needs: &[
         Need::Each("projects"),
         Need::Each("cells"),

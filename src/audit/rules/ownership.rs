@@ -32,7 +32,7 @@ pub static CREATOR_LEFT: Rule = Rule {
     id: "creator-left",
     severity: Severity::Info,
     looks_for: "Projects whose creator has left the workspace",
-    action: "Nothing, if its owner knows it",
+    action: "Nothing, if the owner knows the project",
     needs: NEEDS,
     find: creator_left,
 };
@@ -50,7 +50,7 @@ pub static COMPONENT_OWNER_LEFT: Rule = Rule {
     id: "component-owner-left",
     severity: Severity::Medium,
     looks_for: "Components whose owner has left the workspace",
-    action: "Give it a new owner: others build on it",
+    action: "Give it a new owner: other projects use it",
     needs: NEEDS,
     find: component_owner_left,
 };
@@ -73,8 +73,7 @@ pub static MISSING_OWNER: Rule = Rule {
 };
 
 fn missing_owner(facts: &Facts, _: &Config) -> Found {
-    live(facts, |p| p.owner_email.as_deref().unwrap_or("").is_empty().then(|| "it has no owner".into()))
-        .into()
+    live(facts, |p| p.owner_email.as_deref().unwrap_or("").is_empty().then(|| "has no owner".into())).into()
 }
 
 #[cfg(test)]

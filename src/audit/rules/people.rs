@@ -21,7 +21,7 @@ fn group_empty(facts: &Facts, _: &Config) -> Found {
             entity_type: "group".into(),
             entity_id: g.group_id.clone(),
             entity: g.name.clone(),
-            evidence: "it has no members".into(),
+            evidence: "has no members".into(),
             ..Hit::default()
         })
         .collect::<Vec<_>>()
@@ -43,8 +43,12 @@ fn too_many_admins(facts: &Facts, config: &Config) -> Found {
     if admins.len() <= config.most_admins {
         return Found::default();
     }
-    let evidence =
-        format!("{} admins, where {} should do: {}", admins.len(), config.most_admins, admins.join(", "));
+    let evidence = format!(
+        "{} admins, more than the {} allowed: {}",
+        admins.len(),
+        config.most_admins,
+        admins.join(", ")
+    );
     vec![Hit {
         entity_type: "workspace".into(),
         entity_id: "workspace".into(),
@@ -58,7 +62,7 @@ fn too_many_admins(facts: &Facts, config: &Config) -> Found {
 pub static USER_INACTIVE: Rule = Rule {
     id: "user-inactive",
     severity: Severity::Low,
-    looks_for: "People who have not logged in for long",
+    looks_for: "Users who have not logged in for a long time",
     action: "Deactivate the user",
     needs: &[Need::Each("users")],
     find: user_inactive,
@@ -74,7 +78,7 @@ fn user_inactive(facts: &Facts, config: &Config) -> Found {
             entity_id: u.user_id.clone(),
             entity: u.name.clone().unwrap_or_else(|| u.email.clone()),
             owner: Some(u.email.clone()),
-            evidence: format!("last login on {}", at.format("%Y-%m-%d")),
+            evidence: format!("last login {}", at.format("%Y-%m-%d")),
             ..Hit::default()
         })
         .collect();
@@ -82,7 +86,7 @@ fn user_inactive(facts: &Facts, config: &Config) -> Found {
     let unknown = people().filter(|u| u.last_login_at.is_none()).count() as u64;
     Found {
         hits,
-        unknown: (unknown > 0).then(|| (unknown, "the API tells no last login of these users".into())),
+        unknown: (unknown > 0).then(|| (unknown, "the API gives no last login for these users".into())),
     }
 }
 

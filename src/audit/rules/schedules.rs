@@ -6,7 +6,7 @@ use crate::audit::{Config, Facts, Found, Need, Severity};
 pub static SCHEDULE_FAILING: Rule = Rule {
     id: "schedule-failing",
     severity: Severity::High,
-    looks_for: "Schedules whose runs fail one after the other",
+    looks_for: "Schedules whose runs keep failing",
     action: "Fix the project, or turn its schedule off",
     needs: &[
         Need::Each("projects"),
@@ -23,8 +23,8 @@ fn schedule_failing(facts: &Facts, config: &Config) -> Found {
         let failing =
             facts.scheduled.contains(&p.project_id) && stats.failure_streak >= config.failing_runs.max(1);
         let said = match stats.failure_streak {
-            1 => "its last scheduled run failed".to_owned(),
-            n => format!("its last {n} scheduled runs all failed"),
+            1 => "the last scheduled run failed".to_owned(),
+            n => format!("the last {n} scheduled runs all failed"),
         };
         failing.then(|| said + &cause(facts, &p.project_id).unwrap_or_default())
     })
@@ -42,7 +42,7 @@ fn cause(facts: &Facts, project: &str) -> Option<String> {
 pub static SCHEDULE_UNVIEWED: Rule = Rule {
     id: "schedule-unviewed",
     severity: Severity::Medium,
-    looks_for: "Schedules of apps that nobody viewed in 30 days, and whose runs notify nobody",
+    looks_for: "Schedules of apps that nobody viewed in 30 days and whose runs notify nobody",
     action: "Turn the schedule off",
     needs: &[Need::Each("projects"), Need::Each("runs"), Need::Present("project_schedules")],
     find: schedule_unviewed,
@@ -52,7 +52,7 @@ fn schedule_unviewed(facts: &Facts, _: &Config) -> Found {
     let is_candidate = |id: &String| facts.scheduled.contains(id) && !facts.notifying.contains(id);
     let hits = live(facts, |p| {
         let unviewed = is_candidate(&p.project_id) && p.app_views_last_30_days == Some(0);
-        unviewed.then(|| "it runs by schedule, and nobody viewed it in the last 30 days".into())
+        unviewed.then(|| "runs on a schedule, but nobody viewed it in the last 30 days".into())
     });
     let unknown = facts
         .projects
@@ -61,7 +61,7 @@ fn schedule_unviewed(facts: &Facts, _: &Config) -> Found {
         .count() as u64;
     Found {
         hits,
-        unknown: (unknown > 0).then(|| (unknown, "the API doesn't tell the views of these apps".into())),
+        unknown: (unknown > 0).then(|| (unknown, "the API gives no view counts for these apps".into())),
     }
 }
 

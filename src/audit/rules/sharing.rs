@@ -10,8 +10,8 @@ use crate::audit::{Circle, Config, Facts, Found, Need, Severity};
 pub static SENSITIVE_SHARED_WIDELY: Rule = Rule {
     id: "sensitive-shared-widely",
     severity: Severity::Medium,
-    looks_for: "Projects that the workspace or the web may open and that read sensitive tables or columns",
-    action: "Narrow its sharing, or have it read something else",
+    looks_for: "Projects that everyone in the workspace or on the web can open and that read sensitive tables or columns",
+    action: "Restrict its sharing, or stop it reading the sensitive data",
     needs: &[
         Need::Each("projects"),
         Need::Present("project_sharing"),
@@ -57,7 +57,7 @@ fn sensitive_shared(facts: &Facts, config: &Config) -> Found {
         let names: BTreeSet<&str> = sensitive.iter().map(|(name, _)| name.as_str()).collect();
         let names: Vec<&str> = names.into_iter().collect();
         let mut hit =
-            of_project(project, format!("{} may open it, and it reads {}", circle.words(), names.join(", ")));
+            of_project(project, format!("{} can open it, and it reads {}", circle.words(), names.join(", ")));
         hit.severity = (*circle == Circle::Web).then_some(Severity::High);
         let through: BTreeSet<Arc<str>> =
             sensitive.into_iter().filter_map(|(_, connection)| connection).collect();
@@ -87,8 +87,8 @@ const OF_CONNECTIONS: &[Need] = &[Need::Each("data_connections"), Need::Present(
 pub static CONNECTION_SHARED_WIDELY: Rule = Rule {
     id: "connection-shared-widely",
     severity: Severity::Medium,
-    looks_for: "Connections that guests or the public may use",
-    action: "Narrow the connection's sharing",
+    looks_for: "Connections that guests or the public can use",
+    action: "Restrict the connection's sharing",
     needs: OF_CONNECTIONS,
     find: connection_shared,
 };
@@ -108,8 +108,8 @@ fn connection_shared(facts: &Facts, _: &Config) -> Found {
 pub static CONNECTION_WRITEBACK: Rule = Rule {
     id: "connection-writeback",
     severity: Severity::Medium,
-    looks_for: "Connections that all members may query and projects may write back through",
-    action: "Turn writeback off, or let fewer people use it",
+    looks_for: "Connections with writeback that all members can query",
+    action: "Turn writeback off, or restrict the connection's sharing",
     needs: OF_CONNECTIONS,
     find: connection_writeback,
 };
@@ -118,7 +118,7 @@ fn connection_writeback(facts: &Facts, _: &Config) -> Found {
     let hits = connections_with(facts, |c| {
         let open = access(facts, &c.data_connection_id, "MEMBERS") == Some("QUERY");
         (open && c.allow_writeback_cells == Some(true))
-            .then(|| ("all members may query it, and writeback is on".into(), None))
+            .then(|| ("all members can query it, and writeback is on".into(), None))
     });
     Found { hits, unknown: unseen(facts) }
 }

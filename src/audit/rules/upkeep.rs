@@ -13,7 +13,7 @@ const PROJECTS: &[Need] = &[Need::Each("projects")];
 pub static PROJECT_UNUSED: Rule = Rule {
     id: "project-unused",
     severity: Severity::Low,
-    looks_for: "Published projects that nobody has viewed, published, edited or run for long",
+    looks_for: "Published projects that nobody has viewed, published, edited or run for a long time",
     action: "Archive it, or ask its owner",
     needs: &[Need::Each("projects"), Need::Each("runs"), Need::Present("run_stats")],
     find: project_unused,
@@ -41,21 +41,21 @@ fn project_unused(facts: &Facts, config: &Config) -> Found {
     };
     let hits = live(facts, |p| {
         let (at, how) = last_use(p).filter(|_| tells_views(p))?;
-        Some(format!("last {how} on {}, and not used since", at.format("%Y-%m-%d")))
+        Some(format!("not used since it was last {how} on {}", at.format("%Y-%m-%d")))
     });
     let unknown = facts.projects.iter().filter(|p| p.is_alive() && !tells_views(p) && last_use(p).is_some());
     let unknown = unknown.count() as u64;
     Found {
         hits,
-        unknown: (unknown > 0).then(|| (unknown, "the API doesn't tell the views of these apps".into())),
+        unknown: (unknown > 0).then(|| (unknown, "the API gives no view counts for these apps".into())),
     }
 }
 
 pub static DRAFT_STALE: Rule = Rule {
     id: "draft-stale",
     severity: Severity::Info,
-    looks_for: "Drafts that were never published and that nobody has edited for long",
-    action: "Archive it, or publish it",
+    looks_for: "Drafts that were never published and that nobody has edited for a long time",
+    action: "Publish it, or archive it",
     needs: PROJECTS,
     find: draft_stale,
 };
@@ -64,22 +64,20 @@ fn draft_stale(facts: &Facts, config: &Config) -> Found {
     let limit = facts.now - TimeDelta::days(config.stale_days);
     live(facts, |p| {
         let edited = p.last_edited_at.filter(|at| p.last_published_at.is_none() && *at < limit)?;
-        Some(format!("never published, last edited on {}", edited.format("%Y-%m-%d")))
+        Some(format!("never published, last edited {}", edited.format("%Y-%m-%d")))
     })
     .into()
 }
 
 fn published_without(facts: &Facts, what: &str, lacks: impl Fn(&Project) -> bool) -> Vec<Hit> {
-    live(facts, |p| {
-        (p.last_published_at.is_some() && lacks(p)).then(|| format!("published without a {what}"))
-    })
+    live(facts, |p| (p.last_published_at.is_some() && lacks(p)).then(|| format!("has no {what}")))
 }
 
 pub static MISSING_DESCRIPTION: Rule = Rule {
     id: "missing-description",
     severity: Severity::Info,
     looks_for: "Published projects without a description",
-    action: "Say what it is for",
+    action: "Describe what the project is for",
     needs: PROJECTS,
     find: missing_description,
 };

@@ -10,7 +10,7 @@ use crate::client::cells::ListCells;
 use crate::client::operation::GET_CELL;
 use crate::client::{ApiRequest, List};
 
-/// What is done about cells.
+/// Commands on cells.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// List the cells of a project's draft

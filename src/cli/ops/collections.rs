@@ -9,7 +9,7 @@ use crate::cli::settings::Settings;
 use crate::client::ApiRequest;
 use crate::client::operation::{CREATE_COLLECTION, EDIT_COLLECTION, GET_COLLECTION, LIST_COLLECTIONS};
 
-/// What is done about collections.
+/// Commands on collections.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// List collections, by name
@@ -64,7 +64,7 @@ pub enum Command {
     },
 }
 
-/// What collections are sorted by.
+/// Sort keys of collections.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 pub enum SortBy {
     /// Name.

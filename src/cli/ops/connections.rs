@@ -12,7 +12,7 @@ use crate::client::groups::NameOrCreated;
 use crate::client::operation::GET_DATA_CONNECTION;
 use crate::client::{ApiRequest, List, SortDirection};
 
-/// What is done about data connections.
+/// Commands on data connections.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// List data connections
@@ -50,7 +50,7 @@ impl Order {
     }
 }
 
-/// What connections and groups are sorted by.
+/// Sort keys of connections and groups.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 pub enum SortBy {
     /// Creation.

@@ -11,7 +11,7 @@ use crate::client::groups::{GroupEdit, ListGroups};
 use crate::client::operation::{CREATE_GROUP, DELETE_GROUP, EDIT_GROUP, GET_GROUP};
 use crate::client::{ApiRequest, List};
 
-/// What is done about groups.
+/// Commands on groups.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// List groups; hexport users list --group lists a group's members

@@ -5,7 +5,7 @@
 //! Left out on purpose:
 //! - `CreatePresignedUrl`: for servers that embed apps, which hold the secret that it needs.
 //! - `CreateDataConnection`, `EditDataConnection`, `UpdateDataConnectionSchema`: they take warehouse
-//!   credentials or long-running jobs, which belong into infrastructure code and not into a shell's history.
+//!   credentials or long-running jobs, which belong in infrastructure code, not in a shell's history.
 //! - `IngestSemanticProject`, `UpdateSemanticProject`, guides: uploads of files that their own tools make.
 //! - `CreateCell`, `UpdateCell`, `DeleteCell`, cell outputs and images: writing notebooks is not operating them.
 //! - Threads' messages, `CreateThread`, `ContinueThread`: people's words, and prompts that cost credits. Threads
@@ -52,7 +52,7 @@ pub struct ReadArgs {
 /// Flags of a command that lists.
 #[derive(Debug, clap::Args)]
 pub struct ListArgs {
-    /// Most items to list [default: all]
+    /// Maximum number of items to list [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
     #[command(flatten)]
@@ -62,7 +62,7 @@ pub struct ListArgs {
 /// Flags of a command that writes.
 #[derive(Debug, clap::Args)]
 pub struct WriteArgs {
-    /// Show the request in place of sending it
+    /// Show the request instead of sending it
     #[arg(long)]
     dry_run: bool,
     /// Do it without asking
@@ -224,7 +224,7 @@ impl WriteArgs {
 }
 
 impl Writing {
-    /// Asks a person whether to go on; a script must have said so beforehand.
+    /// Asks a person for confirmation; a script must have confirmed beforehand.
     ///
     /// # Errors
     /// If nobody is there to ask, or the answer is no.

@@ -18,7 +18,7 @@ use crate::client::operation::{
 use crate::client::projects::{Include, ListProjects, ListQueriedTables, Principal, ProjectSort, Version};
 use crate::client::{ApiRequest, Error, List, SortDirection};
 
-/// What is done about projects.
+/// Commands on projects.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// List projects
@@ -28,7 +28,7 @@ pub enum Command {
         /// Project: identifier, title or page in Hex
         #[arg(value_name = "PROJECT")]
         project: String,
-        /// Show who may do what with it
+        /// Show its sharing
         #[arg(long)]
         sharing: bool,
         #[command(flatten)]
@@ -65,7 +65,7 @@ pub enum Command {
         /// draft, latest, or a number
         #[arg(long, default_value = "draft", value_parser = version)]
         version: Version,
-        /// File to write in place of standard output
+        /// File to write [default: standard output]
         #[arg(short = 'o', long, value_name = "FILE")]
         file: Option<PathBuf>,
         #[command(flatten)]
@@ -80,7 +80,7 @@ pub struct StatusArgs {
     /// Status label to set
     #[arg(long, value_name = "LABEL")]
     status: Option<String>,
-    /// Take the status label away
+    /// Remove the status label
     #[arg(long)]
     clear_status: bool,
 }
@@ -88,16 +88,16 @@ pub struct StatusArgs {
 /// Which projects, in what order.
 #[derive(Debug, clap::Args)]
 pub struct Listing {
-    /// Archived ones too
+    /// Include archived projects
     #[arg(long)]
     archived: bool,
-    /// Components too
+    /// Include components
     #[arg(long)]
     components: bool,
-    /// Trashed ones too
+    /// Include projects in the trash
     #[arg(long)]
     trashed: bool,
-    /// Show who may do what with each
+    /// Show each project's sharing
     #[arg(long)]
     sharing: bool,
     /// Only with this status label; or PUBLISHED, DRAFT (never published) or ALL, where the workspace has no label
@@ -107,13 +107,13 @@ pub struct Listing {
     /// Only in this category; may be given more than once
     #[arg(long, value_name = "CATEGORY")]
     category: Vec<String>,
-    /// Only those that this person created
+    /// Only projects that this person created
     #[arg(long, value_name = "EMAIL")]
     creator: Option<String>,
-    /// Only those that this person owns
+    /// Only projects that this person owns
     #[arg(long, value_name = "EMAIL")]
     owner: Option<String>,
-    /// Only those in this collection: identifier or name
+    /// Only projects in this collection: identifier or name
     #[arg(long, value_name = "COLLECTION")]
     collection: Option<String>,
     /// Sort by
@@ -126,7 +126,7 @@ pub struct Listing {
     list: ListArgs,
 }
 
-/// What projects are sorted by.
+/// Sort keys of projects.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum SortBy {
     /// Creation.

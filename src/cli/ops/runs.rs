@@ -19,7 +19,7 @@ use crate::client::operation::{CANCEL_RUN, GET_RUN_STATUS, RUN_PROJECT};
 use crate::client::runs::{ListRuns, Notification, RunRequest, is_terminal};
 use crate::client::{ApiRequest, Error, List};
 
-/// What is done about runs.
+/// Commands on runs.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// List a project's runs, the newest first
@@ -48,14 +48,14 @@ pub enum Command {
     },
     /// Start a run of a project's published version
     Start(Box<Start>),
-    /// Cancel a run; one that has ended already is left alone (exit code 24)
+    /// Cancel a run; exits with 24 if it has already ended
     Cancel {
         #[command(flatten)]
         of: Of,
         #[command(flatten)]
         write: WriteArgs,
     },
-    /// Wait until a run has ended; its outcome is the exit code
+    /// Wait for a run to end; the exit code is its outcome
     ///
     /// Waits for the run that is named, or for the one that runs start --once KEY started.
     Wait {
@@ -125,14 +125,14 @@ pub fn name(value: &impl clap::ValueEnum) -> Option<String> {
     value.to_possible_value().map(|v| v.get_name().to_owned())
 }
 
-/// How a run is started.
+/// Options of a start.
 #[derive(Debug, clap::Args)]
 pub struct Start {
     /// Project: identifier, title or page in Hex
     #[arg(value_name = "PROJECT")]
     project: String,
-    /// A value of an input: NAME=VALUE. A value that is JSON is taken as such, else as text; quote a number
-    /// that is text: day='"7"'. May be given more than once
+    /// Value of an input: NAME=VALUE. Taken as JSON if it is, else as text; quote a number that is text:
+    /// day='"7"'. May be given more than once
     #[arg(long, value_name = "NAME=VALUE", value_parser = input)]
     input: Vec<(String, Value)>,
     /// File with a JSON object of inputs; - for standard input
@@ -141,7 +141,7 @@ pub struct Start {
     /// A saved view whose inputs are used
     #[arg(long, value_name = "VIEW", conflicts_with_all = ["input", "input_json"])]
     view: Option<String>,
-    /// Have Hex check the inputs, and start nothing (Hex's dryRun)
+    /// Have Hex validate the inputs without starting a run (Hex's dryRun)
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     validate: Option<bool>,
     /// Show this run's results in the published app
@@ -160,28 +160,28 @@ pub struct Start {
     /// the key started before. Kept in HEXPORT_STATE_DIR (default: ~/.local/state/hexport)
     #[arg(long, value_name = "KEY", conflicts_with = "validate")]
     once: Option<String>,
-    /// Tell this user of the outcome: email or identifier; may be given more than once
+    /// Notify this user of the outcome: email or identifier; may be given more than once
     #[arg(long, value_name = "USER")]
     notify_user: Vec<String>,
-    /// Tell this group of the outcome: name or identifier; may be given more than once
+    /// Notify this group of the outcome: name or identifier; may be given more than once
     #[arg(long, value_name = "GROUP")]
     notify_group: Vec<String>,
-    /// Tell this Slack channel of the outcome, by its identifier; may be given more than once
+    /// Notify this Slack channel of the outcome, by its identifier; may be given more than once
     #[arg(long, value_name = "CHANNEL")]
     notify_slack: Vec<String>,
-    /// Outcomes that are told
+    /// Outcomes to notify about
     #[arg(long, value_enum, ignore_case = true, default_value = "ALL")]
     notify_on: NotifyOn,
-    /// Subject of what is told
+    /// Subject of the notification
     #[arg(long, value_name = "TEXT")]
     notify_subject: Option<String>,
-    /// Body of what is told
+    /// Body of the notification
     #[arg(long, value_name = "TEXT")]
     notify_body: Option<String>,
     /// Send a screenshot with a success: png or pdf
     #[arg(long, value_name = "FORMAT")]
     notify_screenshot: Option<String>,
-    /// Wait until the run has ended; its outcome is the exit code
+    /// Wait for the run to end; the exit code is its outcome
     #[arg(long)]
     wait: bool,
     #[command(flatten)]
@@ -190,7 +190,7 @@ pub struct Start {
     write: WriteArgs,
 }
 
-/// Outcomes that are told.
+/// Outcomes to notify about.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 #[value(rename_all = "SCREAMING_SNAKE_CASE")]
 enum NotifyOn {

@@ -11,7 +11,7 @@ use crate::client::operation::{DEACTIVATE_USER, ME};
 use crate::client::users::{ListUsers, UserSort};
 use crate::client::{ApiRequest, List};
 
-/// What is done about users.
+/// Commands on users.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// List users
@@ -46,7 +46,7 @@ pub enum Command {
     },
 }
 
-/// What users are sorted by.
+/// Sort keys of users.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 pub enum SortBy {
     /// Name.

@@ -15,13 +15,13 @@ use crate::client::runs::is_terminal;
 use crate::client::{ApiRequest, Error};
 use crate::units::parse_duration;
 
-/// How a run is waited for.
+/// Timeout and polling.
 #[derive(Debug, clap::Args)]
 pub struct WaitArgs {
-    /// Longest time to wait for the run's end [default: for ever]
+    /// Maximum time to wait for the run to end [default: forever]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub timeout: Option<Duration>,
-    /// Time between two looks at the run
+    /// Polling interval
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     pub poll: Duration,
 }

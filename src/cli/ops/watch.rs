@@ -29,10 +29,10 @@ pub struct WatchArgs {
     /// Only runs of this trigger
     #[arg(long, value_enum, ignore_case = true, default_value = "ALL")]
     trigger: Trigger,
-    /// End with the next run that ends, however it does; its outcome is the exit code
+    /// Stop at the next run that ends, whatever its outcome; the exit code is its outcome
     #[arg(long)]
     any_outcome: bool,
-    /// Runs that came after this one count, also if they have ended by now: the last run that was dealt with
+    /// Also count runs after this one that have already ended: the last run that was handled
     #[arg(long, value_name = "RUN")]
     after: Option<String>,
     #[command(flatten)]

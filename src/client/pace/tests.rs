@@ -233,8 +233,11 @@ async fn groups_that_are_counted_together_are_merged_and_it_is_said() {
                 continue;
             }
             // Where limits have names, the server itself says that all operations are in one group.
-            let said =
-                if form == LimitForm::Named { "the server counts ListCells there" } else { "together" };
+            let said = if form == LimitForm::Named {
+                "the server counts ListCells in that group"
+            } else {
+                "together"
+            };
             let times = done.changes.iter().filter(|change| change.cause.contains(said)).count();
             assert_eq!(times, 1, "{kind:?} {form:?}: {:?}", done.changes);
         }

@@ -60,7 +60,7 @@ impl Engine {
         let listing = task.request.operation().listing.expect("endpoints are lists");
         let page = match split_page(&listing, &answer.body) {
             Ok(page) => page,
-            Err(why) => return self.fail(task, format!("the answer is not a page: {why}"), answer),
+            Err(why) => return self.fail(task, format!("the response is not a page: {why}"), answer),
         };
         task.rows += page.items.len() as u64;
         task.see(page.items.iter().map(|item| item.get()));
@@ -100,10 +100,10 @@ impl Engine {
                 Ok(())
             }
             Next::Page(_) if task.is_barren() => {
-                self.fail(task, "page after page brought nothing new: it has no end".into(), answer)
+                self.fail(task, "endless list: page after page brought nothing new".into(), answer)
             }
             Next::Page(_) | Next::Repeats => {
-                self.fail(task, "its cursors go round in a circle: it has no end".into(), answer)
+                self.fail(task, "endless list: its cursors go in a circle".into(), answer)
             }
         }
     }
@@ -202,7 +202,7 @@ impl Engine {
                 Ok(())
             }
             (404, Scope::Group | Scope::Project) => {
-                let reason = format!("not found, although it is still listed: {reason}");
+                let reason = format!("not found, although still listed: {reason}");
                 self.finish(task, State::Vanished, Some(reason), true);
                 Ok(())
             }

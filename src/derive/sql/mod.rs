@@ -119,7 +119,7 @@ pub struct Reading {
     pub files: u32,
     /// Renderings of its template; 1 for SQL without one.
     pub renderings: u32,
-    /// Why its template could not be rendered as it is.
+    /// Why its template could not be rendered unchanged.
     pub template_error: Option<String>,
     /// Why a statement could not be parsed, if one could not.
     pub error: Option<String>,

@@ -1,4 +1,4 @@
-//! The API's operations: a file a resource, with its routes beside their handlers.
+//! The API's operations: one file per resource, with its routes and handlers.
 
 mod cells;
 mod collections;

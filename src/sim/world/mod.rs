@@ -112,7 +112,7 @@ pub struct World {
     components: Vec<(String, i64)>,
     /// Things made after the generation.
     made: u64,
-    /// Places of projects by identifier; made anew when projects come or go.
+    /// Places of projects by identifier; rebuilt when projects come or go.
     places: OnceLock<HashMap<String, usize>>,
 }
 

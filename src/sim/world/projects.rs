@@ -41,7 +41,7 @@ const CATEGORIES: [(&str, Option<&str>); 7] = [
 ];
 const ZONES: [&str; 4] = ["+00:00", "-05:00", "+01:00", "+09:00"];
 
-/// A project with what the API doesn't list beside it.
+/// A project with what the API doesn't list.
 #[derive(Debug)]
 pub struct ProjectRecord {
     /// Number, from 0: the seed of everything in it.
