@@ -14,6 +14,7 @@ pub mod crawl;
 pub mod derive;
 pub mod diff;
 pub mod export;
+pub mod history;
 pub mod journal;
 pub mod lineage;
 pub mod notify;

@@ -2,12 +2,22 @@
 
 use crate::derive;
 use crate::schema::Table;
-use crate::tables::{AUDIT_FINDINGS, AUDIT_RULES, CRAWL_COVERAGE, ENTITIES};
+use crate::tables::{AUDIT_FINDINGS, AUDIT_RULES, CRAWL_COVERAGE, ENTITIES, HISTORY};
 
-/// Every table: those of the API, those derived from them, what the audit finds, and what the crawl says of
-/// itself.
+/// Every table: those of the API, those of imported query histories, those derived from them, what the audit finds,
+/// and what the crawl says of itself.
 pub fn all() -> impl Iterator<Item = &'static Table> {
-    ENTITIES.iter().copied().chain(derive::tables()).chain([&AUDIT_FINDINGS, &AUDIT_RULES, &CRAWL_COVERAGE])
+    ENTITIES
+        .iter()
+        .chain(HISTORY)
+        .copied()
+        .chain(derive::tables())
+        .chain([&AUDIT_FINDINGS, &AUDIT_RULES, &CRAWL_COVERAGE])
+}
+
+/// The tables that an export writes: all but those that hold the rows of one import alone.
+pub fn exported() -> impl Iterator<Item = &'static Table> {
+    all().filter(|table| !table.is_split())
 }
 
 /// The table of this name.

@@ -261,7 +261,7 @@ fn bases(table: &'static Table) -> Vec<&'static str> {
             from.iter().filter_map(|name| registry::by_name(name)).flat_map(bases).collect()
         }
         (name, Origin::Api(_)) => vec![name],
-        (_, Origin::Crawl) => Vec::new(),
+        (_, Origin::Crawl | Origin::History(_)) => Vec::new(),
     }
 }
 

@@ -97,6 +97,7 @@ fn source(table: &Table) -> String {
     match table.origin {
         Origin::Api(operation) => operation.id.into(),
         Origin::Crawl => "the crawl".into(),
+        Origin::History(_) => "hexport import query-history".into(),
         Origin::Derived(from) => from.join(", "),
     }
 }

@@ -7,6 +7,7 @@ pub mod sql;
 
 pub use sql::names;
 
+mod cell_cost;
 mod cell_lineage;
 mod cells;
 mod column_lineage;
@@ -16,6 +17,9 @@ mod effective_access;
 mod frame;
 mod given;
 mod lineage;
+pub mod prices;
+mod project_cost;
+mod run_cost;
 mod run_daily;
 mod run_health;
 mod run_stats;
@@ -26,6 +30,7 @@ mod table_usage;
 mod user_activity;
 
 pub use crate::crawl::schedule;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
@@ -34,10 +39,11 @@ use polars::prelude::{
 };
 
 use crate::registry;
-use crate::schema::Table;
-use crate::snapshot::{self, KeyRange, TableReader};
+use crate::schema::{Origin, Table};
+use crate::snapshot::{self, KeyRange, TableEntry, TableReader, TableWriter};
 
 pub use cells::read_cells;
+pub use connections::{Naming, namings};
 pub use effective_access::{EFFECTIVE_ACCESS, write_access};
 pub use frame::to_batch;
 pub use given::{ConnectionNames, Given, GivenError, schemas};
@@ -83,6 +89,9 @@ pub const DERIVATIONS: &[Derivation] = &[
         derive: connection_usage::derive,
     },
     Derivation { table: &user_activity::USER_ACTIVITY, by_project: false, derive: user_activity::derive },
+    Derivation { table: &project_cost::PROJECT_COST, by_project: true, derive: project_cost::derive },
+    Derivation { table: &cell_cost::CELL_COST, by_project: true, derive: cell_cost::derive },
+    Derivation { table: &run_cost::RUN_COST, by_project: true, derive: run_cost::derive },
 ];
 
 /// Tables that are read out of the cells' SQL, all in one pass.
@@ -93,6 +102,38 @@ pub const FROM_SQL: [&Table; 5] = [
     &column_lineage::COLUMN_LINEAGE,
     &cell_lineage::CELL_LINEAGE,
 ];
+
+impl Derivation {
+    /// Tables that it is computed from.
+    pub fn inputs(&self) -> &'static [&'static str] {
+        match self.table.origin {
+            Origin::Derived(from) => from,
+            Origin::Api(_) | Origin::Crawl | Origin::History(_) => &[],
+        }
+    }
+
+    /// Computes and writes the table.
+    ///
+    /// # Errors
+    /// If it can't be computed or written.
+    pub fn write(
+        &self,
+        inputs: &Inputs<'_>,
+        create: impl Fn(&'static Table) -> Result<TableWriter, snapshot::Error>,
+    ) -> Result<TableEntry, Error> {
+        let failed = |source| Error::Compute { table: self.table.name, source };
+        let parts = match self.by_project {
+            true => inputs.parts(self.inputs())?,
+            false => vec![inputs.clone()],
+        };
+        let mut writer = create(self.table)?;
+        for part in parts {
+            let frame = (self.derive)(&part).map_err(failed)?;
+            writer.write(&to_batch(self.table, &frame, inputs.snapshot_at).map_err(failed)?)?;
+        }
+        Ok(writer.finish()?)
+    }
+}
 
 /// All derived tables.
 pub fn tables() -> impl Iterator<Item = &'static Table> {
@@ -107,6 +148,8 @@ pub const PART_ROWS: u64 = 50_000;
 pub struct Inputs<'a> {
     /// Folder of the files.
     pub folder: &'a Path,
+    /// Files of tables that are kept elsewhere: those of earlier snapshots.
+    pub elsewhere: HashMap<&'static str, PathBuf>,
     /// The snapshot's time.
     pub snapshot_at: DateTime<Utc>,
     /// The file of the last snapshot's lineage: tells when a table was first seen.
@@ -122,7 +165,13 @@ pub struct Inputs<'a> {
 impl Inputs<'_> {
     /// The path of a table's file.
     pub fn path(&self, table: &str) -> PathBuf {
-        self.folder.join(format!("{table}.parquet"))
+        let elsewhere = self.elsewhere.get(table).cloned();
+        elsewhere.unwrap_or_else(|| self.folder.join(format!("{table}.parquet")))
+    }
+
+    /// Whether there is such a table.
+    pub fn has(&self, table: &str) -> bool {
+        self.path(table).exists()
     }
 
     /// A table, to compute with.
@@ -165,7 +214,9 @@ impl Inputs<'_> {
     /// If one of the tables can't be read.
     pub fn parts(&self, of: &[&str]) -> Result<Vec<Self>, snapshot::Error> {
         let mut most = 0;
-        for table in of.iter().filter_map(|name| registry::by_name(name)).filter(|t| t.key[0] == PROJECT) {
+        for table in of.iter().filter_map(|name| registry::by_name(name))
+            .filter(|t| t.key[0] == PROJECT && self.has(t.name))
+        {
             most = most.max(TableReader::open_file(&self.path(table.name), table)?.rows());
         }
         let parts = most.div_ceil(self.part_rows).max(1) as usize;

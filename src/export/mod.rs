@@ -40,6 +40,8 @@ use bases::Bases;
 use journals::{Crawler, open_journal, report_damage};
 
 pub use build::choose;
+pub(crate) use build::strip_files;
+pub(crate) use truth::{Known, of_inputs};
 pub use truth::Accept;
 
 /// Who asks is found out even if the budget's time is over, but nobody waits longer than this for it.
@@ -90,7 +92,7 @@ pub const REVALIDATE: TimeDelta = TimeDelta::days(14);
 impl Default for Options {
     fn default() -> Self {
         Self {
-            tables: crate::registry::all().collect(),
+            tables: crate::registry::exported().collect(),
             formats: vec![Format::Parquet],
             delta: None,
             base_url: crate::client::DEFAULT_BASE_URL.into(),
@@ -281,6 +283,7 @@ async fn export_locked(
     let (journal, resumed) = open_journal(lake, &options, &crawler, &*progress)?;
     lake.clean(Some(&journal.header().snapshot_id))?;
     let bases = bases::choose(lake, &options.tables)?;
+    let options = Options { tables: build::writable(&options.tables, &bases), ..options };
     let job = Job { source, lake, options: &options, journal: &journal, bases, how, identity };
     let mut result = job.run(progress, stop).await;
     if let Ok(outcome) = &mut result {
@@ -419,6 +422,7 @@ async fn rebuild_locked(
         ..Identity::default()
     };
     let bases = bases::of_journal(lake, header, &manifests, &options.tables);
+    let options = Options { tables: build::writable(&options.tables, &bases), ..options };
     let how = Workspace::Settled;
     let source = Source::JournalOnly;
     let job = Job { source, lake, options: &options, journal: &journal, bases, how, identity };
@@ -441,7 +445,7 @@ fn journalled_tables(header: &CrawlHeader, wanted: &[&'static Table]) -> Vec<&'s
         let is_there = match table.origin {
             Origin::Api(_) => Endpoint::of_table(table).is_some_and(|e| endpoints.contains(&e)),
             Origin::Derived(from) => from.iter().all(|name| names.contains(name)),
-            Origin::Crawl => true,
+            Origin::Crawl | Origin::History(_) => true,
         };
         if is_there {
             names.insert(table.name);
@@ -717,7 +721,8 @@ pub async fn plan(
     };
     let report = crawl::crawl(source, journal, Arc::default(), crawl_options, progress, stop).await?;
     let known = (options.reuse == Reuse::Unchanged).then_some(&*base);
-    let refused = lake.latest()?.map_or(BTreeSet::new(), |manifest| {
+    let newest = lake.manifests()?.newest_of_all().map(|newest| newest.manifest);
+    let refused = newest.map_or(BTreeSet::new(), |manifest| {
         let is_refused = |table: &&Table| {
             manifest.tables.get(table.name).is_some_and(|t| t.state == Some(TableState::Unreadable))
         };

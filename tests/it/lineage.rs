@@ -529,6 +529,7 @@ fn tables_that_are_derived_in_parts_are_those_of_the_whole() {
     let given = hexport::derive::Given::default();
     let inputs = |part_rows: u64| Inputs {
         folder: &folder,
+        elsewhere: Default::default(),
         snapshot_at: manifest.snapshot_at,
         last_lineage: Some(folder.join("lineage.parquet")),
         given: &given,
