@@ -10,6 +10,7 @@ pub mod access;
 pub mod audit;
 pub mod cli;
 pub mod client;
+pub mod cost;
 pub mod crawl;
 pub mod derive;
 pub mod diff;

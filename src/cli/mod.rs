@@ -17,6 +17,7 @@ mod access;
 mod audit;
 mod check;
 mod completions;
+mod cost;
 mod ddl;
 #[cfg(feature = "sim")]
 mod demo;
@@ -24,6 +25,7 @@ mod diff;
 mod exit;
 mod export;
 mod given;
+mod import;
 mod lakes;
 mod lineage;
 mod metrics;
@@ -59,8 +61,8 @@ Exit codes:
     0  complete
     2  usage: a flag, a setting or a URL is wrong
     3  authentication: no token, or one that the API refuses
-    4  incomplete: a snapshot was committed, crawl_coverage says what is missing
-    5  nothing was committed; the same command goes on where it ended
+    4  incomplete: a snapshot was committed, crawl_coverage says what is missing; of an import, some rows are unreadable
+    5  nothing was committed; the same command goes on where it ended; of an import, no row carries Hex's comment
     6  the destination can't be written, or isn't hexport's
     7  the audit found something at or above --fail-on
    20  a run that was waited for failed (ERRORED)
@@ -129,6 +131,11 @@ enum Command {
     Plan(plan::Args),
     /// Build a snapshot again from a kept journal, without asking the API
     Rebuild(rebuild::Args),
+    /// Import what comes from elsewhere than Hex: query histories of warehouses
+    #[command(subcommand)]
+    Import(import::Command),
+    /// Show what projects, owners, schedules, cells, tables, users or runs cost, by imported query histories
+    Cost(cost::Args),
     /// Check a snapshot for governance problems
     Audit(audit::Args),
     /// Show who can reach a project or table, what a person can reach, and what changed in it
@@ -285,6 +292,8 @@ impl Command {
             Command::Export(args) => export::run(args, settings, ui).await,
             Command::Plan(args) => plan::run(args, settings, ui).await,
             Command::Rebuild(args) => rebuild::run(args, settings, ui).await,
+            Command::Import(command) => import::run(command, settings),
+            Command::Cost(args) => cost::run(&args, settings),
             Command::Audit(args) => audit::run(&args, settings),
             Command::Access(args) => access::run(&args, settings),
             Command::Notify(args) => notify::run(args, settings).await,

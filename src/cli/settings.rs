@@ -43,6 +43,9 @@ pub struct File {
     /// Who is told of findings.
     #[serde(default)]
     pub notify: crate::notify::Config,
+    /// Prices of what warehouses use.
+    #[serde(default)]
+    pub cost: crate::derive::prices::Config,
     /// Assumptions about access that the API doesn't tell.
     #[serde(default)]
     pub access: crate::access::Config,
@@ -86,7 +89,7 @@ impl Settings {
         let file = toml::from_str(&text).map_err(|e| {
             let line = e.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
             bad(format!("line {line}: {}", e.message()))
-                .next("It may hold url, token_file, rate, burst, concurrency, request_timeout, log_format, [limits.GROUP], [audit], [access], [notify] and [connections]; never the token itself.")
+                .next("It may hold url, token_file, rate, burst, concurrency, request_timeout, log_format, [limits.GROUP], [audit], [access], [cost], [notify] and [connections]; never the token itself.")
         })?;
         Ok(Self { file, is_found: !named })
     }

@@ -48,6 +48,8 @@ pub use effective_access::{EFFECTIVE_ACCESS, write_access};
 pub use frame::to_batch;
 pub use given::{ConnectionNames, Given, GivenError, schemas};
 pub use lineage::LINEAGE;
+pub use project_cost::PROJECT_COST;
+pub use run_cost::RUN_COST;
 
 /// What can go wrong with a derived table.
 #[derive(Debug, thiserror::Error)]
