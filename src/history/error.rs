@@ -28,11 +28,10 @@ pub enum Error {
     },
     /// A file lacks a column that every query needs.
     #[error(
-        "{} has no column for {missing} (looked for {}); it has {}{}",
+        "{} has no column for {missing} (looked for {}); it has {}",
         path.display(),
         looked_for.join(", "),
-        found.join(", "),
-        looks_like.map_or(String::new(), |kind| format!(". It looks like a history of {kind}"))
+        found.join(", ")
     )]
     Columns {
         /// The file.
@@ -43,8 +42,6 @@ pub enum Error {
         looked_for: Vec<String>,
         /// Columns that it has.
         found: Vec<String>,
-        /// The kind of warehouse whose columns it has.
-        looks_like: Option<Kind>,
     },
     /// A file says that it is of another kind of warehouse.
     #[error("{} is a history of {theirs}, and not of {ours}", path.display())]

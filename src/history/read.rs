@@ -158,22 +158,40 @@ impl Reader {
             }
             places.extend(place);
         }
+        self.check_kind(path, found)?;
         match Field::REQUIRED.into_iter().find(|field| places.iter().all(|(known, ..)| known != field)) {
             Some(missing) => Err(self.lacks(path, missing, found)),
             None => Ok(places),
         }
     }
 
-    fn lacks(&self, path: &Path, missing: Field, found: &[String]) -> Error {
+    /// Refuses a file that has the columns of another kind: its units would be misread. One that says its kind itself
+    /// is checked by that, and who maps columns knows what they are.
+    fn check_kind(&self, path: &Path, found: &[String]) -> Result<(), Error> {
+        let says_kind = found.iter().any(|name| name.eq_ignore_ascii_case(Field::Warehouse.name()));
+        match self.nearest(found).filter(|_| !says_kind && self.map.is_empty()) {
+            Some(kind) => {
+                let theirs = format!("{kind} (by its columns)");
+                Err(Error::OtherKind { path: path.to_owned(), theirs, ours: self.kind })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The kind whose columns a file has, if these are clearly not of the kind that was named.
+    fn nearest(&self, found: &[String]) -> Option<Kind> {
         let has = |column: &str| found.iter().any(|name| name.eq_ignore_ascii_case(column));
         let likeness = |kind: Kind| kind.natives().iter().filter(|native| has(native.column)).count();
-        let nearest = Kind::ALL.into_iter().filter(|kind| *kind != self.kind).max_by_key(|kind| likeness(*kind));
+        let nearest = Kind::ALL.into_iter().max_by_key(|kind| likeness(*kind))?;
+        (likeness(nearest) > likeness(self.kind) + 1).then_some(nearest)
+    }
+
+    fn lacks(&self, path: &Path, missing: Field, found: &[String]) -> Error {
         Error::Columns {
             path: path.to_owned(),
             missing: missing.name(),
             looked_for: self.candidates(missing).into_iter().map(|(column, _)| column.to_owned()).collect(),
             found: found.iter().take(60).cloned().collect(),
-            looks_like: nearest.filter(|kind| likeness(*kind) > likeness(self.kind).max(2)),
         }
     }
 
@@ -389,9 +407,10 @@ impl JsonRows<'_, '_> {
 
     /// The first object says whether the file is of this kind. Later ones may leave out what is null.
     fn check(&self, first: &Json) -> Result<(), Error> {
+        let found = paths(first);
+        self.reader.check_kind(self.path, &found)?;
         for field in Field::REQUIRED {
             if !self.reader.candidates(field).into_iter().any(|(column, _)| member(first, column).is_some()) {
-                let found: Vec<String> = first.as_object().into_iter().flat_map(|o| o.keys().cloned()).collect();
                 return Err(self.reader.lacks(self.path, field, &found));
             }
         }
@@ -428,6 +447,16 @@ impl<'de> Visitor<'de> for Items<'_, '_, '_> {
         }
         Ok(())
     }
+}
+
+/// Paths of an object's members, and of theirs.
+fn paths(value: &Json) -> Vec<String> {
+    let mut all = Vec::new();
+    for (name, value) in value.as_object().into_iter().flatten() {
+        all.push(name.clone());
+        all.extend(paths(value).into_iter().map(|inner| format!("{name}.{inner}")));
+    }
+    all
 }
 
 /// A member of an object by a path of names in any case, joined by dots.
