@@ -14,6 +14,9 @@ use crate::schema::{Origin, Table};
 use crate::snapshot::{Error, rows};
 use crate::tables::CRAWL_COVERAGE;
 
+/// Why rules about cost aren't evaluated in a lake without query histories: nothing is missing that ought to be there.
+pub const NOT_IMPORTED: &str = "no query history was imported";
+
 /// Something that a rule can't do without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
@@ -146,6 +149,9 @@ impl Evidence {
             }
         }
         let standing = |table: &'static Table| {
+            if !tables.has(table) && is_imported(table) {
+                return Standing::Unusable(NOT_IMPORTED.into());
+            }
             if !tables.has(table) {
                 return Standing::Unusable(format!("the snapshot has no table {}", table.name));
             }
@@ -262,6 +268,15 @@ fn bases(table: &'static Table) -> Vec<&'static str> {
         }
         (name, Origin::Api(_)) => vec![name],
         (_, Origin::Crawl | Origin::History(_)) => Vec::new(),
+    }
+}
+
+/// Whether a table comes from imported query histories.
+fn is_imported(table: &Table) -> bool {
+    match table.origin {
+        Origin::History(_) => true,
+        Origin::Derived([first, ..]) => registry::by_name(first).is_some_and(is_imported),
+        _ => false,
     }
 }
 

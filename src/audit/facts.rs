@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer};
 use super::Hit;
 use super::evidence::Evidence;
 use super::source::Tables;
+use super::spending::Spending;
 use crate::derive::EFFECTIVE_ACCESS;
 use crate::registry;
 use crate::snapshot::rows;
@@ -370,6 +371,8 @@ pub struct Facts {
     pub categorised: HashSet<String>,
     /// Projects with a schedule that runs.
     pub scheduled: HashSet<String>,
+    /// What warehouse queries cost.
+    pub spending: Spending,
     origin: Option<String>,
     org_id: Option<String>,
 }
@@ -413,6 +416,7 @@ impl Facts {
         facts.read_lineage(tables, config)?;
         facts.read_runs(tables)?;
         facts.read_external(tables, config)?;
+        facts.spending = Spending::load(tables)?;
         Ok(facts)
     }
 

@@ -129,6 +129,8 @@ pub struct Spent {
     pub usage: Usage,
     /// Queries that failed.
     pub failures: i64,
+    /// Their time in the warehouse.
+    pub failed_seconds: f64,
     /// What it costs; `None` if nothing of it has a price.
     pub cost: Option<f64>,
     /// What failed queries cost.
@@ -143,6 +145,7 @@ impl Spent {
         self.cost = add(self.cost, cost);
         if outcome == "failed" {
             self.failures += usage.queries;
+            self.failed_seconds += usage.seconds;
             self.failed_cost = add(self.failed_cost, cost);
         }
     }

@@ -353,6 +353,58 @@ fn extractions_are_sql_of_their_warehouses_and_begin_at_the_watermark() {
 }
 
 #[test]
+fn the_library_answers_about_cost_as_the_generator_knows() {
+    let fixture = fixture(30);
+    fixture.import_all();
+    let library = |name: &str| {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("queries/{name}.sql"));
+        ask(&fixture.lake, std::fs::read_to_string(file).unwrap().trim_end().trim_end_matches(';'))
+    };
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let last = fixture.truth().map(|(_, query)| query.started.date_naive()).max().unwrap();
+    let is_recent = |query: &&HistoryQuery| query.started.date_naive() > last - chrono::TimeDelta::days(30);
+    let mut queries: BTreeMap<String, u64> = BTreeMap::new();
+    for (_, query) in fixture.truth().filter(|(_, query)| is_recent(query)) {
+        *queries.entry(query.project_id.clone()).or_default() += 1;
+    }
+    let found: BTreeMap<String, u64> =
+        library("cost_by_project").iter().map(|row| (text(&row[8]), row[5].as_u64().unwrap())).collect();
+    assert_eq!(found, queries);
+    let unviewed: BTreeSet<String> = fixture
+        .world
+        .projects
+        .iter()
+        .filter(|record| record.project.analytics.app_views.last_thirty_days == 0)
+        .filter(|record| record.index % 9 != 4)
+        .map(|record| record.project.id.clone())
+        .collect();
+    let scheduled = fixture.truth().filter(|(_, query)| is_recent(query) && query.context == "SCHEDULED_RUN");
+    let expected: BTreeSet<String> =
+        scheduled.map(|(_, query)| query.project_id.clone()).filter(|id| unviewed.contains(id)).collect();
+    let found: BTreeSet<String> = library("costly_unviewed_schedules").iter().map(|row| text(&row[9])).collect();
+    assert!(found.len() == expected.len().min(10) && found.is_subset(&expected), "{found:?} {expected:?}");
+    // Tables of code alone.
+    let sql: BTreeSet<(String, String)> = fixture
+        .world
+        .projects
+        .iter()
+        .flat_map(|record| {
+            let cells = fixture.world.cells(record).into_iter().flat_map(|(_, truth)| truth.tables);
+            cells.map(|table| (record.project.id.clone(), table.qualified())).collect::<Vec<_>>()
+        })
+        .collect();
+    let executed = fixture.truth().flat_map(|(_, query)| {
+        query.tables.iter().map(|table| (query.project_id.clone(), table.qualified())).collect::<Vec<_>>()
+    });
+    let expected: BTreeSet<_> = executed.filter(|edge| !sql.contains(edge)).collect();
+    let rows = library("executed_beyond_sql");
+    let found: BTreeSet<_> = rows.iter().map(|row| (text(&row[6]), text(&row[2]))).collect();
+    assert!(!expected.is_empty());
+    assert_eq!(found, expected);
+    assert!(library("same_query_in_many_projects").iter().all(|row| row[2].as_u64().unwrap() >= 2));
+}
+
+#[test]
 fn cost_is_shown_by_everything_with_the_prices_of_the_settings() {
     let fixture = fixture(20);
     let lake = fixture.lake.to_str().unwrap();

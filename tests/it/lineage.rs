@@ -539,7 +539,8 @@ fn tables_that_are_derived_in_parts_are_those_of_the_whole() {
     let whole = inputs(PART_ROWS);
     let parts = inputs(40).parts(&["runs", "cells"]).unwrap();
     assert!(parts.len() > 20, "{}", parts.len());
-    for derivation in DERIVATIONS {
+    // Nobody imported a query history.
+    for derivation in DERIVATIONS.iter().filter(|d| manifest.tables.contains_key(d.table.name)) {
         let batch = |inputs: &Inputs<'_>| {
             to_batch(derivation.table, &(derivation.derive)(inputs).unwrap(), inputs.snapshot_at).unwrap()
         };

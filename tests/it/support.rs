@@ -185,6 +185,15 @@ pub fn verify(lake: &Path) -> Option<Value> {
     Some(read(&lake.join(latest["manifest"].as_str().unwrap())))
 }
 
+/// Folders of a lake's snapshots, in the order of their names.
+pub fn snapshots(lake: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(lake).unwrap().map(|entry| entry.unwrap().path());
+    let is_snapshot = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with("snapshot=");
+    let mut folders: Vec<PathBuf> = entries.filter(is_snapshot).collect();
+    folders.sort();
+    folders
+}
+
 fn python() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let python = root.join(".venv/bin/python");
