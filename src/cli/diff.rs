@@ -12,6 +12,7 @@ use crate::diff::{Known, Noise, RowName, TableDiff, Unread, diff};
 use crate::registry;
 use crate::schema::Table;
 use crate::snapshot::{Lake, Manifest};
+use crate::tables::CRAWL_COVERAGE;
 
 /// Rows of each kind that text and Markdown name, a table; JSON names all.
 const NAMED: usize = 25;
@@ -119,7 +120,9 @@ fn two(lake: &Lake, args: &Args) -> Result<(Manifest, Manifest), Failure> {
         let at = all.iter().position(|known| known == id);
         at.ok_or_else(|| Failure::new(Code::Usage, format!("there is no snapshot {id}")).next(known()))
     };
-    let last = all.len().checked_sub(1);
+    // An import of a query history says nothing of the workspace: snapshots of crawls are compared.
+    let is_crawl = |at: &usize| manifests.readable[*at].tables.contains_key(CRAWL_COVERAGE.name);
+    let last = (0..all.len()).rev().find(is_crawl).or(all.len().checked_sub(1));
     let nothing = || {
         Failure::new(Code::Usage, format!("{} holds no two snapshots to compare", lake.name())).next(known())
     };
@@ -129,7 +132,7 @@ fn two(lake: &Lake, args: &Args) -> Result<(Manifest, Manifest), Failure> {
     };
     let a = match &args.a {
         Some(id) => place(id)?,
-        None => b.checked_sub(1).ok_or_else(nothing)?,
+        None => (0..b).rev().find(is_crawl).or(b.checked_sub(1)).ok_or_else(nothing)?,
     };
     // Of each table what was known then: a snapshot of some tables says nothing of the others.
     let of_then = |id: &str| manifests.as_of(id).expect("one of the readable");
