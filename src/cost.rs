@@ -198,7 +198,8 @@ impl Source<'_> {
         for batch in self.open(&CELLS)? {
             let batch = batch?;
             for row in 0..batch.num_rows() {
-                let (Some(project), Some(label)) = (text(&batch, "project_id", row), text(&batch, "label", row))
+                let (Some(project), Some(label)) =
+                    (text(&batch, "project_id", row), text(&batch, "label", row))
                 else {
                     continue;
                 };
@@ -235,9 +236,10 @@ impl Source<'_> {
                 }
                 let project = text("project_id").unwrap_or_default();
                 let key = match by {
-                    By::Owner => {
-                        (projects.get(&project).and_then(|p| p.owner.clone()).unwrap_or_default(), String::new())
-                    }
+                    By::Owner => (
+                        projects.get(&project).and_then(|p| p.owner.clone()).unwrap_or_default(),
+                        String::new(),
+                    ),
                     By::User => (text("user_email").unwrap_or_default(), String::new()),
                     By::Cell => match text("cell_id") {
                         Some(cell) => (project.clone(), cell),
@@ -305,7 +307,8 @@ impl Source<'_> {
     fn runs(&self) -> Result<Vec<Line>, Error> {
         let projects = self.projects()?;
         // Costs by today's prices: the run that queries belong to is that of the derived table.
-        let mut of_group: HashMap<(String, String), (Option<String>, Option<String>, Option<String>)> = HashMap::new();
+        type Run = (Option<String>, Option<String>, Option<String>);
+        let mut of_group: HashMap<(String, String), Run> = HashMap::new();
         for batch in self.open(&RUN_COST)? {
             let batch = batch?;
             for row in 0..batch.num_rows() {
@@ -332,21 +335,24 @@ impl Source<'_> {
                 let rest = if run.is_some() { String::new() } else { group };
                 let usage = Usage::at(&batch, row);
                 let cost = self.cost(&batch, row, &usage);
-                let failures = batch.column_by_name("failures").map(|c| c.as_primitive::<Int64Type>().value(row));
-                let entry = groups.entry((project, run, rest)).or_insert((Spent::default(), first, trigger, by));
+                let failures =
+                    batch.column_by_name("failures").map(|c| c.as_primitive::<Int64Type>().value(row));
+                let entry =
+                    groups.entry((project, run, rest)).or_insert((Spent::default(), first, trigger, by));
                 entry.0.add(usage, cost, "");
                 entry.0.failures += failures.unwrap_or(0);
                 entry.1 = entry.1.min(first);
             }
         }
-        let line = |((project, run, _), (spent, first, trigger, by)): ((String, Option<String>, String), Group)| {
-            let title = projects.get(&project).and_then(|p| p.title.clone());
-            let started = DateTime::from_timestamp_micros(first).unwrap_or_default();
-            let started = started.to_rfc3339_opts(SecondsFormat::Secs, true);
-            let labels =
-                vec![json!(title), json!(trigger), json!(started), json!(by), json!(project), json!(run)];
-            Line { labels, spent }
-        };
+        let line =
+            |((project, run, _), (spent, first, trigger, by)): ((String, Option<String>, String), Group)| {
+                let title = projects.get(&project).and_then(|p| p.title.clone());
+                let started = DateTime::from_timestamp_micros(first).unwrap_or_default();
+                let started = started.to_rfc3339_opts(SecondsFormat::Secs, true);
+                let labels =
+                    vec![json!(title), json!(trigger), json!(started), json!(by), json!(project), json!(run)];
+                Line { labels, spent }
+            };
         Ok(groups.into_iter().map(line).collect())
     }
 

@@ -149,7 +149,7 @@ impl Evidence {
             }
         }
         let standing = |table: &'static Table| {
-            if !tables.has(table) && is_imported(table) {
+            if !tables.has(table) && registry::is_of_history(table) {
                 return Standing::Unusable(NOT_IMPORTED.into());
             }
             if !tables.has(table) {
@@ -268,15 +268,6 @@ fn bases(table: &'static Table) -> Vec<&'static str> {
         }
         (name, Origin::Api(_)) => vec![name],
         (_, Origin::Crawl | Origin::History(_)) => Vec::new(),
-    }
-}
-
-/// Whether a table comes from imported query histories.
-fn is_imported(table: &Table) -> bool {
-    match table.origin {
-        Origin::History(_) => true,
-        Origin::Derived([first, ..]) => registry::by_name(first).is_some_and(is_imported),
-        _ => false,
     }
 }
 

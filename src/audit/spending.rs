@@ -146,7 +146,8 @@ impl Spending {
 
     /// What a project's schedules cost in 30 days.
     pub fn scheduled(&self, project: &str) -> f64 {
-        let is_scheduled = |day: &&Day| day.context.as_ref().is_some_and(|c| c.to_uppercase().contains("SCHEDULED"));
+        let is_scheduled =
+            |day: &&Day| day.context.as_ref().is_some_and(|c| c.to_uppercase().contains("SCHEDULED"));
         self.month(project).filter(is_scheduled).map(|day| self.amount(day)).sum()
     }
 
@@ -177,7 +178,8 @@ impl Spending {
         let last = self.fingerprints.iter().filter_map(|query| query.last_at).max();
         let mut shared: BTreeMap<(&str, &str), Shared> = BTreeMap::new();
         for query in &self.fingerprints {
-            let is_recent = last.zip(query.last_at).is_some_and(|(last, at)| last - at < TimeDelta::days(MONTH));
+            let is_recent =
+                last.zip(query.last_at).is_some_and(|(last, at)| last - at < TimeDelta::days(MONTH));
             if !is_recent || query.project_id.is_empty() {
                 continue;
             }

@@ -50,7 +50,8 @@ fn parse_since(text: &str) -> Result<Since, String> {
     if let Ok(day) = text.parse::<NaiveDate>() {
         return Ok(Since::Day(day));
     }
-    let duration = parse_duration(text).map_err(|_| format!("'{text}' is no date and no duration such as 7d"))?;
+    let duration =
+        parse_duration(text).map_err(|_| format!("'{text}' is no date and no duration such as 7d"))?;
     TimeDelta::from_std(duration).map(Since::Before).map_err(|_| "that is too long".to_owned())
 }
 
@@ -84,9 +85,8 @@ pub fn run(args: &Args, settings: &Settings) -> Result<Code, Failure> {
     let since = args.since.map(|since| since.day(manifest.snapshot_at));
     let answer = find(&lake, &manifest, args.by, since, &settings.file.cost)?;
     let mut answer = answer.ok_or_else(|| {
-        Failure::new(Code::Usage, format!("no query history was imported into {}", lake.name())).next(
-            "Extract one with the SQL of hexport import query-history --sql KIND, and import it.",
-        )
+        Failure::new(Code::Usage, format!("no query history was imported into {}", lake.name()))
+            .next("Extract one with the SQL of hexport import query-history --sql KIND, and import it.")
     })?;
     let all = answer.lines.len();
     let most = args.limit.unwrap_or(if args.output == Form::Table { SHOWN } else { all });

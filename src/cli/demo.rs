@@ -105,7 +105,10 @@ fn import(lake: &Lake, world: WorldConfig) -> Result<history::Outcome, Failure> 
     let file = folder.path().join("history.jsonl");
     let text = render(WAREHOUSE.name(), &world.query_history(0), Form::JsonLines);
     std::fs::write(&file, text).map_err(|e| {
-        Failure::new(Code::Nothing, format!("the simulated history can't be written to {}: {e}", file.display()))
+        Failure::new(
+            Code::Nothing,
+            format!("the simulated history can't be written to {}: {e}", file.display()),
+        )
     })?;
     let options = history::Options { fixed_time: Some(epoch), ..history::Options::new(WAREHOUSE) };
     Ok(history::import(lake, &[file], &options)?)

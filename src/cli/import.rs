@@ -64,9 +64,11 @@ pub struct Args {
 }
 
 fn mapping(text: &str) -> Result<(Field, String), String> {
-    let (field, name) = text.split_once('=').filter(|(_, name)| !name.is_empty()).ok_or("write COLUMN=NAME")?;
+    let (field, name) =
+        text.split_once('=').filter(|(_, name)| !name.is_empty()).ok_or("write COLUMN=NAME")?;
     let known = || Field::ALL.map(Field::name).join(", ");
-    let field = Field::named(field).ok_or_else(|| format!("there is no column '{field}'; there are {}", known()))?;
+    let field =
+        Field::named(field).ok_or_else(|| format!("there is no column '{field}'; there are {}", known()))?;
     Ok((field, name.to_owned()))
 }
 
@@ -147,12 +149,16 @@ fn print_sql(lake: Option<&Lake>, kind: Kind) -> Result<Code, Failure> {
 fn print_json(outcome: &Outcome, code: Code) {
     let committed = outcome.committed.as_ref();
     let tables = committed.map(|(manifest, _)| {
-        let rows = manifest.tables.iter().map(|(name, table)| (name.clone(), json!({"rows": table.rows, "state": table.state})));
+        let rows = manifest
+            .tables
+            .iter()
+            .map(|(name, table)| (name.clone(), json!({"rows": table.rows, "state": table.state})));
         rows.collect::<serde_json::Map<_, _>>()
     });
-    let connections = outcome.connections.iter().map(|(name, (queries, last))| {
-        (name.clone(), json!({"queries": queries, "last_started_at": last}))
-    });
+    let connections = outcome
+        .connections
+        .iter()
+        .map(|(name, (queries, last))| (name.clone(), json!({"queries": queries, "last_started_at": last})));
     let whole = json!({
         "snapshot_id": committed.map(|(manifest, _)| &manifest.snapshot_id),
         "path": committed.map(|(_, place)| place),

@@ -78,8 +78,16 @@ pub fn run(args: &Args) -> Result<Code, Failure> {
         }
     };
     if let Some(engine) = args.format.engine() {
-        let statements = chosen.iter().map(|table| ddl::statement(engine, table, &args.location));
+        // Engines refuse tables that have no files yet.
+        let is_wanted = |table: &&&'static Table| args.table.is_some() || !registry::is_of_history(table);
+        let statements = chosen.iter().filter(is_wanted);
+        let statements = statements.map(|table| ddl::statement(engine, table, &args.location));
         println!("{}", statements.collect::<Vec<_>>().join("\n\n"));
+        let left: Vec<&str> =
+            chosen.iter().filter(|table| !is_wanted(table)).map(|table| table.name).collect();
+        if !left.is_empty() {
+            println!("\n-- Once a query history was imported, define by name: {}", left.join(", "));
+        }
         return Ok(Code::Complete);
     }
     match args.format {

@@ -216,7 +216,9 @@ impl Inputs<'_> {
     /// If one of the tables can't be read.
     pub fn parts(&self, of: &[&str]) -> Result<Vec<Self>, snapshot::Error> {
         let mut most = 0;
-        for table in of.iter().filter_map(|name| registry::by_name(name))
+        for table in of
+            .iter()
+            .filter_map(|name| registry::by_name(name))
             .filter(|t| t.key[0] == PROJECT && self.has(t.name))
         {
             most = most.max(TableReader::open_file(&self.path(table.name), table)?.rows());

@@ -53,8 +53,12 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
             let owned = |name| text(name).map(str::to_owned);
             let usage = Usage::at(&batch, row);
             let cost = prices.cost(text("warehouse").unwrap_or(""), text("connection_name"), &usage);
-            let key =
-                (owned("project_id").unwrap_or_default(), days.value(row), owned("context"), owned("user_email"));
+            let key = (
+                owned("project_id").unwrap_or_default(),
+                days.value(row),
+                owned("context"),
+                owned("user_email"),
+            );
             spent.entry(key).or_default().add(usage, cost, text("outcome").unwrap_or(""));
         }
     }

@@ -159,7 +159,12 @@ fn runs(inputs: &Inputs<'_>) -> Result<HashMap<String, Runs>, crate::snapshot::E
             if let Some(trace) = text("trace_id") {
                 of.by_trace.insert(trace.to_lowercase(), of.all.len());
             }
-            of.all.push(Run { id: id.to_owned(), trigger: text("run_trigger").map(str::to_owned), start, end });
+            of.all.push(Run {
+                id: id.to_owned(),
+                trigger: text("run_trigger").map(str::to_owned),
+                start,
+                end,
+            });
         }
     }
     Ok(runs)

@@ -553,15 +553,11 @@ fn audited(
 /// Of some tables those that can be written: without those of query histories, and what is derived from them alone,
 /// where nobody has imported one. No table of nothing is written: it would say that nothing ran.
 pub fn writable(tables: &[&'static Table], bases: &super::bases::Bases) -> Vec<&'static Table> {
-    let is_there = |table: &Table| match table.origin {
-        Origin::History(_) => bases.contains_key(table.name),
-        _ => true,
+    let is_there = |table: &&'static Table| match table.origin {
+        Origin::Derived([first, ..]) if registry::is_of_history(table) => bases.contains_key(*first),
+        _ => bases.contains_key(table.name) || !registry::is_of_history(table),
     };
-    let rests_on = |table: &Table| match table.origin {
-        Origin::Derived([first, ..]) => registry::by_name(first).is_none_or(is_there),
-        _ => is_there(table),
-    };
-    tables.iter().copied().filter(|table| rests_on(table)).collect()
+    tables.iter().copied().filter(is_there).collect()
 }
 
 /// Removes the Parquet files that were written only for tables to be derived from.
@@ -577,11 +573,7 @@ pub fn strip(built: &mut [Built], folder: &Path, formats: &[Format]) -> Result<(
 ///
 /// # Errors
 /// If one can't be removed.
-pub fn strip_files(
-    entry: &mut TableEntry,
-    folder: &Path,
-    formats: &[Format],
-) -> Result<(), snapshot::Error> {
+pub fn strip_files(entry: &mut TableEntry, folder: &Path, formats: &[Format]) -> Result<(), snapshot::Error> {
     let unwanted = |format: &str| !formats.iter().any(|f| f.name() == format);
     for file in entry.files.iter().filter(|f| unwanted(&f.format)) {
         let path = folder.join(&file.path);

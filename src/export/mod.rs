@@ -41,8 +41,8 @@ use journals::{Crawler, open_journal, report_damage};
 
 pub use build::choose;
 pub(crate) use build::strip_files;
-pub(crate) use truth::{Known, of_inputs};
 pub use truth::Accept;
+pub(crate) use truth::{Known, of_inputs};
 
 /// Who asks is found out even if the budget's time is over, but nobody waits longer than this for it.
 const IDENTITY_GRACE: Duration = Duration::from_secs(10);

@@ -50,10 +50,15 @@ fn zoned(text: &str) -> Option<i64> {
     if let Ok(at) = DateTime::parse_from_rfc3339(text) {
         return Some(at.timestamp_micros());
     }
-    ["%Y-%m-%d %H:%M:%S%.f %#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f%#z", "%a, %d %b %Y %H:%M:%S %z"]
-        .iter()
-        .find_map(|format| DateTime::parse_from_str(text, format).ok())
-        .map(|at| at.timestamp_micros())
+    [
+        "%Y-%m-%d %H:%M:%S%.f %#z",
+        "%Y-%m-%d %H:%M:%S%.f%#z",
+        "%Y-%m-%dT%H:%M:%S%.f%#z",
+        "%a, %d %b %Y %H:%M:%S %z",
+    ]
+    .iter()
+    .find_map(|format| DateTime::parse_from_str(text, format).ok())
+    .map(|at| at.timestamp_micros())
 }
 
 fn naive(text: &str) -> Option<NaiveDateTime> {

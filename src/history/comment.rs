@@ -147,7 +147,9 @@ fn comment(fields: &Map<String, Value>, state: State) -> Comment {
     let of_url = place.and_then(|at| parts.get(at + 1)).and_then(|part| identifier(part));
     let cell = url.as_ref().and_then(|url| {
         let mut pairs = url.query_pairs();
-        pairs.find(|(name, value)| name == "selectedCellId" && !value.is_empty()).map(|(_, cell)| cell.into_owned())
+        pairs
+            .find(|(name, value)| name == "selectedCellId" && !value.is_empty())
+            .map(|(_, cell)| cell.into_owned())
     });
     Comment {
         project_id: text("project_id").map(|id| identifier(&id).unwrap_or(id)).or(of_url),
@@ -241,7 +243,10 @@ mod tests {
 
     #[test]
     fn damaged_comments_keep_what_is_left() {
-        let cut = format!("SELECT 1\n-- Hex query metadata: {}", &JSON[..JSON.find("\"trace_id\": \"AB").unwrap() + 14]);
+        let cut = format!(
+            "SELECT 1\n-- Hex query metadata: {}",
+            &JSON[..JSON.find("\"trace_id\": \"AB").unwrap() + 14]
+        );
         let escaped = format!("SELECT 1\n-- Hex query metadata: {}", JSON.replace('"', "\\\""));
         let broken = format!("-- Hex query metadata: {}\nSELECT 1", JSON.replacen("[\"a\"]", "[", 1));
         let repaired = Comment { state: State::Repaired, ..whole() };
@@ -256,13 +261,21 @@ mod tests {
     fn missing_fields_are_missing_and_the_project_is_read_from_the_url() {
         let of = |json: &str| read(&format!("SELECT 1\n-- Hex query metadata: {json}")).unwrap().comment;
         assert_eq!(of("{}"), Comment::default());
-        assert_eq!(of(r#"{"context": null, "connection": " ", "user_email": 3, "trace_id": []}"#).user_email.as_deref(), Some("3"));
+        assert_eq!(
+            of(r#"{"context": null, "connection": " ", "user_email": 3, "trace_id": []}"#)
+                .user_email
+                .as_deref(),
+            Some("3")
+        );
         for url in [
             format!("https://acme.hex.tech/org-1/hex/{PROJECT}/draft/logic"),
             format!("https://acme.hex.tech/org-1/app/A-title-{PROJECT}/latest"),
         ] {
             let comment = of(&format!(r#"{{"project_url": "{url}"}}"#));
-            assert_eq!((comment.project_id.as_deref(), comment.workspace.as_deref()), (Some(PROJECT), Some("org-1")));
+            assert_eq!(
+                (comment.project_id.as_deref(), comment.workspace.as_deref()),
+                (Some(PROJECT), Some("org-1"))
+            );
             assert_eq!(comment.cell_id, None);
         }
         assert_eq!(of(r#"{"project_id": "not-a-uuid"}"#).project_id.as_deref(), Some("not-a-uuid"));

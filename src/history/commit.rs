@@ -244,7 +244,8 @@ impl Writing<'_> {
 }
 
 fn batch(table: &'static Table, rows: Vec<Row>) -> Result<arrow::array::RecordBatch, Error> {
-    let failed = |e: arrow::error::ArrowError| snapshot::Error::Table { table: table.name, why: e.to_string() };
+    let failed =
+        |e: arrow::error::ArrowError| snapshot::Error::Table { table: table.name, why: e.to_string() };
     Ok(batch_of(table, rows).map_err(failed)?)
 }
 
@@ -261,7 +262,8 @@ fn states(work: &Work<'_>, tables: BTreeMap<&'static str, TableEntry>) -> BTreeM
     }
     known.extend(HISTORY.iter().map(|table| (table.name, Known::default())));
     for derivation in &work.derivations {
-        let inputs: Vec<Known> = derivation.inputs().iter().filter_map(|name| known.get(name)).copied().collect();
+        let inputs: Vec<Known> =
+            derivation.inputs().iter().filter_map(|name| known.get(name)).copied().collect();
         known.insert(derivation.table.name, export::of_inputs(&inputs));
     }
     let base = |name: &str| {

@@ -1,5 +1,7 @@
 //! The SQL that extracts a warehouse's query history, from where the last import ended.
 
+use std::collections::BTreeMap;
+
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::TimestampMicrosecondType;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -47,7 +49,7 @@ pub fn template(kind: Kind) -> &'static str {
 /// # Errors
 /// If the lake can't be read.
 pub fn extractions(lake: Option<&Lake>, kind: Kind, now: DateTime<Utc>) -> Result<Vec<Extraction>, Error> {
-    let watermarks = lake.map_or(Ok(Vec::new()), |lake| watermarks(lake, kind))?;
+    let watermarks = lake.map_or(Ok(Watermarks::new()), |lake| watermarks(lake, kind))?;
     let of = |connection: Option<String>, since: DateTime<Utc>| {
         let sql = template(kind).replace(SINCE, &since.format("%Y-%m-%d %H:%M:%S").to_string());
         Extraction { connection, since, sql }
@@ -58,14 +60,18 @@ pub fn extractions(lake: Option<&Lake>, kind: Kind, now: DateTime<Utc>) -> Resul
     })
 }
 
+/// Times by connection.
+type Watermarks = BTreeMap<Option<String>, DateTime<Utc>>;
+
 /// The start of the last query that was imported, by connection.
-fn watermarks(lake: &Lake, kind: Kind) -> Result<Vec<(Option<String>, DateTime<Utc>)>, Error> {
-    let mut last: std::collections::BTreeMap<Option<String>, DateTime<Utc>> = Default::default();
-    let Some(newest) = lake.manifests()?.newest_of_all() else { return Ok(Vec::new()) };
+fn watermarks(lake: &Lake, kind: Kind) -> Result<Watermarks, Error> {
+    let mut last = Watermarks::new();
+    let Some(newest) = lake.manifests()?.newest_of_all() else { return Ok(last) };
     for batch in TableReader::open(lake, &newest.manifest, &HISTORY_DAYS)?.into_iter().flatten() {
         let batch = batch?;
         let column = |name: &str| batch.column_by_name(name).expect("a column of the table");
-        let (kinds, names) = (column("warehouse").as_string::<i32>(), column("connection_name").as_string::<i32>());
+        let (kinds, names) =
+            (column("warehouse").as_string::<i32>(), column("connection_name").as_string::<i32>());
         let times = column("last_at").as_primitive::<TimestampMicrosecondType>();
         for row in (0..batch.num_rows()).filter(|row| kinds.value(*row) == kind.name()) {
             let name = names.is_valid(row).then(|| names.value(row).to_owned());
@@ -74,7 +80,7 @@ fn watermarks(lake: &Lake, kind: Kind) -> Result<Vec<(Option<String>, DateTime<U
             *known = at.max(*known);
         }
     }
-    Ok(last.into_iter().collect())
+    Ok(last)
 }
 
 #[cfg(test)]
@@ -92,7 +98,10 @@ mod tests {
             for name in super::super::kind::Field::REQUIRED.map(|field| field.name()) {
                 assert!(sql.contains(name), "{kind}: {name}");
             }
-            assert!(sql.contains(&format!("'{kind}' AS warehouse")) && sql.contains("Hex query metadata:"), "{kind}");
+            assert!(
+                sql.contains(&format!("'{kind}' AS warehouse")) && sql.contains("Hex query metadata:"),
+                "{kind}"
+            );
         }
     }
 }

@@ -21,8 +21,12 @@ fn shape(sql: &str, warehouse: Warehouse) -> String {
         let after = &rest[c.len_utf8()..];
         rest = match c {
             _ if c.is_whitespace() => gap(&mut out, after.trim_start()),
-            '-' if after.starts_with('-') => gap(&mut out, after.split_once('\n').map_or("", |(_, rest)| rest)),
-            '/' if after.starts_with('*') => gap(&mut out, after.split_once("*/").map_or("", |(_, rest)| rest)),
+            '-' if after.starts_with('-') => {
+                gap(&mut out, after.split_once('\n').map_or("", |(_, rest)| rest))
+            }
+            '/' if after.starts_with('*') => {
+                gap(&mut out, after.split_once("*/").map_or("", |(_, rest)| rest))
+            }
             '\'' => literal(&mut out, quoted(after, '\'')),
             '"' if doubles_quote_text => literal(&mut out, quoted(after, '"')),
             '"' | '`' => {
@@ -119,7 +123,12 @@ mod tests {
             "Select a , b From t Where x = $$it's$$ And y In (4,5) Limit 0xff",
         ];
         for sql in same {
-            assert_eq!(of(sql, Warehouse::Postgres), of(same[0], Warehouse::Postgres), "{}", shape(sql, Warehouse::Postgres));
+            assert_eq!(
+                of(sql, Warehouse::Postgres),
+                of(same[0], Warehouse::Postgres),
+                "{}",
+                shape(sql, Warehouse::Postgres)
+            );
         }
         for other in [
             "SELECT a, b FROM u WHERE x = 'a' AND y IN (1) LIMIT 10",

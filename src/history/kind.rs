@@ -146,9 +146,11 @@ impl Field {
     pub fn shape(self) -> Shape {
         match self {
             Field::StartedAt | Field::EndedAt => Shape::Time,
-            Field::Seconds | Field::BytesScanned | Field::RowsProduced | Field::Credits | Field::SlotSeconds => {
-                Shape::Number
-            }
+            Field::Seconds
+            | Field::BytesScanned
+            | Field::RowsProduced
+            | Field::Credits
+            | Field::SlotSeconds => Shape::Number,
             Field::IsCached => Shape::Flag,
             Field::TablesRead | Field::TablesWritten => Shape::Tables,
             _ => Shape::Text,
@@ -223,126 +225,142 @@ impl Kind {
         use Field as F;
         match self {
             Kind::Snowflake => {
-                const { &[
-                    native(F::StartedAt, "start_time"),
-                    native(F::EndedAt, "end_time"),
-                    scaled(F::Seconds, "total_elapsed_time", 1e-3),
-                    native(F::Status, "execution_status"),
-                    native(F::WarehouseUser, "user_name"),
-                    native(F::StatementType, "query_type"),
-                    native(F::Credits, "credits_attributed_compute"),
-                    native(F::TablesRead, "base_objects_accessed"),
-                    native(F::TablesWritten, "objects_modified"),
-                ] }
+                const {
+                    &[
+                        native(F::StartedAt, "start_time"),
+                        native(F::EndedAt, "end_time"),
+                        scaled(F::Seconds, "total_elapsed_time", 1e-3),
+                        native(F::Status, "execution_status"),
+                        native(F::WarehouseUser, "user_name"),
+                        native(F::StatementType, "query_type"),
+                        native(F::Credits, "credits_attributed_compute"),
+                        native(F::TablesRead, "base_objects_accessed"),
+                        native(F::TablesWritten, "objects_modified"),
+                    ]
+                }
             }
             Kind::BigQuery => {
-                const { &[
-                    native(F::QueryId, "job_id"),
-                    native(F::QueryText, "query"),
-                    native(F::StartedAt, "start_time"),
-                    native(F::StartedAt, "creation_time"),
-                    native(F::EndedAt, "end_time"),
-                    native(F::Status, "state"),
-                    native(F::ErrorCode, "error_result.reason"),
-                    native(F::WarehouseUser, "user_email"),
-                    native(F::BytesScanned, "total_bytes_billed"),
-                    native(F::BytesScanned, "total_bytes_processed"),
-                    scaled(F::SlotSeconds, "total_slot_ms", 1e-3),
-                    native(F::IsCached, "cache_hit"),
-                    native(F::TablesRead, "referenced_tables"),
-                ] }
+                const {
+                    &[
+                        native(F::QueryId, "job_id"),
+                        native(F::QueryText, "query"),
+                        native(F::StartedAt, "start_time"),
+                        native(F::StartedAt, "creation_time"),
+                        native(F::EndedAt, "end_time"),
+                        native(F::Status, "state"),
+                        native(F::ErrorCode, "error_result.reason"),
+                        native(F::WarehouseUser, "user_email"),
+                        native(F::BytesScanned, "total_bytes_billed"),
+                        native(F::BytesScanned, "total_bytes_processed"),
+                        scaled(F::SlotSeconds, "total_slot_ms", 1e-3),
+                        native(F::IsCached, "cache_hit"),
+                        native(F::TablesRead, "referenced_tables"),
+                    ]
+                }
             }
             Kind::Databricks => {
-                const { &[
-                    native(F::QueryId, "statement_id"),
-                    native(F::QueryText, "statement_text"),
-                    native(F::StartedAt, "start_time"),
-                    native(F::EndedAt, "end_time"),
-                    scaled(F::Seconds, "total_duration_ms", 1e-3),
-                    native(F::Status, "execution_status"),
-                    native(F::WarehouseUser, "executed_by"),
-                    native(F::BytesScanned, "read_bytes"),
-                    native(F::RowsProduced, "produced_rows"),
-                    native(F::IsCached, "from_result_cache"),
-                ] }
+                const {
+                    &[
+                        native(F::QueryId, "statement_id"),
+                        native(F::QueryText, "statement_text"),
+                        native(F::StartedAt, "start_time"),
+                        native(F::EndedAt, "end_time"),
+                        scaled(F::Seconds, "total_duration_ms", 1e-3),
+                        native(F::Status, "execution_status"),
+                        native(F::WarehouseUser, "executed_by"),
+                        native(F::BytesScanned, "read_bytes"),
+                        native(F::RowsProduced, "produced_rows"),
+                        native(F::IsCached, "from_result_cache"),
+                    ]
+                }
             }
             Kind::Redshift => {
-                const { &[
-                    native(F::StartedAt, "start_time"),
-                    native(F::EndedAt, "end_time"),
-                    scaled(F::Seconds, "elapsed_time", 1e-6),
-                    native(F::WarehouseUser, "user_id"),
-                    native(F::StatementType, "query_type"),
-                    native(F::RowsProduced, "returned_rows"),
-                    native(F::IsCached, "result_cache_hit"),
-                ] }
+                const {
+                    &[
+                        native(F::StartedAt, "start_time"),
+                        native(F::EndedAt, "end_time"),
+                        scaled(F::Seconds, "elapsed_time", 1e-6),
+                        native(F::WarehouseUser, "user_id"),
+                        native(F::StatementType, "query_type"),
+                        native(F::RowsProduced, "returned_rows"),
+                        native(F::IsCached, "result_cache_hit"),
+                    ]
+                }
             }
             Kind::Athena => {
-                const { &[
-                    native(F::QueryId, "queryexecutionid"),
-                    native(F::QueryText, "query"),
-                    native(F::StartedAt, "status.submissiondatetime"),
-                    native(F::EndedAt, "status.completiondatetime"),
-                    scaled(F::Seconds, "statistics.totalexecutiontimeinmillis", 1e-3),
-                    native(F::Status, "status.state"),
-                    native(F::ErrorCode, "status.athenaerror.errortype"),
-                    native(F::StatementType, "statementtype"),
-                    native(F::BytesScanned, "statistics.datascannedinbytes"),
-                    native(F::IsCached, "statistics.resultreuseinformation.reusedpreviousresult"),
-                    native(F::DatabaseName, "queryexecutioncontext.catalog"),
-                    native(F::SchemaName, "queryexecutioncontext.database"),
-                ] }
+                const {
+                    &[
+                        native(F::QueryId, "queryexecutionid"),
+                        native(F::QueryText, "query"),
+                        native(F::StartedAt, "status.submissiondatetime"),
+                        native(F::EndedAt, "status.completiondatetime"),
+                        scaled(F::Seconds, "statistics.totalexecutiontimeinmillis", 1e-3),
+                        native(F::Status, "status.state"),
+                        native(F::ErrorCode, "status.athenaerror.errortype"),
+                        native(F::StatementType, "statementtype"),
+                        native(F::BytesScanned, "statistics.datascannedinbytes"),
+                        native(F::IsCached, "statistics.resultreuseinformation.reusedpreviousresult"),
+                        native(F::DatabaseName, "queryexecutioncontext.catalog"),
+                        native(F::SchemaName, "queryexecutioncontext.database"),
+                    ]
+                }
             }
             Kind::ClickHouse => {
-                const { &[
-                    native(F::QueryText, "query"),
-                    native(F::StartedAt, "query_start_time_microseconds"),
-                    native(F::StartedAt, "query_start_time"),
-                    native(F::EndedAt, "event_time_microseconds"),
-                    native(F::EndedAt, "event_time"),
-                    scaled(F::Seconds, "query_duration_ms", 1e-3),
-                    native(F::Status, "type"),
-                    native(F::ErrorCode, "exception_code"),
-                    native(F::WarehouseUser, "user"),
-                    native(F::StatementType, "query_kind"),
-                    native(F::BytesScanned, "read_bytes"),
-                    native(F::RowsProduced, "result_rows"),
-                    native(F::SchemaName, "current_database"),
-                    native(F::TablesRead, "tables"),
-                ] }
+                const {
+                    &[
+                        native(F::QueryText, "query"),
+                        native(F::StartedAt, "query_start_time_microseconds"),
+                        native(F::StartedAt, "query_start_time"),
+                        native(F::EndedAt, "event_time_microseconds"),
+                        native(F::EndedAt, "event_time"),
+                        scaled(F::Seconds, "query_duration_ms", 1e-3),
+                        native(F::Status, "type"),
+                        native(F::ErrorCode, "exception_code"),
+                        native(F::WarehouseUser, "user"),
+                        native(F::StatementType, "query_kind"),
+                        native(F::BytesScanned, "read_bytes"),
+                        native(F::RowsProduced, "result_rows"),
+                        native(F::SchemaName, "current_database"),
+                        native(F::TablesRead, "tables"),
+                    ]
+                }
             }
             Kind::Postgres => {
-                const { &[
-                    native(F::QueryText, "query"),
-                    native(F::StartedAt, "log_time"),
-                    scaled(F::Seconds, "duration_ms", 1e-3),
-                    native(F::Status, "error_severity"),
-                    native(F::ErrorCode, "sql_state_code"),
-                    native(F::WarehouseUser, "user_name"),
-                    native(F::StatementType, "command_tag"),
-                ] }
+                const {
+                    &[
+                        native(F::QueryText, "query"),
+                        native(F::StartedAt, "log_time"),
+                        scaled(F::Seconds, "duration_ms", 1e-3),
+                        native(F::Status, "error_severity"),
+                        native(F::ErrorCode, "sql_state_code"),
+                        native(F::WarehouseUser, "user_name"),
+                        native(F::StatementType, "command_tag"),
+                    ]
+                }
             }
             Kind::Trino => {
-                const { &[
-                    native(F::QueryText, "query"),
-                    native(F::StartedAt, "create_time"),
-                    native(F::StartedAt, "created"),
-                    native(F::EndedAt, "end_time"),
-                    native(F::EndedAt, "end"),
-                    scaled(F::Seconds, "wall_time_millis", 1e-3),
-                    native(F::Status, "query_state"),
-                    native(F::Status, "state"),
-                    native(F::WarehouseUser, "user"),
-                    native(F::StatementType, "query_type"),
-                    native(F::BytesScanned, "physical_input_bytes"),
-                    native(F::BytesScanned, "total_bytes"),
-                    native(F::RowsProduced, "output_rows"),
-                    scaled(F::SlotSeconds, "cpu_time_millis", 1e-3),
-                    native(F::DatabaseName, "catalog"),
-                    native(F::SchemaName, "schema"),
-                    native(F::TablesRead, "inputs_json"),
-                    native(F::TablesWritten, "output_json"),
-                ] }
+                const {
+                    &[
+                        native(F::QueryText, "query"),
+                        native(F::StartedAt, "create_time"),
+                        native(F::StartedAt, "created"),
+                        native(F::EndedAt, "end_time"),
+                        native(F::EndedAt, "end"),
+                        scaled(F::Seconds, "wall_time_millis", 1e-3),
+                        native(F::Status, "query_state"),
+                        native(F::Status, "state"),
+                        native(F::WarehouseUser, "user"),
+                        native(F::StatementType, "query_type"),
+                        native(F::BytesScanned, "physical_input_bytes"),
+                        native(F::BytesScanned, "total_bytes"),
+                        native(F::RowsProduced, "output_rows"),
+                        scaled(F::SlotSeconds, "cpu_time_millis", 1e-3),
+                        native(F::DatabaseName, "catalog"),
+                        native(F::SchemaName, "schema"),
+                        native(F::TablesRead, "inputs_json"),
+                        native(F::TablesWritten, "output_json"),
+                    ]
+                }
             }
         }
     }
@@ -374,8 +392,18 @@ pub fn ending(status: Option<&str>, error: Option<&str>) -> Ending {
         return Ending::Failed;
     }
     const OPEN: [&str; 12] = [
-        "running", "pending", "queued", "querystart", "started", "planning", "planned", "starting", "compiling",
-        "dispatching", "blocked", "resuming_warehouse",
+        "running",
+        "pending",
+        "queued",
+        "querystart",
+        "started",
+        "planning",
+        "planned",
+        "starting",
+        "compiling",
+        "dispatching",
+        "blocked",
+        "resuming_warehouse",
     ];
     if OPEN.contains(&status.as_str()) {
         return Ending::Open;
@@ -397,7 +425,10 @@ mod tests {
         for kind in Kind::ALL {
             assert_ne!(kind.warehouse(), Warehouse::Other, "{kind}");
             assert!(kind.natives().iter().any(|native| native.field == Field::StartedAt), "{kind}");
-            assert!(kind.natives().iter().all(|native| native.column == native.column.to_lowercase()), "{kind}");
+            assert!(
+                kind.natives().iter().all(|native| native.column == native.column.to_lowercase()),
+                "{kind}"
+            );
         }
     }
 

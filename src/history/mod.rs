@@ -134,14 +134,21 @@ fn import_locked(lake: &Lake, files: &[PathBuf], options: &Options) -> Result<Ou
     let newest = manifests.newest_of_all().ok_or_else(|| Error::NoSnapshot { place: lake.name() })?.manifest;
     lake.repair()?;
     let at = free_time(&manifests, options.fixed_time.unwrap_or_else(Utc::now));
-    let work = commit::Work::new(lake, &newest, &options.given, at, options.fixed_time.map_or_else(Utc::now, |_| at))?;
+    let work = commit::Work::new(
+        lake,
+        &newest,
+        &options.given,
+        at,
+        options.fixed_time.map_or_else(Utc::now, |_| at),
+    )?;
     let connections = connections(&work)?;
     let connection = match &options.connection {
         None => None,
-        Some(name) => Some(connections.named(name).ok_or_else(|| Error::Connection {
-            name: name.clone(),
-            known: connections.names(),
-        })?),
+        Some(name) => Some(
+            connections
+                .named(name)
+                .ok_or_else(|| Error::Connection { name: name.clone(), known: connections.names() })?,
+        ),
     };
     let now = at.timestamp_micros();
     let mut mapper = Mapper::new(options.kind, options.sql, &connections, now);
@@ -299,7 +306,8 @@ fn removed_days(
     for batch in TableReader::open(lake, newest, &HISTORY_DAYS)?.into_iter().flatten() {
         let batch = batch?;
         let column = |name: &str| batch.column_by_name(name).expect("a column of the table");
-        let (kinds, names) = (column("warehouse").as_string::<i32>(), column("connection_name").as_string::<i32>());
+        let (kinds, names) =
+            (column("warehouse").as_string::<i32>(), column("connection_name").as_string::<i32>());
         let days = column("day").as_primitive::<Date32Type>();
         let queries = column("queries").as_primitive::<Int64Type>();
         for row in (0..batch.num_rows()).filter(|row| kinds.value(*row) == kind.name()) {

@@ -144,6 +144,9 @@ pub struct Remarks {
     pub values_unread: BTreeMap<&'static str, u64>,
 }
 
+/// A query's fingerprint, the database and schema of its unqualified names, and its connection.
+type ReadingKey = (String, Option<String>, Option<String>, Option<String>);
+
 /// Maps rows.
 pub struct Mapper<'a> {
     /// Kind of warehouse.
@@ -162,7 +165,7 @@ pub struct Mapper<'a> {
     pub remarks: Remarks,
     /// Parts of the tables' names, by their keys.
     pub tables: HashMap<String, TableName>,
-    readings: HashMap<(String, Option<String>, Option<String>, Option<String>), Rc<Touched>>,
+    readings: HashMap<ReadingKey, Rc<Touched>>,
 }
 
 impl<'a> Mapper<'a> {
@@ -388,7 +391,8 @@ fn name(item: &Json, defaults: &Defaults, kind: Kind) -> Option<TableName> {
     if let Some(whole) = text(&["objectName"]) {
         // Stages and functions are no tables.
         let domain = text(&["objectDomain"]).unwrap_or("Table").to_lowercase();
-        return (domain.contains("table") || domain.contains("view")).then(|| reported(whole, warehouse, defaults))?;
+        return (domain.contains("table") || domain.contains("view"))
+            .then(|| reported(whole, warehouse, defaults))?;
     }
     let table = text(&["table_id", "tableId", "table", "table_name", "tableName"])?;
     let schema = text(&["dataset_id", "datasetId", "schema", "schemaName", "table_schema", "database"]);
@@ -441,7 +445,8 @@ mod tests {
             name: name.into(),
             defaults: Defaults::default(),
         };
-        let all = Connections::new(vec![connection("1", "Prod"), connection("2", "prod"), connection("3", "Lake")]);
+        let all =
+            Connections::new(vec![connection("1", "Prod"), connection("2", "prod"), connection("3", "Lake")]);
         let id = |name: &str| all.named(name).map(|c| c.id.as_str());
         assert_eq!([id("prod"), id("LAKE"), id("2"), id("x")], [None, Some("3"), Some("2"), None]);
     }

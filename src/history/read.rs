@@ -142,7 +142,9 @@ impl Reader {
             return vec![(column, 1.0)];
         }
         let natives = self.kind.natives().iter().filter(|native| native.field == field);
-        std::iter::once((field.name(), 1.0)).chain(natives.map(|native| (native.column, native.unit))).collect()
+        std::iter::once((field.name(), 1.0))
+            .chain(natives.map(|native| (native.column, native.unit)))
+            .collect()
     }
 
     /// Which of a file's columns fills which field.
@@ -205,9 +207,11 @@ impl Reader {
             Shape::Text => Some(Value::Text(text.to_owned())),
             Shape::Tables => Some(Value::Text(trimmed.to_owned())),
             Shape::Time => clock::parse(trimmed, self.zone).map(Value::Time),
-            Shape::Number => {
-                trimmed.parse().ok().filter(|number: &f64| number.is_finite()).map(|n| Value::Number(n * unit))
-            }
+            Shape::Number => trimmed
+                .parse()
+                .ok()
+                .filter(|number: &f64| number.is_finite())
+                .map(|n| Value::Number(n * unit)),
             Shape::Flag => flag(trimmed).map(Value::Flag),
         }
     }
@@ -322,7 +326,9 @@ impl Reader {
     fn of_column(&self, field: Field, column: &Column, row: usize, unit: f64) -> Option<Value> {
         match column {
             Column::Text(texts) if texts.is_valid(row) => self.value(field, texts.value(row), unit),
-            Column::Number(numbers) if numbers.is_valid(row) => Some(Value::Number(numbers.value(row) * unit)),
+            Column::Number(numbers) if numbers.is_valid(row) => {
+                Some(Value::Number(numbers.value(row) * unit))
+            }
             Column::Flag(flags) if flags.is_valid(row) => Some(Value::Flag(flags.value(row))),
             Column::Time(times) if times.is_valid(row) => {
                 Some(Value::Time(clock::Read { micros: times.value(row), has_zone: true }))
@@ -463,9 +469,9 @@ fn paths(value: &Json) -> Vec<String> {
 fn member<'a>(value: &'a Json, path: &str) -> Option<&'a Json> {
     let object = value.as_object()?;
     let any_case = |name: &str| {
-        object.get(name).or_else(|| {
-            object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
-        })
+        object
+            .get(name)
+            .or_else(|| object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value))
     };
     any_case(path).or_else(|| {
         let (first, rest) = path.split_once('.')?;
@@ -520,7 +526,8 @@ enum Column {
 
 impl Column {
     fn of(array: &ArrayRef, shape: Shape) -> Result<Self, ArrowError> {
-        let text = || cast(array, &DataType::Utf8).map(|texts| Column::Text(texts.as_string::<i32>().clone()));
+        let text =
+            || cast(array, &DataType::Utf8).map(|texts| Column::Text(texts.as_string::<i32>().clone()));
         match (shape, array.data_type()) {
             (_, DataType::List(_) | DataType::LargeList(_) | DataType::Struct(_) | DataType::Map(..)) => {
                 Ok(Column::Json(as_json(array)?))

@@ -32,7 +32,9 @@ enum Join {
 
 fn joins(table: &Table) -> Vec<Join> {
     let join = |name: &str| match name {
-        "queries" | "cached" | "failures" | "seconds" | "bytes_scanned" | "credits" | "slot_seconds" => Join::Sum,
+        "queries" | "cached" | "failures" | "seconds" | "bytes_scanned" | "credits" | "slot_seconds" => {
+            Join::Sum
+        }
         "first_at" => Join::Least,
         "last_at" | "fetched_at" | "snapshot_at" => Join::Most,
         _ => Join::Last,
@@ -98,7 +100,13 @@ type Sorted = Box<dyn Iterator<Item = Result<Row, Error>>>;
 impl Sorter {
     /// Nothing yet; temporary files go to a folder.
     pub fn new(table: &'static Table, folder: &Path) -> Self {
-        Self { table, folder: folder.to_owned(), key: table.key_indices(), rows: Vec::new(), runs: Vec::new() }
+        Self {
+            table,
+            folder: folder.to_owned(),
+            key: table.key_indices(),
+            rows: Vec::new(),
+            runs: Vec::new(),
+        }
     }
 
     fn failed(&self, source: io::Error) -> Error {
@@ -152,7 +160,9 @@ impl Sorter {
             };
             let from = zstd::Decoder::new(BufReader::new(run)).map_err(&failed)?;
             let mut from = BufReader::new(from);
-            sources.push(Box::new(std::iter::from_fn(move || read_row(&mut from, width).map_err(&failed).transpose())));
+            sources.push(Box::new(std::iter::from_fn(move || {
+                read_row(&mut from, width).map_err(&failed).transpose()
+            })));
         }
         sources.push(Box::new(std::mem::take(&mut self.rows).into_iter().map(Ok)));
         Ok(sources)
@@ -222,7 +232,9 @@ impl Keys {
         let types: Vec<(&'static str, Type)> = table
             .key
             .iter()
-            .map(|name| (*name, table.all_columns().find(|c| c.name == *name).expect("a column of the key").ty))
+            .map(|name| {
+                (*name, table.all_columns().find(|c| c.name == *name).expect("a column of the key").ty)
+            })
             .collect();
         let rows = reader.flat_map(move |batch| -> Box<dyn Iterator<Item = _>> {
             let batch = match batch {
@@ -361,7 +373,9 @@ pub fn rows_of(table: &'static Table, batch: &RecordBatch) -> Vec<Row> {
 }
 
 fn datum(batch: &RecordBatch, name: &str, ty: Type, row: usize) -> Datum {
-    let Some(array) = batch.column_by_name(name).filter(|array| array.is_valid(row)) else { return Datum::Null };
+    let Some(array) = batch.column_by_name(name).filter(|array| array.is_valid(row)) else {
+        return Datum::Null;
+    };
     match ty {
         Type::Utf8 | Type::Json => Datum::Text(array.as_string::<i32>().value(row).to_owned()),
         Type::Int64 => Datum::Int(array.as_primitive::<Int64Type>().value(row)),
@@ -372,7 +386,7 @@ fn datum(batch: &RecordBatch, name: &str, ty: Type, row: usize) -> Datum {
         Type::List(_) => {
             let items = array.as_list::<i32>().value(row);
             let texts = items.as_string::<i32>();
-            Datum::List(texts.iter().map(|text| Datum::text(text)).collect())
+            Datum::List(texts.iter().map(Datum::text).collect())
         }
         Type::Struct(_) => unreachable!("no table of histories has structs"),
     }
@@ -470,7 +484,11 @@ mod tests {
             }
         }
         let mut rows = Vec::new();
-        totals.finish(None, |row| Ok(rows.push(row))).unwrap();
+        let take = |row| {
+            rows.push(row);
+            Ok(())
+        };
+        totals.finish(None, take).unwrap();
         assert_eq!(rows.len(), 21);
         let keys: Vec<Key> = rows.iter().map(|row| Key(row[..3].to_vec())).collect();
         assert!(keys.is_sorted());
@@ -505,7 +523,11 @@ mod tests {
             }
         }
         let mut given = Vec::new();
-        let repeated = sorter.distinct(Vec::new(), |row, known| Ok(given.push((row, known)))).unwrap();
+        let take = |row, known| {
+            given.push((row, known));
+            Ok(())
+        };
+        let repeated = sorter.distinct(Vec::new(), take).unwrap();
         assert_eq!((given.len(), repeated), (120, 50));
         for (id, (found, known)) in given.into_iter().enumerate() {
             assert_eq!((found, known), (row(id as u32), false));

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use super::error::Error;
 use super::sort::Totals;
@@ -20,12 +21,16 @@ pub fn day_of(micros: i64) -> i32 {
     micros.div_euclid(DAY) as i32
 }
 
+/// Places of the columns of `warehouse_queries`.
+static PLACES: LazyLock<HashMap<&str, usize>> =
+    LazyLock::new(|| WAREHOUSE_QUERIES.all_columns().enumerate().map(|(at, c)| (c.name, at)).collect());
+
 /// A row of `warehouse_queries`, by its columns' names.
 struct Query<'a>(&'a Row);
 
 impl Query<'_> {
     fn get(&self, name: &str) -> &Datum {
-        &self.0[WAREHOUSE_QUERIES.index_of(name).expect("a column of the table")]
+        &self.0[PLACES[name]]
     }
 
     fn text(&self, name: &str) -> Option<&str> {
@@ -44,18 +49,21 @@ impl Query<'_> {
 
     fn names(&self, name: &str) -> Vec<&str> {
         let Datum::List(items) = self.get(name) else { return Vec::new() };
-        let text = |item| match item {
-            &Datum::Text(ref text) => Some(text.as_str()),
-            _ => None,
-        };
-        items.iter().filter_map(text).collect()
+        let mut names = Vec::with_capacity(items.len());
+        for item in items {
+            if let Datum::Text(name) = item {
+                names.push(name.as_str());
+            }
+        }
+        names
     }
 
     /// The columns of usage that every table of totals has at its end, before the common ones.
     fn usage(&self) -> [Datum; 6] {
         let cached = *self.get("is_cached") == Datum::Bool(true);
         let [seconds, bytes, credits, slots] =
-            ["duration_seconds", "bytes_scanned", "credits", "slot_seconds"].map(|name| self.get(name).clone());
+            ["duration_seconds", "bytes_scanned", "credits", "slot_seconds"]
+                .map(|name| self.get(name).clone());
         [Datum::Int(1), Datum::Int(cached.into()), seconds, bytes, credits, slots]
     }
 
@@ -126,7 +134,14 @@ impl AllTotals {
             at.clone(),
         ];
         self.fingerprints.add(finish(fingerprint, &usage))?;
-        let ledger = vec![get("warehouse"), get("connection_name"), day.clone(), Datum::Int(1), at.clone(), at.clone()];
+        let ledger = vec![
+            get("warehouse"),
+            get("connection_name"),
+            day.clone(),
+            Datum::Int(1),
+            at.clone(),
+            at.clone(),
+        ];
         self.ledger.add(finish(ledger, &[]))?;
         let Some(project) = query.text("project_id") else { return Ok(()) };
         let group = query.text("trace_id").map_or_else(|| minute(started), str::to_owned);
@@ -221,7 +236,11 @@ mod tests {
         totals.add(&row, &names).unwrap();
         totals.add(&row, &names).unwrap();
         let mut given: HashMap<&str, Vec<Row>> = HashMap::new();
-        totals.finish(|_| Ok(None), |table, row| Ok(given.entry(table.name).or_default().push(row))).unwrap();
+        let take = |table: &'static Table, row| {
+            given.entry(table.name).or_default().push(row);
+            Ok(())
+        };
+        totals.finish(|_| Ok(None), take).unwrap();
         assert_eq!(given.len(), 5);
         for (name, mut rows) in given {
             let table = crate::registry::by_name(name).unwrap();
@@ -234,7 +253,10 @@ mod tests {
                 assert_eq!(value("failures"), Datum::Int(2));
             }
             if name == "executed_tables" {
-                assert_eq!((value("schema_name"), value("table_name")), (Datum::Text("a".into()), Datum::Text("b".into())));
+                assert_eq!(
+                    (value("schema_name"), value("table_name")),
+                    (Datum::Text("a".into()), Datum::Text("b".into()))
+                );
             }
             let batch = crate::schema::batch_of(table, vec![row]).unwrap();
             assert_eq!(batch.num_rows(), 1);

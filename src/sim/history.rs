@@ -103,9 +103,12 @@ impl World {
             let python_cell = python_cell.map(|(cell, _)| cell.static_id.clone());
             for spec in self.runs(record).iter().filter(|spec| spec.triggered >= since) {
                 let run = self.run(record, spec);
-                let Some(started) = run.start_time.as_deref().and_then(|at| at.parse().ok()) else { continue };
+                let Some(started) = run.start_time.as_deref().and_then(|at| at.parse().ok()) else {
+                    continue;
+                };
                 let sender = Sender { world: self, record, connection, spec: Some((spec, &run)) };
-                let code = python_cell.iter().zip(&python).map(|(cell, table)| (cell, "CODE", vec![table.clone()]));
+                let code =
+                    python_cell.iter().zip(&python).map(|(cell, table)| (cell, "CODE", vec![table.clone()]));
                 let sql = cells.iter().map(|(cell, tables)| (cell, "SQL", (*tables).clone()));
                 for (at, (cell, kind, tables)) in sql.chain(code).enumerate() {
                     queries.push(sender.send(at, started, cell, kind, tables));
@@ -181,9 +184,11 @@ impl Sender<'_> {
         tables: Vec<TableRef>,
     ) -> HistoryQuery {
         let run_number = self.spec.map_or(0xff_ffff, |(spec, _)| u64::from(spec.number));
-        let key = (self.record.index << 40) ^ (run_number << 12) ^ (at as u64) ^ ((self.connection as u64) << 56);
+        let key =
+            (self.record.index << 40) ^ (run_number << 12) ^ (at as u64) ^ ((self.connection as u64) << 56);
         let r = &mut rng::of(self.world.config.seed, "query", key);
-        let tables: Vec<TableRef> = tables.into_iter().filter(|table| table.connection == self.connection).collect();
+        let tables: Vec<TableRef> =
+            tables.into_iter().filter(|table| table.connection == self.connection).collect();
         let context = match self.spec.map(|(spec, _)| spec.trigger) {
             Some("SCHEDULED") => "SCHEDULED_RUN",
             Some("API") => "API_RUN",
@@ -195,7 +200,8 @@ impl Sender<'_> {
         let started = from + TimeDelta::milliseconds(elapsed * (at as i64 % 16) / 20);
         let milliseconds = (elapsed / 20).clamp(1, 600_000) + r.random_range(0..5);
         let (has_trace, cached) = (chance(r, 0.9), chance(r, 0.1));
-        let failed = chance(r, if self.spec.is_some_and(|(spec, _)| spec.status == "ERRORED") { 0.5 } else { 0.01 });
+        let failed =
+            chance(r, if self.spec.is_some_and(|(spec, _)| spec.status == "ERRORED") { 0.5 } else { 0.01 });
         let cut = match r.random::<f64>() {
             x if x < 0.01 => Text::Cut,
             x if x < 0.03 => Text::CommentCut,
@@ -238,7 +244,14 @@ impl Sender<'_> {
     }
 
     /// Hex's comment: its fields in the order of their names.
-    fn comment(&self, cell: &str, kind: &str, context: &str, user: Option<&str>, trace: Option<&str>) -> String {
+    fn comment(
+        &self,
+        cell: &str,
+        kind: &str,
+        context: &str,
+        user: Option<&str>,
+        trace: Option<&str>,
+    ) -> String {
         let project = &self.record.project;
         let url = format!(
             "https://app.hex.tech/{}/hex/{}/draft/logic?selectedCellId={cell}",
@@ -267,8 +280,13 @@ fn select(kind: &str, tables: &[TableRef], r: &mut ChaCha8Rng) -> String {
         "bigquery" => format!("`{}`", table.qualified()),
         _ => table.qualified(),
     };
-    let from: Vec<String> = tables.iter().enumerate().map(|(at, table)| format!("{} AS t{at}", name(table))).collect();
-    format!("SELECT count(*)\nFROM {}\nWHERE t0.id > {}", from.join(" CROSS JOIN "), r.random_range(0..1_000_000))
+    let from: Vec<String> =
+        tables.iter().enumerate().map(|(at, table)| format!("{} AS t{at}", name(table))).collect();
+    format!(
+        "SELECT count(*)\nFROM {}\nWHERE t0.id > {}",
+        from.join(" CROSS JOIN "),
+        r.random_range(0..1_000_000)
+    )
 }
 
 /// Form of a history's file.
@@ -305,7 +323,8 @@ fn csv(rows: &[Value]) -> String {
         };
         format!("\"{}\"", text.replace('"', "\"\""))
     };
-    let names: Vec<&String> = rows.first().and_then(Value::as_object).into_iter().flat_map(|row| row.keys()).collect();
+    let names: Vec<&String> =
+        rows.first().and_then(Value::as_object).into_iter().flat_map(|row| row.keys()).collect();
     let mut out = names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(",") + "\n";
     for row in rows {
         out += &names.iter().map(|name| cell(&row[name.as_str()])).collect::<Vec<_>>().join(",");

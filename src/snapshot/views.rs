@@ -179,7 +179,12 @@ impl Lake {
             if is_split(name) {
                 let paths = self.parts(&mut views, name, &file.format)?;
                 if !paths.is_empty() {
-                    let from = scan(&file.format, &format!("[{}]", paths.join(", ")), &table.columns, ", union_by_name = true");
+                    let from = scan(
+                        &file.format,
+                        &format!("[{}]", paths.join(", ")),
+                        &table.columns,
+                        ", union_by_name = true",
+                    );
                     view(&mut views.sql, name, &table.doc, &format!("SELECT * FROM {from}"));
                 }
                 continue;

@@ -39,7 +39,8 @@ pub static AUDIT_FINDINGS: Table = Table {
         text("finding_id", "", "The same for the same rule and entity in every snapshot").required(),
         text("severity", "", "info, low, medium, high").required(),
         text("rule", "", "Rule").required(),
-        text("entity_type", "", "project, component, user, group, connection, table, query or workspace").required(),
+        text("entity_type", "", "project, component, user, group, connection, table, query or workspace")
+            .required(),
         text("entity_id", "", "Identifier of what it was found on").required(),
         text("entity", "", "Title or name of what it was found on").required(),
         text("owner_email", "", "Email address of the owner"),

@@ -17,7 +17,12 @@ pub static EXECUTED_TABLES: Table = Table {
         text("direction", "", "read or write").required(),
         date("day", "", "Day (UTC) on which the queries started").required(),
         text("warehouse", "", "Kind of warehouse, such as snowflake").required(),
-        text("tables_by", "", "referenced (the warehouse says so), sql (the query was parsed) or scanned (it could not be)").required(),
+        text(
+            "tables_by",
+            "",
+            "referenced (the warehouse says so), sql (the query was parsed) or scanned (it could not be)",
+        )
+        .required(),
         text("database_name", "", "Database, catalog or project"),
         text("schema_name", "", "Schema or dataset"),
         text("table_name", "", "Table").required(),
@@ -27,7 +32,11 @@ pub static EXECUTED_TABLES: Table = Table {
         int("cached", "", "Of these, answered from the warehouse's result cache").required(),
         float("seconds", "", "Their time in the warehouse, in seconds"),
         int("bytes_scanned", "", "Bytes that they scanned"),
-        float("credits", "", "Credits (Snowflake) or DBUs (Databricks) that the warehouse attributes to them"),
+        float(
+            "credits",
+            "",
+            "Credits (Snowflake) or DBUs (Databricks) that the warehouse attributes to them",
+        ),
         float("slot_seconds", "", "Slot time (BigQuery) or CPU time (Trino), in seconds"),
     ],
     elsewhere: &[],

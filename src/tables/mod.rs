@@ -80,11 +80,5 @@ pub const ENTITIES: &[&Table] = &[
 ];
 
 /// Tables of imported query histories.
-pub const HISTORY: &[&Table] = &[
-    &WAREHOUSE_QUERIES,
-    &QUERY_DAYS,
-    &QUERY_RUNS,
-    &QUERY_FINGERPRINTS,
-    &EXECUTED_TABLES,
-    &HISTORY_DAYS,
-];
+pub const HISTORY: &[&Table] =
+    &[&WAREHOUSE_QUERIES, &QUERY_DAYS, &QUERY_RUNS, &QUERY_FINGERPRINTS, &EXECUTED_TABLES, &HISTORY_DAYS];

@@ -11,7 +11,8 @@ pub static QUERY_FINGERPRINTS: Table = Table {
     key: &["warehouse", "fingerprint", "project_id", "connection_name"],
     columns: &[
         text("warehouse", "", "Kind of warehouse, such as snowflake").required(),
-        text("fingerprint", "", "The same for queries that differ in literals, comments and layout alone").required(),
+        text("fingerprint", "", "The same for queries that differ in literals, comments and layout alone")
+            .required(),
         text("project_id", "", "Project; empty if the query's comment names none").required(),
         text("connection_name", "", "Data connection's name, by the query's comment or --connection"),
         text("data_connection_id", "", "Data connection; null if none of that name is known"),
@@ -21,7 +22,11 @@ pub static QUERY_FINGERPRINTS: Table = Table {
         int("cached", "", "Of these, answered from the warehouse's result cache").required(),
         float("seconds", "", "Their time in the warehouse, in seconds"),
         int("bytes_scanned", "", "Bytes that they scanned"),
-        float("credits", "", "Credits (Snowflake) or DBUs (Databricks) that the warehouse attributes to them"),
+        float(
+            "credits",
+            "",
+            "Credits (Snowflake) or DBUs (Databricks) that the warehouse attributes to them",
+        ),
         float("slot_seconds", "", "Slot time (BigQuery) or CPU time (Trino), in seconds"),
     ],
     elsewhere: &[],

@@ -24,7 +24,11 @@ pub static QUERY_RUNS: Table = Table {
         int("cached", "", "Of these, answered from the warehouse's result cache").required(),
         float("seconds", "", "Their time in the warehouse, in seconds"),
         int("bytes_scanned", "", "Bytes that they scanned"),
-        float("credits", "", "Credits (Snowflake) or DBUs (Databricks) that the warehouse attributes to them"),
+        float(
+            "credits",
+            "",
+            "Credits (Snowflake) or DBUs (Databricks) that the warehouse attributes to them",
+        ),
         float("slot_seconds", "", "Slot time (BigQuery) or CPU time (Trino), in seconds"),
     ],
     elsewhere: &[],

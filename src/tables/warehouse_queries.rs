@@ -32,15 +32,22 @@ pub static WAREHOUSE_QUERIES: Table = Table {
         int("rows_produced", "", "Rows of the result"),
         float("credits", "", "Credits (Snowflake) or DBUs (Databricks) that the warehouse attributes to it"),
         float("slot_seconds", "", "Slot time (BigQuery) or CPU time (Trino), in seconds"),
-        text("fingerprint", "", "The same for queries that differ in literals, comments and layout alone").required(),
+        text("fingerprint", "", "The same for queries that differ in literals, comments and layout alone")
+            .required(),
         Column::new("tables_read", Type::List(&Type::Utf8), "", "Tables that it reads, by their whole names"),
-        Column::new("tables_written", Type::List(&Type::Utf8), "", "Tables that it writes, by their whole names"),
+        Column::new(
+            "tables_written",
+            Type::List(&Type::Utf8),
+            "",
+            "Tables that it writes, by their whole names",
+        ),
         text(
             "tables_by",
             "",
             "How they are known: referenced (the warehouse says so), sql (the query was parsed), scanned (it could not be)",
         ),
-        text("comment", "", "State of the query's comment: whole, or repaired if its JSON is damaged").required(),
+        text("comment", "", "State of the query's comment: whole, or repaired if its JSON is damaged")
+            .required(),
         text("query_text", "", "SQL, with --keep-sql alone"),
     ],
     elsewhere: &[],

@@ -92,7 +92,8 @@ fn keyed(rows: Vec<Vec<Value>>, keys: usize) -> BTreeMap<Vec<String>, Vec<f64>> 
     rows.into_iter().map(|row| (row[..keys].iter().map(text).collect(), floats(&row[keys..]))).collect()
 }
 
-const USAGE: &str = "sum(queries), sum(failures), sum(seconds), sum(bytes_scanned), sum(credits), sum(slot_seconds)";
+const USAGE: &str =
+    "sum(queries), sum(failures), sum(seconds), sum(bytes_scanned), sum(credits), sum(slot_seconds)";
 
 /// Adds a query's figures, in the order of [`USAGE`].
 fn add(truth: &mut BTreeMap<Vec<String>, Vec<f64>>, key: Vec<String>, kind: &str, query: &HistoryQuery) {
@@ -109,13 +110,23 @@ fn cost_runs_cells_and_executed_lineage_are_the_truth_and_outlive_the_next_expor
     for (kind, file, queries) in &fixture.histories {
         let said = import(&fixture.lake, file, kind, &[], 0);
         let used = queries.iter().filter(|query| query.is_attributable()).count();
-        let repeated = queries.iter().enumerate().filter(|(at, q)| at % 10 == 3 && q.is_attributable()).count();
-        let foreign =
-            queries.iter().enumerate().map(|(at, q)| usize::from(!q.is_attributable()) * (1 + usize::from(at % 10 == 3)));
+        let repeated =
+            queries.iter().enumerate().filter(|(at, q)| at % 10 == 3 && q.is_attributable()).count();
+        let foreign = queries
+            .iter()
+            .enumerate()
+            .map(|(at, q)| usize::from(!q.is_attributable()) * (1 + usize::from(at % 10 == 3)));
         assert_eq!(said["imported"], used, "{kind} {said}");
         assert_eq!(said["not_used"]["repeated"].as_u64().unwrap_or(0), repeated as u64, "{kind} {said}");
-        assert_eq!(said["not_used"]["foreign"].as_u64().unwrap_or(0), foreign.sum::<usize>() as u64, "{kind} {said}");
-        let cut = queries.iter().enumerate().filter(|(_, q)| q.is_attributable() && q.cut != hexport::sim::history::Text::Whole);
+        assert_eq!(
+            said["not_used"]["foreign"].as_u64().unwrap_or(0),
+            foreign.sum::<usize>() as u64,
+            "{kind} {said}"
+        );
+        let cut = queries
+            .iter()
+            .enumerate()
+            .filter(|(_, q)| q.is_attributable() && q.cut != hexport::sim::history::Text::Whole);
         let cut: usize = cut.map(|(at, _)| 1 + usize::from(at % 10 == 3)).sum();
         assert_eq!(said["remarks"]["repaired_comments"], cut, "{kind}");
         imported += used;
@@ -127,7 +138,10 @@ fn cost_runs_cells_and_executed_lineage_are_the_truth_and_outlive_the_next_expor
     fixture.sim.export(lake, &[], 0);
     check_totals(&fixture);
     assert_eq!(ask_one(lake, "SELECT count(*) FROM warehouse_queries"), imported);
-    assert_eq!(ask_one(lake, "SELECT count(DISTINCT (warehouse, query_id)) FROM warehouse_queries"), imported);
+    assert_eq!(
+        ask_one(lake, "SELECT count(DISTINCT (warehouse, query_id)) FROM warehouse_queries"),
+        imported
+    );
     let latest = verify(lake).unwrap();
     assert!(latest["tables"]["warehouse_queries"].is_null());
     assert_eq!(latest["tables"]["query_days"]["state"], "reused");
@@ -159,11 +173,14 @@ fn check_totals(fixture: &Fixture) {
             edges.insert(edge);
         }
     }
-    let sql = format!("SELECT project_id, day::VARCHAR, context, user_email, {USAGE} FROM project_cost GROUP BY ALL");
+    let sql = format!(
+        "SELECT project_id, day::VARCHAR, context, user_email, {USAGE} FROM project_cost GROUP BY ALL"
+    );
     assert_same(&keyed(ask(lake, &sql), 4), &by_project);
     let sql = format!("SELECT project_id, cell_id, {USAGE} FROM cell_cost GROUP BY ALL");
     assert_same(&keyed(ask(lake, &sql), 2), &by_cell);
-    let sql = format!("SELECT project_id, run_id, {USAGE} FROM run_cost WHERE joined_by = 'trace' GROUP BY ALL");
+    let sql =
+        format!("SELECT project_id, run_id, {USAGE} FROM run_cost WHERE joined_by = 'trace' GROUP BY ALL");
     assert_same(&keyed(ask(lake, &sql), 2), &by_run);
     let rows = ask(
         lake,
@@ -196,7 +213,10 @@ fn check_joins_by_time(fixture: &Fixture) {
             Some(((query.project_id.clone(), minute), query.run_id.clone()?))
         })
         .collect();
-    let rows = ask(&fixture.lake, "SELECT project_id, group_id, run_id, first_at = last_at FROM run_cost WHERE joined_by = 'time'");
+    let rows = ask(
+        &fixture.lake,
+        "SELECT project_id, group_id, run_id, first_at = last_at FROM run_cost WHERE joined_by = 'time'",
+    );
     assert!(rows.len() > 10, "{}", rows.len());
     let wrong = rows.iter().filter(|row| {
         let text = |at: usize| row[at].as_str().unwrap().to_owned();
@@ -243,7 +263,8 @@ fn nothing_counts_twice_however_often_and_in_whatever_parts_it_is_imported() {
     // Once the queries are pruned, their days are closed: what they held can't be told any longer.
     let manifests = std::fs::read_dir(&other).unwrap().map(|entry| entry.unwrap().path());
     let holder = manifests.filter(|path| path.join("warehouse_queries.parquet").exists()).last().unwrap();
-    let totals: Vec<PathBuf> = ["query_days", "query_runs"].iter().map(|name| holder.join(format!("{name}.parquet"))).collect();
+    let totals: Vec<PathBuf> =
+        ["query_days", "query_runs"].iter().map(|name| holder.join(format!("{name}.parquet"))).collect();
     assert!(totals.iter().all(|path| path.exists()));
     fixture.sim.export(&other, &[], 0);
     std::fs::remove_dir_all(holder).unwrap();
@@ -267,13 +288,19 @@ fn bad_files_are_refused_or_counted_and_say_why() {
     let (kind, file, queries) = &fixture.histories[0];
     let snapshots = verify(lake).unwrap()["sequence"].clone();
     let refused = |path: &Path, kind: &str, code: i32, words: &str| {
-        let args = ["import", "query-history", lake.to_str().unwrap(), path.to_str().unwrap(), "--warehouse", kind];
+        let args =
+            ["import", "query-history", lake.to_str().unwrap(), path.to_str().unwrap(), "--warehouse", kind];
         let said = stderr(&run(&mut hexport(&args), code));
         assert!(said.contains(words), "{said}");
         assert_eq!(verify(lake).unwrap()["sequence"], snapshots, "{words}");
     };
     refused(file, "bigquery", 2, "is a history of snowflake (by its columns), and not of bigquery");
-    refused(&write("y.csv", b"query_id,query_text\n"), kind, 2, "has no column for started_at (looked for started_at, start_time)");
+    refused(
+        &write("y.csv", b"query_id,query_text\n"),
+        kind,
+        2,
+        "has no column for started_at (looked for started_at, start_time)",
+    );
     refused(&write("x.csv", b"a,b\n1,2\n"), kind, 2, "it has a, b");
     refused(&write("x.parquet", b"PAR1\x00\x00"), kind, 2, "isn't a readable Parquet file");
     refused(&write("x.gz", b"\x1f\x8b\x08\x00"), kind, 2, "decompress it first");
@@ -283,7 +310,8 @@ fn bad_files_are_refused_or_counted_and_say_why() {
     refused(&write("trino.csv", plain), kind, 2, "is a history of trino, and not of snowflake");
     refused(&write("plain.csv", plain), "trino", 5, "no row carries Hex's comment");
     let mapped = ["--map", "query_text=sql"];
-    let args = ["import", "query-history", lake.to_str().unwrap(), file.to_str().unwrap(), "--warehouse", kind];
+    let args =
+        ["import", "query-history", lake.to_str().unwrap(), file.to_str().unwrap(), "--warehouse", kind];
     let said = stderr(&run(&mut hexport(&[&args[..], &mapped[..]].concat()), 2));
     assert!(said.contains("has no column sql, which is mapped to query_text"), "{said}");
     let said = stderr(&run(&mut hexport(&[&args[..], &["--connection", "nowhere"]].concat()), 2));
@@ -311,17 +339,36 @@ fn times_without_a_zone_are_read_in_the_zone_that_is_named() {
     let file = lake.with_file_name("zones.csv");
     let rows = format!(
         "query_id,sql,started_at,status\n1,\"{}\",2026-10-30 03:30:00,FINISHED\n2,\"{}\",2026-10-30 03:30:00 UTC,FINISHED\n3,\"{}\",soon,FINISHED\n4,\"{}\",2026-10-30 03:30:00,RUNNING\n5,x\n",
-        comment(1), comment(2), comment(3), comment(4)
+        comment(1),
+        comment(2),
+        comment(3),
+        comment(4)
     );
     std::fs::write(&file, rows).unwrap();
-    let more = ["--map", "query_text=sql", "--timezone", "Europe/Berlin", "--keep-sql", "--connection", "Warehouse 1"];
+    let more = [
+        "--map",
+        "query_text=sql",
+        "--timezone",
+        "Europe/Berlin",
+        "--keep-sql",
+        "--connection",
+        "Warehouse 1",
+    ];
     let name = &fixture.world.connections[0].name;
-    let more: Vec<&str> = more.into_iter().map(|arg| if arg == "Warehouse 1" { name.as_str() } else { arg }).collect();
+    let more: Vec<&str> =
+        more.into_iter().map(|arg| if arg == "Warehouse 1" { name.as_str() } else { arg }).collect();
     let said = import(lake, &file, "trino", &more, 4);
     assert_eq!(said["imported"], 2, "{said}");
-    assert_eq!((&said["not_used"]["open"], &said["not_used"]["unreadable"]), (&json!(1), &json!(2)), "{said}");
+    assert_eq!(
+        (&said["not_used"]["open"], &said["not_used"]["unreadable"]),
+        (&json!(1), &json!(2)),
+        "{said}"
+    );
     assert_eq!(said["remarks"]["times_without_zone"], 1, "{said}");
-    let rows = ask(lake, "SELECT query_id, epoch(started_at)::BIGINT, query_text, connection_name FROM warehouse_queries ORDER BY 1");
+    let rows = ask(
+        lake,
+        "SELECT query_id, epoch(started_at)::BIGINT, query_text, connection_name FROM warehouse_queries ORDER BY 1",
+    );
     let at = |text: &str| text.parse::<chrono::DateTime<chrono::Utc>>().unwrap().timestamp();
     assert_eq!(rows[0], [json!("1"), json!(at("2026-10-30T02:30:00Z")), json!("SELECT 1"), json!(name)]);
     assert_eq!(rows[1][1], json!(at("2026-10-30T03:30:00Z")));
@@ -345,10 +392,14 @@ fn extractions_are_sql_of_their_warehouses_and_begin_at_the_watermark() {
     assert!(sql(None).contains("nothing was imported yet"));
     assert!(sql(Some(&fixture.lake)).contains("nothing was imported yet"));
     import(&fixture.lake, file, kind, &[], 0);
-    let last = queries.iter().filter(|query| query.is_attributable()).map(|query| query.started).max().unwrap();
+    let last =
+        queries.iter().filter(|query| query.is_attributable()).map(|query| query.started).max().unwrap();
     let since = (last - chrono::TimeDelta::days(1)).format("%Y-%m-%d %H:%M:%S").to_string();
     let text = sql(Some(&fixture.lake));
-    assert!(text.contains(&format!("-- Connection {}, since {since}", fixture.world.connections[0].name)), "{text}");
+    assert!(
+        text.contains(&format!("-- Connection {}, since {since}", fixture.world.connections[0].name)),
+        "{text}"
+    );
     assert!(text.contains(&format!("TO_TIMESTAMP_TZ('{since} +00:00')")), "{text}");
 }
 
@@ -381,7 +432,8 @@ fn the_library_answers_about_cost_as_the_generator_knows() {
     let scheduled = fixture.truth().filter(|(_, query)| is_recent(query) && query.context == "SCHEDULED_RUN");
     let expected: BTreeSet<String> =
         scheduled.map(|(_, query)| query.project_id.clone()).filter(|id| unviewed.contains(id)).collect();
-    let found: BTreeSet<String> = library("costly_unviewed_schedules").iter().map(|row| text(&row[9])).collect();
+    let found: BTreeSet<String> =
+        library("costly_unviewed_schedules").iter().map(|row| text(&row[9])).collect();
     assert!(found.len() == expected.len().min(10) && found.is_subset(&expected), "{found:?} {expected:?}");
     // Tables of code alone.
     let sql: BTreeSet<(String, String)> = fixture

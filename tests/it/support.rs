@@ -251,21 +251,12 @@ pub fn csv_differences(snapshot: &Path, tables: &[&str]) -> Vec<String> {
 pub fn rows_of_tables(lake: &Path) -> BTreeMap<String, u64> {
     let views = std::fs::read_to_string(lake.join("views.sql")).unwrap();
     let is_there = |name: &&str| views.contains(&format!("VIEW {name} AS"));
-    let names = hexport::registry::all().map(|t| t.name);
-    let names: Vec<&str> = names.filter(|name| !of_history(name) || is_there(name)).collect();
+    let is_sure = |table: &&hexport::schema::Table| !hexport::registry::is_of_history(table);
+    let tables = hexport::registry::all().filter(|table| is_sure(table) || is_there(&table.name));
+    let names: Vec<&str> = tables.map(|table| table.name).collect();
     let counts: Vec<String> = names.iter().map(|n| format!("SELECT '{n}', count(*) FROM {n}")).collect();
     let rows = ask(lake, &counts.join(" UNION ALL "));
     rows.into_iter().map(|row| (row[0].as_str().unwrap().to_owned(), row[1].as_u64().unwrap())).collect()
-}
-
-/// Whether a table comes from imported query histories alone.
-pub fn of_history(name: &str) -> bool {
-    use hexport::schema::Origin;
-    let is_imported = |name: &str| matches!(hexport::registry::by_name(name).unwrap().origin, Origin::History(_));
-    match hexport::registry::by_name(name).unwrap().origin {
-        Origin::Derived([first, ..]) => is_imported(first),
-        _ => is_imported(name),
-    }
 }
 
 /// Rows of the tables that come from the API.

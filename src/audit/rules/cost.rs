@@ -213,7 +213,10 @@ pub(super) mod tests {
         facts.spending = Spending::of(days, Vec::new());
         unviewed(&mut facts, Some(0));
         let found = costly_schedule_unviewed(&facts, &Config::default());
-        assert_eq!(found.hits[0].evidence, "its scheduled runs took 10.0 hours of the warehouse in 30 days, and nobody viewed it");
+        assert_eq!(
+            found.hits[0].evidence,
+            "its scheduled runs took 10.0 hours of the warehouse in 30 days, and nobody viewed it"
+        );
         unviewed(&mut facts, None);
         assert_eq!(costly_schedule_unviewed(&facts, &Config::default()).unknown.unwrap().0, 1);
     }

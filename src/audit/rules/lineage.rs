@@ -24,7 +24,8 @@ fn lineage_gap(facts: &Facts, _: &Config) -> Found {
     for cell in facts.sql_cells.iter().filter(|cell| !cell.parsed) {
         *unread.entry(&cell.project_id).or_default() += 1;
     }
-    let (mut only_queried, mut only_sql, mut only_executed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let (mut only_queried, mut only_sql, mut only_executed) =
+        (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for edge in facts.lineage.iter().filter(|edge| edge.is_read()) {
         let has = |kinds: &[&str]| edge.evidence.split('+').any(|e| kinds.contains(&e));
         let only: &mut BTreeMap<&str, Vec<&str>> = match (has(&["queried"]), has(&["sql", "scanned"])) {
@@ -53,7 +54,10 @@ fn lineage_gap(facts: &Facts, _: &Config) -> Found {
         if let Some(tables) = only_executed.get(id) {
             let verb = if tables.len() == 1 { "table was" } else { "tables were" };
             let n = tables.len();
-            gaps.push(format!("{n} {verb} read by queries that neither Hex nor its SQL name{}", samples(tables)));
+            gaps.push(format!(
+                "{n} {verb} read by queries that neither Hex nor its SQL name{}",
+                samples(tables)
+            ));
         }
         (!gaps.is_empty()).then(|| gaps.join("; "))
     })
