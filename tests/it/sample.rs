@@ -82,5 +82,5 @@ fn the_samples_readme_shows_what_its_queries_give() {
         assert_eq!(table, found, "{sql}");
         shown += 1;
     }
-    assert_eq!(shown, 3);
+    assert_eq!(shown, 4);
 }
