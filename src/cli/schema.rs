@@ -80,14 +80,14 @@ pub fn run(args: &Args) -> Result<Code, Failure> {
     if let Some(engine) = args.format.engine() {
         // Engines refuse tables that have no files yet.
         let is_wanted = |table: &&&'static Table| args.table.is_some() || !registry::is_of_history(table);
-        let statements = chosen.iter().filter(is_wanted);
-        let statements = statements.map(|table| ddl::statement(engine, table, &args.location));
-        println!("{}", statements.collect::<Vec<_>>().join("\n\n"));
         let left: Vec<&str> =
             chosen.iter().filter(|table| !is_wanted(table)).map(|table| table.name).collect();
         if !left.is_empty() {
-            println!("\n-- Once a query history was imported, define by name: {}", left.join(", "));
+            println!("-- Once a query history was imported, define by name: {}\n", left.join(", "));
         }
+        let statements = chosen.iter().filter(is_wanted);
+        let statements = statements.map(|table| ddl::statement(engine, table, &args.location));
+        println!("{}", statements.collect::<Vec<_>>().join("\n\n"));
         return Ok(Code::Complete);
     }
     match args.format {
