@@ -7,6 +7,7 @@
     benches/e2e.py scale       three sizes, the exponent of time in rows, and a second night
     benches/e2e.py store       a million runs to S3 (moto, from .venv): peak memory
     benches/e2e.py parquet     files against those that DuckDB writes of the same rows: size and scan time
+    benches/e2e.py history     a query history of 10 million rows imported (made by DuckDB, from .venv): time and peak memory
     benches/e2e.py startup     --help, and the size of the release binary, if it is built
 
 Nothing is asserted. Machines are noisy: compare ratios within one run.
@@ -241,6 +242,47 @@ for path in sorted(folder.glob("*.parquet"), key=lambda p: -p.stat().st_size)[:6
         subprocess.run([str(ROOT / ".venv/bin/python"), "-c", script, str(snapshot)], check=True)
 
 
+def history(args):
+    # Four queries of five are Hex's; 300 shapes, a cell and a trace for each few, over 30 days.
+    script = """
+import duckdb, sys
+lake, file, rows, org = sys.argv[1:]
+duckdb.execute(f'''
+COPY (
+    WITH p AS (SELECT row_number() OVER () - 1 AS n, project_id FROM read_parquet('{lake}/snapshot=*/projects.parquet', hive_partitioning = false)),
+    q AS (SELECT range AS i, hash(range) AS h FROM range({rows}))
+    SELECT
+        md5(i::VARCHAR) AS query_id,
+        'SELECT a, b, count(*) FROM db.core.t' || (h % 300) || ' AS t JOIN db.core.users USING (id) WHERE x > ' || i || repeat(' AND a <> 1', 20)
+            || CASE WHEN i % 5 = 0 THEN '' ELSE chr(10) || '-- Hex query metadata: {{"categories": [], "cell_type": "SQL", "connection": "Warehouse 1", "context": "'
+            || CASE WHEN h % 3 = 0 THEN 'LOGIC' ELSE 'SCHEDULED_RUN' END || '", "project_id": "' || project_id || '", "project_url": "https://app.hex.tech/' || '{org}' || '/hex/'
+            || project_id || '/draft/logic?selectedCellId=cell-' || (h % 12) || '", "trace_id": "' || md5((i // 8)::VARCHAR) || '", "user_email": "u' || (h % 200) || '@acme.example"}}' END AS query_text,
+        TIMESTAMP '2026-10-03 00:00:00' + to_milliseconds(h % (30 * 86400000)) AS started_at,
+        (h % 60000) / 1000.0 AS duration_seconds,
+        'SUCCESS' AS status,
+        (h % 1000)::BIGINT << 20 AS bytes_scanned,
+        (h % 60000) / 4e6 AS credits
+    FROM q JOIN p ON p.n = (q.i // 8) % (SELECT count(*) FROM p)
+) TO '{file}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 100000)''')
+"""
+    with simulate(args.projects) as server, tempfile.TemporaryDirectory() as folder:
+        lake, file = f"{folder}/lake", f"{folder}/history.parquet"
+        run = export(server, lake)
+        manifest = json.loads((pathlib.Path(run["summary"]["path"]) / "manifest.json").read_text())
+        org = manifest["workspace"]["org_id"] or "org"
+        subprocess.run([str(ROOT / ".venv/bin/python"), "-c", script, lake, file, str(args.rows), org], check=True)
+        command = [HEXPORT, "import", "query-history", lake, file, "--warehouse", "snowflake", "--output", "json"]
+        for name in ["first import", "the same again"]:
+            run = measure(command)
+            said = json.loads(run["out"])
+            rate = said["rows"] / run["wall"]
+            print(
+                f"{name}: {said['rows']:,} rows, {said['imported']:,} imported, {run['wall']:.1f} s wall ({rate:,.0f} rows/s), "
+                f"{run['cpu']:.1f} s CPU, {run['rss']:.0f} MB peak",
+                flush=True,
+            )
+
+
 def startup(args):
     times = sorted(measure([HEXPORT, "--help"])["wall"] for _ in range(50))
     print(f"--help: median {times[25] * 1e3:.1f} ms, 90 % {times[45] * 1e3:.1f} ms (with the start of a process from Python)")
@@ -257,6 +299,7 @@ def main():
         ("scale", scale, 50_000, 150, 40),
         ("store", store, 10_000, 190, 14),
         ("parquet", parquet, 3000, 40, 14),
+        ("history", history, 3000, 10, 4),
         ("startup", startup, 0, 0, 0),
     ]:
         command = commands.add_parser(name)
@@ -264,6 +307,7 @@ def main():
         command.add_argument("--projects", type=int, default=projects)
         command.add_argument("--runs", type=int, default=runs, help="mean runs of a published project")
         command.add_argument("--cells", type=int, default=cells, help="mean cells of a project")
+        command.add_argument("--rows", type=int, default=10_000_000, help="rows of the query history")
     args = parser.parse_args()
     args.run(args)
 

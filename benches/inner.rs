@@ -184,6 +184,7 @@ fn derive(bencher: Bencher<'_, '_>, name: &str) {
     let derivation = DERIVATIONS.iter().find(|d| d.table.name == name).expect("a derivation");
     let given = Given::default();
     let inputs = Inputs {
+        elsewhere: Default::default(),
         given: &given,
         folder: &SAMPLE.folder,
         snapshot_at: SAMPLE.snapshot_at,

@@ -39,10 +39,14 @@ pub struct Edge {
     pub owner: Option<String>,
     /// `read` or `write`.
     pub direction: String,
-    /// Kinds of evidence: `queried`, `scanned`, `sql`.
+    /// Kinds of evidence: `executed`, `queried`, `scanned`, `sql`.
     pub evidence: Vec<String>,
     /// SQL cells that read or write it.
     pub cells: Option<i64>,
+    /// Queries that read or wrote it, by imported query histories.
+    pub executions: Option<i64>,
+    /// Start of the last of them.
+    pub last_executed_at: Option<DateTime<Utc>>,
     /// Whether the project is archived or in the trash.
     pub archived: bool,
     /// Start of the project's last run.
@@ -132,9 +136,15 @@ fn matches(question: &Question, batch: &RecordBatch, row: usize) -> bool {
 
 fn edge(batch: &RecordBatch, row: usize) -> Edge {
     let text = |name: &str| text(batch, name, row);
-    let cells = batch.column_by_name("cells").expect("a column of the table").as_primitive::<Int64Type>();
-    let run = batch.column_by_name("last_run_at").expect("a column of the table");
-    let run = run.as_primitive::<TimestampMicrosecondType>();
+    let number = |name: &str| {
+        let column = batch.column_by_name(name).expect("a column of the table").as_primitive::<Int64Type>();
+        column.is_valid(row).then(|| column.value(row))
+    };
+    let time = |name: &str| {
+        let column = batch.column_by_name(name).expect("a column of the table");
+        let times = column.as_primitive::<TimestampMicrosecondType>();
+        times.is_valid(row).then(|| DateTime::from_timestamp_micros(times.value(row))).flatten()
+    };
     let evidence =
         batch.column_by_name("evidence").expect("a column of the table").as_list::<i32>().value(row);
     let evidence = evidence.as_string::<i32>();
@@ -148,9 +158,11 @@ fn edge(batch: &RecordBatch, row: usize) -> Edge {
         owner: text("owner_email"),
         direction: text("direction").unwrap_or_default(),
         evidence: evidence.iter().flatten().map(str::to_owned).collect(),
-        cells: cells.is_valid(row).then(|| cells.value(row)),
+        cells: number("cells"),
+        executions: number("executions"),
+        last_executed_at: time("last_executed_at"),
         archived: archived.is_valid(row) && archived.value(row),
-        last_run_at: run.is_valid(row).then(|| DateTime::from_timestamp_micros(run.value(row))).flatten(),
+        last_run_at: time("last_run_at"),
         columns: Vec::new(),
     }
 }
@@ -211,6 +223,8 @@ mod tests {
             direction: "read".into(),
             evidence: vec!["sql".into()],
             cells: None,
+            executions: None,
+            last_executed_at: None,
             archived: false,
             last_run_at: None,
             columns: Vec::new(),

@@ -1,13 +1,31 @@
 //! The list of all tables.
 
 use crate::derive;
-use crate::schema::Table;
-use crate::tables::{AUDIT_FINDINGS, AUDIT_RULES, CRAWL_COVERAGE, ENTITIES};
+use crate::schema::{Origin, Table};
+use crate::tables::{AUDIT_FINDINGS, AUDIT_RULES, CRAWL_COVERAGE, ENTITIES, HISTORY};
 
-/// Every table: those of the API, those derived from them, what the audit finds, and what the crawl says of
-/// itself.
+/// Every table: those of the API, those of imported query histories, those derived from them, what the audit finds,
+/// and what the crawl says of itself.
 pub fn all() -> impl Iterator<Item = &'static Table> {
-    ENTITIES.iter().copied().chain(derive::tables()).chain([&AUDIT_FINDINGS, &AUDIT_RULES, &CRAWL_COVERAGE])
+    ENTITIES.iter().chain(HISTORY).copied().chain(derive::tables()).chain([
+        &AUDIT_FINDINGS,
+        &AUDIT_RULES,
+        &CRAWL_COVERAGE,
+    ])
+}
+
+/// The tables that an export writes: all but those that hold the rows of one import alone.
+pub fn exported() -> impl Iterator<Item = &'static Table> {
+    all().filter(|table| !table.is_split())
+}
+
+/// Whether a table is there only once a query history was imported: it comes from one, or is derived from what does.
+pub fn is_of_history(table: &Table) -> bool {
+    match table.origin {
+        Origin::History(_) => true,
+        Origin::Derived([first, ..]) => by_name(first).is_some_and(is_of_history),
+        _ => false,
+    }
 }
 
 /// The table of this name.

@@ -33,6 +33,14 @@ pub struct Config {
     pub stale_app_days: i64,
     /// Admins that a workspace may have.
     pub most_admins: usize,
+    /// Cost in 30 days from which on a schedule nobody views is worth a finding, in the currency of `[cost]`.
+    pub costly: f64,
+    /// The same where nothing has a price: hours in the warehouse.
+    pub costly_hours: f64,
+    /// How many times its usual week a project's last one costs before it counts as a jump.
+    pub cost_jump: f64,
+    /// Projects that send the same query before it is worth a finding.
+    pub shared_query_projects: usize,
     /// Domains of the workspace's own people; the domain that most users have, if none is named.
     pub domains: Vec<String>,
     /// Share of the people of a workspace that makes a group one of everybody.
@@ -60,6 +68,10 @@ impl Default for Config {
             starved_runs: 5,
             stale_app_days: 90,
             most_admins: 5,
+            costly: 50.0,
+            costly_hours: 5.0,
+            cost_jump: 2.0,
+            shared_query_projects: 3,
             domains: Vec::new(),
             everybody: 0.9,
             rules: None,

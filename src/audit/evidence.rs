@@ -14,6 +14,9 @@ use crate::schema::{Origin, Table};
 use crate::snapshot::{Error, rows};
 use crate::tables::CRAWL_COVERAGE;
 
+/// Why rules about cost aren't evaluated in a lake without query histories: nothing is missing that ought to be there.
+pub const NOT_IMPORTED: &str = "no query history was imported";
+
 /// Something that a rule can't do without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
@@ -146,6 +149,9 @@ impl Evidence {
             }
         }
         let standing = |table: &'static Table| {
+            if !tables.has(table) && registry::is_of_history(table) {
+                return Standing::Unusable(NOT_IMPORTED.into());
+            }
             if !tables.has(table) {
                 return Standing::Unusable(format!("the snapshot has no table {}", table.name));
             }
@@ -261,7 +267,7 @@ fn bases(table: &'static Table) -> Vec<&'static str> {
             from.iter().filter_map(|name| registry::by_name(name)).flat_map(bases).collect()
         }
         (name, Origin::Api(_)) => vec![name],
-        (_, Origin::Crawl) => Vec::new(),
+        (_, Origin::Crawl | Origin::History(_)) => Vec::new(),
     }
 }
 

@@ -10,6 +10,7 @@ use super::Hit;
 use super::edges::edges;
 use super::evidence::Evidence;
 use super::source::Tables;
+use super::spending::Spending;
 use crate::derive::{COLUMN_LINEAGE, EFFECTIVE_ACCESS, RUN_HEALTH, RUN_STATS, SQL_CELLS};
 use crate::snapshot::rows;
 use crate::snapshot::{Error, WorkspaceEntry};
@@ -291,6 +292,8 @@ pub struct Facts {
     pub categorised: HashSet<String>,
     /// Projects with a schedule that runs.
     pub scheduled: HashSet<String>,
+    /// What warehouse queries cost.
+    pub spending: Spending,
     origin: Option<String>,
     org_id: Option<String>,
 }
@@ -334,6 +337,7 @@ impl Facts {
         facts.read_lineage(tables, config)?;
         facts.read_runs(tables)?;
         facts.read_external(tables, config)?;
+        facts.spending = Spending::load(tables)?;
         Ok(facts)
     }
 

@@ -15,6 +15,7 @@ use crate::diff::{Known, Noise, RowName, TableDiff, Unread, diff};
 use crate::registry;
 use crate::schema::Table;
 use crate::snapshot::{Lake, Manifest};
+use crate::tables::CRAWL_COVERAGE;
 
 /// Rows of each kind that text and Markdown name, a table; JSON names all.
 const NAMED: usize = 25;
@@ -133,6 +134,9 @@ fn two(lake: &Lake, args: &Args) -> Result<(Manifest, Manifest), Failure> {
                 .next("hexport snapshots verify says how, and what to do about it.")
         })
     };
+    // An import of a query history says nothing of the workspace: snapshots of crawls are compared.
+    let is_crawl = |at: &usize| manifests.readable[*at].tables.contains_key(CRAWL_COVERAGE.name);
+    let last = (0..all.len()).rev().find(is_crawl).or(all.len().checked_sub(1));
     let nothing = || {
         let what = render::counted(all.len() as u64, "readable snapshot");
         Failure::new(Code::Usage, format!("{} holds {what}, and a diff needs two", lake.name()))
@@ -140,11 +144,11 @@ fn two(lake: &Lake, args: &Args) -> Result<(Manifest, Manifest), Failure> {
     };
     let b = match &args.b {
         Some(name) => place(name)?,
-        None => all.len().checked_sub(1).ok_or_else(nothing)?,
+        None => last.ok_or_else(nothing)?,
     };
     let a = match &args.a {
         Some(name) => place(name)?,
-        None => b.checked_sub(1).ok_or_else(nothing)?,
+        None => (0..b).rev().find(is_crawl).or(b.checked_sub(1)).ok_or_else(nothing)?,
     };
     // Of each table what was known then: a snapshot of some tables says nothing of the others.
     let of_then = |id: &str| manifests.as_of(id).expect("one of the readable");

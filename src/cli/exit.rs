@@ -7,7 +7,7 @@ use polars::prelude::PolarsError;
 
 use super::out::one_line;
 use crate::openlineage::SendError;
-use crate::{access, audit, client, crawl, export, journal, snapshot};
+use crate::{access, audit, client, crawl, export, history, journal, snapshot};
 
 /// Exit code of the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -315,6 +315,31 @@ impl From<audit::Error> for Failure {
             ),
             audit::Error::NoDuckDb => Failure::new(Code::Usage, text)
                 .next("Install DuckDB (https://duckdb.org, or pip install duckdb-cli)."),
+        }
+    }
+}
+
+impl From<history::Error> for Failure {
+    fn from(error: history::Error) -> Self {
+        use history::Error as E;
+        let text = causes(&error);
+        match error {
+            E::Snapshot(inner) => inner.into(),
+            E::Derive(inner) => export::Error::from(inner).into(),
+            E::File { .. } => Failure::new(Code::Usage, text),
+            E::Damaged { .. } => Failure::new(Code::Usage, text)
+                .next("Nothing was committed. Extract it again, or leave it out."),
+            E::Columns { .. } => Failure::new(Code::Usage, text).next(
+                "Name the warehouse with --warehouse, or columns with --map; hexport import query-history --sql KIND \
+                 prints an extraction that needs neither.",
+            ),
+            E::OtherKind { .. } => Failure::new(Code::Usage, text).next("Name its kind with --warehouse."),
+            E::Mapped { .. } => Failure::new(Code::Usage, text),
+            E::Connection { .. } => Failure::new(Code::Usage, text),
+            E::NoSnapshot { .. } => {
+                Failure::new(Code::Usage, text).next("Name a folder that hexport export wrote to.")
+            }
+            E::Scratch { .. } => Failure::new(Code::Destination, text).next("Make room, or set TMPDIR."),
         }
     }
 }

@@ -52,10 +52,7 @@ impl GivenArgs {
     /// # Errors
     /// If the file of schemas can't be read.
     pub fn read(&self, settings: &Settings) -> Result<Given, Failure> {
-        let mut given = Given::default();
-        for (name, names) in &settings.file.connections {
-            given.connections.insert(name.to_lowercase(), names.clone());
-        }
+        let mut given = super::import::given(settings);
         for Assignment { connection, field, value } in &self.connections {
             given.connections.entry(connection.to_lowercase()).or_default().set(field, value);
         }

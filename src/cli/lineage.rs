@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use chrono::{DateTime, Utc};
+
 use super::exit::{Code, Failure};
 use super::near::did_you_mean;
 use super::out;
@@ -160,16 +162,20 @@ fn print_csv(edges: &[Edge]) -> Result<(), Failure> {
         "direction",
         "evidence",
         "cells",
+        "executions",
+        "last_executed_at",
         "archived",
         "last_run_at",
         "columns",
     ])
     .map_err(failed)?;
     for e in edges {
-        let run =
-            e.last_run_at.map_or(String::new(), |at| at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true));
+        let time = |at: Option<DateTime<Utc>>| {
+            at.map_or(String::new(), |at| at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
+        };
+        let (run, executed) = (time(e.last_run_at), time(e.last_executed_at));
         let (kind, owner) = (e.connection_type.as_deref().unwrap_or(""), e.owner.as_deref().unwrap_or(""));
-        let cells = e.cells.map_or(String::new(), |n| n.to_string());
+        let [cells, executions] = [e.cells, e.executions].map(|n| n.map_or(String::new(), |n| n.to_string()));
         let archived = e.archived.to_string();
         let columns = e.columns.join(" ");
         csv.write_record([
@@ -182,6 +188,8 @@ fn print_csv(edges: &[Edge]) -> Result<(), Failure> {
             &e.direction,
             &e.evidence_text(),
             &cells,
+            &executions,
+            &executed,
             &archived,
             &run,
             &columns,
@@ -207,6 +215,8 @@ fn print_tree(question: &Question, edges: &[Edge], with_columns: bool) {
     let how = |e: &Edge| {
         let cells = e.cells.map_or(String::new(), |n| format!(", {n} cell{}", if n == 1 { "" } else { "s" }));
         let columns = if with_columns { format!(": {}", e.columns.join(", ")) } else { String::new() };
+        let executed = e.last_executed_at.map(|at| format!(", last executed {}", at.format("%Y-%m-%d")));
+        let cells = cells + &executed.unwrap_or_default();
         let verb = if e.is_read() { "" } else { "writes: " };
         format!("[{verb}{}{cells}]{columns}", e.evidence_text())
     };

@@ -16,6 +16,7 @@ mod access;
 mod audit;
 mod check;
 mod completions;
+mod cost;
 mod ddl;
 #[cfg(feature = "sim")]
 mod demo;
@@ -23,6 +24,7 @@ mod diff;
 mod exit;
 mod export;
 mod given;
+mod import;
 mod init;
 mod lakes;
 mod lineage;
@@ -119,6 +121,11 @@ enum Command {
     Plan(plan::Args),
     /// Rebuild a snapshot from a kept journal, without calling the API
     Rebuild(rebuild::Args),
+    /// Import what comes from elsewhere than Hex: query histories of warehouses
+    #[command(subcommand)]
+    Import(import::Command),
+    /// Show what projects, owners, schedules, cells, tables, users or runs cost, by imported query histories
+    Cost(cost::Args),
     /// Check a snapshot for governance problems
     Audit(audit::Args),
     /// Explain why a snapshot is incomplete, or why there is none
@@ -385,6 +392,8 @@ impl Command {
             Command::Export(args) => export::run(args, settings, ui).await,
             Command::Plan(args) => plan::run(args, settings, ui).await,
             Command::Rebuild(args) => rebuild::run(args, settings, ui).await,
+            Command::Import(command) => import::run(command, settings),
+            Command::Cost(args) => cost::run(&args, settings),
             Command::Audit(args) => audit::run(&args, settings),
             Command::Why(args) => why::run(&args),
             Command::Access(args) => access::run(&args, settings),

@@ -11,6 +11,9 @@ use crate::store::scratch;
 /// The prepared queries of `queries/`.
 pub const LIBRARY: &[(&str, &str)] = &[
     ("changes_since_last_snapshot", include_str!("../../queries/changes_since_last_snapshot.sql")),
+    ("cost_by_project", include_str!("../../queries/cost_by_project.sql")),
+    ("costly_unviewed_schedules", include_str!("../../queries/costly_unviewed_schedules.sql")),
+    ("executed_beyond_sql", include_str!("../../queries/executed_beyond_sql.sql")),
     ("flakiest_projects", include_str!("../../queries/flakiest_projects.sql")),
     ("lineage_edges", include_str!("../../queries/lineage_edges.sql")),
     ("owners_who_left", include_str!("../../queries/owners_who_left.sql")),
@@ -19,6 +22,7 @@ pub const LIBRARY: &[(&str, &str)] = &[
         include_str!("../../queries/public_projects_reading_sensitive_schemas.sql"),
     ),
     ("run_time_trend", include_str!("../../queries/run_time_trend.sql")),
+    ("same_query_in_many_projects", include_str!("../../queries/same_query_in_many_projects.sql")),
     ("slowest_projects", include_str!("../../queries/slowest_projects.sql")),
     ("unused_published_projects", include_str!("../../queries/unused_published_projects.sql")),
     ("unviewed_schedules", include_str!("../../queries/unviewed_schedules.sql")),
@@ -153,6 +157,7 @@ mod tests {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("queries");
         let mut files: Vec<String> = std::fs::read_dir(folder)
             .unwrap()
+            .filter(|e| e.as_ref().unwrap().path().extension().is_some_and(|ending| ending == "sql"))
             .map(|e| e.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
             .collect();
         files.sort();

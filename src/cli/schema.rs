@@ -78,7 +78,15 @@ pub fn run(args: &Args) -> Result<Code, Failure> {
         }
     };
     if let Some(engine) = args.format.engine() {
-        let statements = chosen.iter().map(|table| ddl::statement(engine, table, &args.location));
+        // Engines refuse tables that have no files yet.
+        let is_wanted = |table: &&&'static Table| args.table.is_some() || !registry::is_of_history(table);
+        let left: Vec<&str> =
+            chosen.iter().filter(|table| !is_wanted(table)).map(|table| table.name).collect();
+        if !left.is_empty() {
+            println!("-- Once a query history was imported, define by name: {}\n", left.join(", "));
+        }
+        let statements = chosen.iter().filter(is_wanted);
+        let statements = statements.map(|table| ddl::statement(engine, table, &args.location));
         println!("{}", statements.collect::<Vec<_>>().join("\n\n"));
         return Ok(Code::Complete);
     }
@@ -97,6 +105,7 @@ fn source(table: &Table) -> String {
     match table.origin {
         Origin::Api(operation) => operation.id.into(),
         Origin::Crawl => "the crawl".into(),
+        Origin::History(_) => "hexport import query-history".into(),
         Origin::Derived(from) => from.join(", "),
     }
 }

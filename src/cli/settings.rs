@@ -49,6 +49,9 @@ pub struct File {
     /// Receivers of findings.
     #[serde(default)]
     pub notify: crate::notify::Config,
+    /// Prices of what warehouses use.
+    #[serde(default)]
+    pub cost: crate::derive::prices::Config,
     /// Assumptions about access, where the API doesn't say.
     #[serde(default)]
     pub access: crate::access::Config,

@@ -88,6 +88,8 @@ pub struct Given {
     pub schemas: Arc<Schemas>,
     /// Connections by name or identifier, in lower case.
     pub connections: BTreeMap<String, ConnectionNames>,
+    /// Prices of what warehouses use.
+    pub prices: super::prices::Config,
 }
 
 impl Given {

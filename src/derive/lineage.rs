@@ -1,4 +1,4 @@
-//! `lineage`: which project reads or writes which table, by three kinds of evidence.
+//! `lineage`: which project reads or writes which table, by four kinds of evidence.
 
 use polars::prelude::*;
 
@@ -8,15 +8,16 @@ use super::names::reported;
 use super::{Inputs, RUN_STATS, SQL_TABLES, by_nullable_key, scan};
 use crate::schema::columns::{boolean, int, text, time};
 use crate::schema::{self, Origin, Table, itself};
-use crate::tables::{CELLS, DATA_CONNECTIONS, PROJECTS};
+use crate::tables::{CELLS, DATA_CONNECTIONS, EXECUTED_TABLES, PROJECTS};
 
 /// One row a project, connection, table and direction.
 pub static LINEAGE: Table = Table {
     name: "lineage",
-    doc: "Warehouse tables that projects read or write, according to Hex's queried tables and the cells' SQL",
+    doc: "Warehouse tables that projects read or write, by Hex's queried tables, the cells' SQL and executed queries",
     origin: Origin::Derived(&[
         "queried_tables",
         "sql_tables",
+        "executed_tables",
         "cells",
         "projects",
         "data_connections",
@@ -38,10 +39,13 @@ pub static LINEAGE: Table = Table {
             "evidence",
             schema::Type::List(&schema::Type::Utf8),
             "",
-            "Sorted: queried (Hex's queried tables), scanned (SQL that could not be parsed), sql (parsed SQL)",
+            "Sorted: executed (warehouses' query histories), queried (Hex's queried tables), scanned (SQL that could not be parsed), sql (parsed SQL)",
         )
         .required(),
         int("cells", "", "SQL cells that read or write it"),
+        int("executions", "", "Queries that read or wrote it, by imported query histories").noise(),
+        time("first_executed_at", "", "Start of the first of them").noise(),
+        time("last_executed_at", "", "Start of the last of them").noise(),
         text("project_title", "", "Project's title"),
         text("project_type", "", "PROJECT or COMPONENT"),
         text("project_status", "", "Project's status label"),
@@ -87,13 +91,12 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
             col("table_name").first(),
             col("sql_seen").max(),
         ]);
-    let both = queried(inputs)?.lazy().join(
-        sql,
-        by_key(),
-        by_key(),
-        by_nullable_key(JoinType::Full).with_coalesce(JoinCoalesce::CoalesceColumns),
-    );
-    let either = |queried: &str, sql: &'static str| coalesce(&[col(queried), col(sql)]).alias(sql);
+    let full = || by_nullable_key(JoinType::Full).with_coalesce(JoinCoalesce::CoalesceColumns);
+    let both = queried(inputs)?.lazy().join(sql, by_key(), by_key(), full());
+    let all = both.join(executed(inputs)?, by_key(), by_key(), full());
+    let either = |queried: &str, sql: &'static str, executed: &str| {
+        coalesce(&[col(queried), col(sql), col(executed)]).alias(sql)
+    };
     let projects = inputs.scan(&PROJECTS)?.select([
         col("project_id"),
         col("title").alias("project_title"),
@@ -113,13 +116,13 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
         .filter(col("run_trigger").eq(lit("ALL")))
         .select([col("project_id"), col("last_run_at")]);
     let left = || JoinArgs::new(JoinType::Left);
-    let joined = both
+    let joined = all
         .with_columns([
-            either("queried_database", "database_name"),
-            either("queried_schema", "schema_name"),
-            either("queried_table", "table_name"),
+            either("queried_database", "database_name", "executed_database"),
+            either("queried_schema", "schema_name", "executed_schema"),
+            either("queried_table", "table_name", "executed_table"),
             col("parsed").fill_null(lit(true)),
-            later(col("queried_seen"), col("sql_seen")).alias("last_seen_at"),
+            later(later(col("queried_seen"), col("sql_seen")), col("executed_seen")).alias("last_seen_at"),
         ])
         .join(projects, [col("project_id")], [col("project_id")], left())
         .join(connections, [col("data_connection_id")], [col("data_connection_id")], left())
@@ -150,9 +153,11 @@ fn with_evidence(mut found: DataFrame) -> PolarsResult<DataFrame> {
     let [scanned, parsed] =
         ["is_scanned", "is_parsed"].map(|name| found.column(name).and_then(|c| c.bool().cloned()));
     let (scanned, parsed) = (scanned?, parsed?);
+    let executed = found.column("executions")?.is_not_null();
     let mut lists = ListStringChunkedBuilder::new("evidence".into(), found.height(), found.height() * 2);
-    for ((queried, scanned), parsed) in queried.iter().zip(scanned.iter()).zip(parsed.iter()) {
-        let kinds = [(queried, "queried"), (scanned, "scanned"), (parsed, "sql")];
+    let of_rows = executed.iter().zip(queried.iter()).zip(scanned.iter().zip(parsed.iter()));
+    for ((executed, queried), (scanned, parsed)) in of_rows {
+        let kinds = [(executed, "executed"), (queried, "queried"), (scanned, "scanned"), (parsed, "sql")];
         lists.append_values_iter(kinds.into_iter().filter(|(is, _)| *is == Some(true)).map(|(_, name)| name));
     }
     found.with_column(lists.finish().into_series().into())?;
@@ -166,6 +171,34 @@ fn later(a: Expr, b: Expr) -> Expr {
 
 pub(super) fn utc() -> DataType {
     DataType::Datetime(TimeUnit::Microseconds, Some(TimeZone::UTC))
+}
+
+/// Tables that executed queries read or wrote; none where no query history was imported.
+fn executed(inputs: &Inputs<'_>) -> PolarsResult<LazyFrame> {
+    let days = match inputs.has(EXECUTED_TABLES.name) {
+        true => inputs.scan(&EXECUTED_TABLES)?,
+        false => nothing_executed()?.lazy(),
+    };
+    Ok(days.group_by(KEY.map(col)).agg([
+        col("queries").sum().alias("executions"),
+        col("first_at").min().alias("first_executed_at"),
+        col("last_at").max().alias("last_executed_at"),
+        col("database_name").first().alias("executed_database"),
+        col("schema_name").first().alias("executed_schema"),
+        col("table_name").first().alias("executed_table"),
+        col("fetched_at").max().alias("executed_seen"),
+    ]))
+}
+
+/// The columns of `executed_tables` that lineage needs, without rows.
+fn nothing_executed() -> PolarsResult<DataFrame> {
+    let text = |name: &str| Column::new_empty(name.into(), &DataType::String);
+    let time = |name: &str| Column::new_empty(name.into(), &utc());
+    let mut columns: Vec<Column> =
+        KEY.into_iter().chain(["database_name", "schema_name", "table_name"]).map(text).collect();
+    columns.extend(["first_at", "last_at", "fetched_at"].map(time));
+    columns.push(Column::new_empty("queries".into(), &DataType::Int64));
+    DataFrame::new(0, columns)
 }
 
 /// Hex's queried tables with their names taken apart.

@@ -7,6 +7,7 @@ pub mod sql;
 
 pub use sql::names;
 
+mod cell_cost;
 mod cell_lineage;
 mod cells;
 mod column_lineage;
@@ -16,6 +17,9 @@ mod effective_access;
 mod frame;
 mod given;
 mod lineage;
+pub mod prices;
+mod project_cost;
+mod run_cost;
 mod run_daily;
 mod run_health;
 mod run_stats;
@@ -26,6 +30,7 @@ mod table_usage;
 mod user_activity;
 
 pub use crate::crawl::schedule;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
@@ -33,17 +38,21 @@ use polars::prelude::{
     DataFrame, HiveOptions, JoinArgs, JoinType, LazyFrame, PlRefPath, PolarsError, ScanArgsParquet, col, lit,
 };
 
-use crate::schema::Table;
-use crate::snapshot::{self, KeyRange, TableReader};
+use crate::schema::{Origin, Table};
+use crate::snapshot::{self, KeyRange, TableEntry, TableReader, TableWriter};
 
 pub use cell_lineage::CELL_LINEAGE;
 pub use cells::read_cells;
 pub use column_lineage::COLUMN_LINEAGE;
 pub use connection_usage::CONNECTION_USAGE;
+pub use connections::{Naming, namings};
 pub use effective_access::{EFFECTIVE_ACCESS, write_access};
 pub use frame::to_batch;
 pub use given::{ConnectionNames, Given, GivenError, schemas};
 pub use lineage::LINEAGE;
+pub use cell_cost::CELL_COST;
+pub use project_cost::PROJECT_COST;
+pub use run_cost::RUN_COST;
 pub use run_daily::RUN_DAILY;
 pub use run_health::RUN_HEALTH;
 pub use run_stats::RUN_STATS;
@@ -89,10 +98,51 @@ pub const DERIVATIONS: &[Derivation] = &[
     Derivation { table: &TABLE_USAGE, by_project: false, derive: table_usage::derive },
     Derivation { table: &CONNECTION_USAGE, by_project: false, derive: connection_usage::derive },
     Derivation { table: &USER_ACTIVITY, by_project: false, derive: user_activity::derive },
+    Derivation { table: &PROJECT_COST, by_project: true, derive: project_cost::derive },
+    Derivation { table: &CELL_COST, by_project: true, derive: cell_cost::derive },
+    Derivation { table: &RUN_COST, by_project: true, derive: run_cost::derive },
 ];
 
 /// Tables that are read out of the cells' SQL, all in one pass.
 pub const FROM_SQL: [&Table; 5] = [&SQL_CELLS, &SQL_TABLES, &SQL_COLUMNS, &COLUMN_LINEAGE, &CELL_LINEAGE];
+
+impl Derivation {
+    /// Names of the tables that it is computed from.
+    pub fn input_names(&self) -> &'static [&'static str] {
+        match self.table.origin {
+            Origin::Derived(from) => from,
+            Origin::Api(_) | Origin::Crawl | Origin::History(_) => &[],
+        }
+    }
+
+    /// Tables that it is computed from.
+    fn inputs(&self) -> Vec<&'static Table> {
+        let all = || crate::tables::ENTITIES.iter().chain(crate::tables::HISTORY).copied().chain(tables());
+        self.input_names().iter().filter_map(|name| all().find(|table| table.name == *name)).collect()
+    }
+
+    /// Computes and writes the table.
+    ///
+    /// # Errors
+    /// If it can't be computed or written.
+    pub fn write(
+        &self,
+        inputs: &Inputs<'_>,
+        create: impl Fn(&'static Table) -> Result<TableWriter, snapshot::Error>,
+    ) -> Result<TableEntry, Error> {
+        let failed = |source| Error::Compute { table: self.table.name, source };
+        let parts = match self.by_project {
+            true => inputs.parts(&self.inputs())?,
+            false => vec![inputs.clone()],
+        };
+        let mut writer = create(self.table)?;
+        for part in parts {
+            let frame = (self.derive)(&part).map_err(failed)?;
+            writer.write(&to_batch(self.table, &frame, inputs.snapshot_at).map_err(failed)?)?;
+        }
+        Ok(writer.finish()?)
+    }
+}
 
 /// All derived tables.
 pub fn tables() -> impl Iterator<Item = &'static Table> {
@@ -107,6 +157,8 @@ pub const PART_ROWS: u64 = 50_000;
 pub struct Inputs<'a> {
     /// Folder of the files.
     pub folder: &'a Path,
+    /// Files of tables that are kept elsewhere: those of earlier snapshots.
+    pub elsewhere: HashMap<&'static str, PathBuf>,
     /// The snapshot's time.
     pub snapshot_at: DateTime<Utc>,
     /// The file of the last snapshot's lineage: tells when a table was first seen.
@@ -122,7 +174,13 @@ pub struct Inputs<'a> {
 impl Inputs<'_> {
     /// The path of a table's file.
     pub fn path(&self, table: &str) -> PathBuf {
-        self.folder.join(format!("{table}.parquet"))
+        let elsewhere = self.elsewhere.get(table).cloned();
+        elsewhere.unwrap_or_else(|| self.folder.join(format!("{table}.parquet")))
+    }
+
+    /// Whether there is such a table.
+    pub fn has(&self, table: &str) -> bool {
+        self.path(table).exists()
     }
 
     /// A table, to compute with.
@@ -164,7 +222,7 @@ impl Inputs<'_> {
     /// If one of the tables can't be read.
     pub fn parts(&self, of: &[&'static Table]) -> Result<Vec<Self>, snapshot::Error> {
         let mut most = 0;
-        for table in of.iter().filter(|t| t.key[0] == PROJECT) {
+        for table in of.iter().filter(|t| t.key[0] == PROJECT && self.has(t.name)) {
             most = most.max(TableReader::open_file(&self.path(table.name), table)?.rows());
         }
         let parts = most.div_ceil(self.part_rows).max(1) as usize;

@@ -169,9 +169,12 @@ impl Job<'_> {
                     Origin::Crawl => {
                         self.sources.report.coverage.iter().map(|c| c.row(self.target.snapshot_at)).collect()
                     }
-                    Origin::Api(_) | Origin::Derived(_) => Vec::new(),
+                    Origin::Api(_) | Origin::History(_) | Origin::Derived(_) => Vec::new(),
                 };
                 self.flush(Chunk { rows, ..Chunk::default() }, None, &mut writer)?;
+                if matches!(self.table.origin, Origin::History(_)) {
+                    self.carry(&mut writer)?;
+                }
             }
             Some(endpoint) if endpoint.scope() == Scope::Workspace => {
                 let mut chunk = Chunk::default();
@@ -186,6 +189,14 @@ impl Job<'_> {
             Some(endpoint) => self.fan_out(endpoint, &mut mapper, &mut writer)?,
         }
         Ok((writer.finish()?, mapper.drift))
+    }
+
+    /// Writes the rows of the last snapshot again.
+    fn carry(&self, writer: &mut TableWriter) -> Result<(), Error> {
+        for batch in self.sources.old(self.table)?.into_iter().flatten() {
+            writer.write(&self.taken_over(&batch?).map_err(|e| self.failed(e))?)?;
+        }
+        Ok(())
     }
 
     /// Adds the old rows of what a list of the workspace doesn't name, as far as they are kept.
@@ -475,6 +486,7 @@ pub fn derive(
     };
     let inputs = derive::Inputs {
         folder: target.folder,
+        elsewhere: HashMap::new(),
         snapshot_at: target.snapshot_at,
         last_lineage,
         given: target.given,
@@ -496,22 +508,8 @@ pub fn derive(
     }
     for derivation in derive::DERIVATIONS.iter().filter(|d| is_wanted(d.table)) {
         let started = Instant::now();
-        let table = derivation.table;
-        let failed = |source| derive::Error::Compute { table: table.name, source };
-        let Origin::Derived(from) = table.origin else { unreachable!("derivations are of derived tables") };
-        let parts = match derivation.by_project {
-            true => {
-                let from: Vec<_> = from.iter().filter_map(|name| registry::by_name(name)).collect();
-                inputs.parts(&from)?
-            }
-            false => vec![inputs.clone()],
-        };
-        let mut writer = create(table)?;
-        for part in parts {
-            let frame = (derivation.derive)(&part).map_err(failed)?;
-            writer.write(&derive::to_batch(table, &frame, target.snapshot_at).map_err(failed)?)?;
-        }
-        built.push(Built { table, entry: writer.finish()?, drift: Drift::new(), took: started.elapsed() });
+        let entry = derivation.write(&inputs, create)?;
+        built.push(Built { table: derivation.table, entry, drift: Drift::new(), took: started.elapsed() });
     }
     if is_wanted(&derive::EFFECTIVE_ACCESS) {
         let (started, table) = (Instant::now(), &derive::EFFECTIVE_ACCESS);
@@ -552,23 +550,40 @@ fn audited(
     Ok([built(&AUDIT_FINDINGS, findings.finish()?), built(&AUDIT_RULES, rules.finish()?)])
 }
 
+/// Of some tables those that can be written: without those of query histories, and what is derived from them alone,
+/// where nobody has imported one. No table of nothing is written: it would say that nothing ran.
+pub fn writable(tables: &[&'static Table], bases: &super::bases::Bases) -> Vec<&'static Table> {
+    let is_there = |table: &&'static Table| match table.origin {
+        Origin::Derived([first, ..]) if registry::is_of_history(table) => bases.contains_key(*first),
+        _ => bases.contains_key(table.name) || !registry::is_of_history(table),
+    };
+    tables.iter().copied().filter(is_there).collect()
+}
+
 /// Removes the Parquet files that were written only for tables to be derived from.
 ///
 /// # Errors
 /// If one can't be removed.
 pub fn strip(built: &mut [Built], folder: &Path, formats: &[Format]) -> Result<(), Error> {
-    for table in built {
-        let unwanted = |format: &str| !formats.iter().any(|f| f.name() == format);
-        for file in table.entry.files.iter().filter(|f| unwanted(&f.format)) {
-            let path = folder.join(&file.path);
-            std::fs::remove_file(&path).map_err(|source| snapshot::Error::Io {
-                what: "can't remove",
-                path,
-                source,
-            })?;
-        }
-        table.entry.files.retain(|f| !unwanted(&f.format));
+    built.iter_mut().try_for_each(|table| strip_files(&mut table.entry, folder, formats))?;
+    Ok(())
+}
+
+/// Removes a table's files of other formats.
+///
+/// # Errors
+/// If one can't be removed.
+pub fn strip_files(entry: &mut TableEntry, folder: &Path, formats: &[Format]) -> Result<(), snapshot::Error> {
+    let unwanted = |format: &str| !formats.iter().any(|f| f.name() == format);
+    for file in entry.files.iter().filter(|f| unwanted(&f.format)) {
+        let path = folder.join(&file.path);
+        std::fs::remove_file(&path).map_err(|source| snapshot::Error::Io {
+            what: "can't remove",
+            path,
+            source,
+        })?;
     }
+    entry.files.retain(|f| !unwanted(&f.format));
     Ok(())
 }
 
@@ -576,15 +591,16 @@ pub fn strip(built: &mut [Built], folder: &Path, formats: &[Format]) -> Result<(
 /// known of how they were read.
 ///
 /// # Errors
-/// The first name that isn't a table's.
+/// The first name that isn't a table's, or is that of one that only an import writes.
 pub fn choose(names: &[String]) -> Result<Vec<&'static Table>, String> {
     if names.is_empty() {
-        return Ok(registry::all().collect());
+        return Ok(registry::exported().collect());
     }
     let mut chosen = BTreeSet::from([tables::CRAWL_COVERAGE.name]);
     let mut wanted = Vec::new();
     for name in names {
-        wanted.push(registry::by_name(name).ok_or_else(|| name.clone())?);
+        let table = registry::by_name(name).filter(|table| !table.is_split());
+        wanted.push(table.ok_or_else(|| name.clone())?);
     }
     while let Some(table) = wanted.pop() {
         chosen.insert(table.name);

@@ -41,9 +41,11 @@ use commit::Commit;
 use journals::{Crawler, open_journal};
 
 pub use build::choose;
+pub(crate) use build::strip_files;
 pub use plan::{Plan, plan};
 pub use rebuild::rebuild;
 pub use truth::Accept;
+pub(crate) use truth::{Known, of_inputs};
 
 /// The token's identity is looked up even after the budget has run out, but for no longer than this.
 const IDENTITY_GRACE: Duration = Duration::from_secs(10);
@@ -93,7 +95,7 @@ pub const REVALIDATE: TimeDelta = TimeDelta::days(14);
 impl Default for Options {
     fn default() -> Self {
         Self {
-            tables: crate::registry::all().collect(),
+            tables: crate::registry::exported().collect(),
             formats: vec![Format::Parquet],
             delta: None,
             base_url: crate::client::DEFAULT_BASE_URL.into(),
@@ -284,6 +286,7 @@ async fn export_locked(
     let (journal, resumed) = open_journal(lake, &options, &crawler, &*progress)?;
     lake.clean(Some(&journal.header().snapshot_id))?;
     let bases = bases::choose(lake, &options.tables)?;
+    let options = Options { tables: build::writable(&options.tables, &bases), ..options };
     let job = Job { source, lake, options: &options, journal: &journal, bases, how, identity };
     let mut result = job.run(progress, stop).await;
     if let Ok(outcome) = &mut result {

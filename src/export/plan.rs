@@ -58,7 +58,8 @@ pub async fn plan(
     };
     let report = crawl::crawl(source, journal, Arc::default(), crawl_options, progress, stop).await?;
     let known = (options.reuse == Reuse::Unchanged).then_some(&*base);
-    let refused = lake.latest()?.map_or(BTreeSet::new(), |manifest| {
+    let newest = lake.manifests()?.newest_of_all().map(|newest| newest.manifest);
+    let refused = newest.map_or(BTreeSet::new(), |manifest| {
         let is_refused = |table: &&Table| {
             manifest.tables.get(table.name).is_some_and(|t| t.state == Some(TableState::Unreadable))
         };

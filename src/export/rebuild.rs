@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::journals::report_damage;
-use super::{Catch, Error, Job, Options, Outcome, Reuse, bases, delta};
+use super::{Catch, Error, Job, Options, Outcome, Reuse, bases, build, delta};
 use crate::crawl::{Budget, Endpoint, Identity, Progress, Source, Stop, Workspace};
 use crate::journal::{CrawlHeader, Journal};
 use crate::schema::{Origin, Table};
@@ -76,6 +76,7 @@ async fn rebuild_locked(
         ..Identity::default()
     };
     let bases = bases::of_journal(lake, header, &manifests, &options.tables);
+    let options = Options { tables: build::writable(&options.tables, &bases), ..options };
     let how = Workspace::Settled;
     let source = Source::JournalOnly;
     let job = Job { source, lake, options: &options, journal: &journal, bases, how, identity };
@@ -107,7 +108,7 @@ fn journalled_tables(header: &CrawlHeader, wanted: &[&'static Table]) -> Vec<&'s
         let is_there = match table.origin {
             Origin::Api(_) => Endpoint::of_table(table).is_some_and(|e| endpoints.contains(&e)),
             Origin::Derived(from) => from.iter().all(|name| names.contains(name)),
-            Origin::Crawl => true,
+            Origin::Crawl | Origin::History(_) => true,
         };
         if is_there {
             names.insert(table.name);

@@ -217,6 +217,9 @@ pub fn states(report: &Report, base: &Base, tables: &[&'static Table]) -> BTreeM
     for table in tables {
         let known = match Endpoint::of_table(table) {
             Some(endpoint) => of_endpoint(report, base, endpoint),
+            None if matches!(table.origin, Origin::History(_)) => {
+                Known { state: TableState::Reused, ..Known::default() }
+            }
             None => Known::default(),
         };
         states.insert(table.name, known);
@@ -283,7 +286,7 @@ fn of_endpoint(report: &Report, base: &Base, endpoint: Endpoint) -> Known {
 
 /// A derived table is as good as the worst of what it is derived from. What is unreadable counts only where nothing
 /// else is there: lineage without Hex's own list of tables still has what the SQL says.
-fn of_inputs(inputs: &[Known]) -> Known {
+pub fn of_inputs(inputs: &[Known]) -> Known {
     let worst = inputs.iter().map(|known| known.state).filter(|state| *state != TableState::Unreadable).max();
     let state = match worst {
         Some(state) => state,

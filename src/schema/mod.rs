@@ -34,8 +34,19 @@ pub enum Origin {
     Api(&'static Operation),
     /// The crawl itself.
     Crawl,
+    /// Query histories of warehouses, which people import.
+    History(Span),
     /// Other tables, of these names.
     Derived(&'static [&'static str]),
+}
+
+/// What a snapshot holds of a table that comes from imported query histories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Span {
+    /// The rows of one import; all of them are those of all snapshots together.
+    OneImport,
+    /// All that is known: each snapshot carries it forward.
+    Whole,
 }
 
 /// A table.
@@ -183,11 +194,16 @@ impl Table {
         own.is_some_and(|column| ids.is_empty() || ids.contains(&column.from))
     }
 
+    /// Whether each snapshot that has it holds the rows of one import alone, so that readers unite them.
+    pub fn is_split(&self) -> bool {
+        self.origin == Origin::History(Span::OneImport)
+    }
+
     /// The operation that the rows come from.
     pub fn operation(&self) -> Option<&'static Operation> {
         match self.origin {
             Origin::Api(operation) => Some(operation),
-            Origin::Crawl | Origin::Derived(_) => None,
+            Origin::Crawl | Origin::History(_) | Origin::Derived(_) => None,
         }
     }
 }

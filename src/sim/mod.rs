@@ -9,6 +9,7 @@ mod call;
 mod changes;
 mod clock;
 mod faults;
+pub mod history;
 mod in_process;
 mod limits;
 mod live;

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use super::lake::{MANIFEST, PREFIX, file_name, folder_of};
 use super::manifest::{FileEntry, Manifest, TableEntry};
 use super::{Error, Lake, MANIFEST_VERSION};
+use crate::registry;
 use crate::schema::Table;
+use crate::tables::CRAWL_COVERAGE;
 
 /// A snapshot whose manifest can't be read.
 #[derive(Debug)]
@@ -78,6 +80,10 @@ impl Manifests {
 
     fn compose(&self, snapshots: &[Manifest]) -> Option<Newest> {
         let newest = snapshots.last()?;
+        // An import holds few tables, by design: what is older than the last crawl is worth a word.
+        let is_crawl = |manifest: &&Manifest| manifest.tables.contains_key(CRAWL_COVERAGE.name);
+        let crawl = snapshots.iter().rev().find(is_crawl).unwrap_or(newest);
+        let is_older = |manifest: &Manifest| manifest.order() < crawl.order();
         let names: BTreeSet<&String> = snapshots.iter().flat_map(|m| m.tables.keys()).collect();
         let mut tables = BTreeMap::new();
         let mut elsewhere: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -95,7 +101,8 @@ impl Manifests {
                     }
                     continue;
                 }
-                if manifest.snapshot_id != newest.snapshot_id {
+                let is_split = registry::by_name(name).is_some_and(Table::is_split);
+                if is_older(manifest) && !is_split {
                     elsewhere.entry(&manifest.snapshot_id).or_default().push(name);
                 }
                 tables.insert(name.clone(), TableEntry { files, ..entry.clone() });
@@ -109,7 +116,7 @@ impl Manifests {
         for (snapshot, names) in elsewhere.iter().rev() {
             notes.push(format!(
                 "{} doesn't hold {} whole: read from {snapshot}",
-                newest.snapshot_id,
+                crawl.snapshot_id,
                 in_words(names)
             ));
         }

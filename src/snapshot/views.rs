@@ -10,6 +10,8 @@ use parquet::file::reader::SerializedFileReader;
 use super::lake::{PREFIX, file_name};
 use super::manifest::{FileEntry, Manifest, TableEntry};
 use super::{Error, Lake};
+use crate::registry;
+use crate::schema::Table;
 use crate::store::scratch;
 
 /// How the files of a local lake are used.
@@ -40,8 +42,13 @@ pub fn newest(manifest: &Manifest, base: &str, note: &str) -> String {
     );
     for (name, table) in &manifest.tables {
         let Some(file) = preferred(table) else { continue };
-        let path = format!("{base}{}", file_name(manifest, file));
-        let from = scan(&file.format, &quoted(&path), &table.columns, "");
+        // What each snapshot holds a part of is united.
+        let path = match is_split(name) {
+            true => format!("{base}{PREFIX}*/{}", file.path),
+            false => format!("{base}{}", file_name(manifest, file)),
+        };
+        let more = if is_split(name) { ", union_by_name = true" } else { "" };
+        let from = scan(&file.format, &quoted(&path), &table.columns, more);
         view(&mut out, name, &table.doc, &format!("SELECT {} FROM {from}", columns(name)));
     }
     out
@@ -56,6 +63,11 @@ pub fn history(manifests: &[Manifest], base: &str, note: &str) -> String {
         past(&mut out, name, table, &file.format, &path);
     }
     out
+}
+
+/// Whether each snapshot holds a part of a table.
+fn is_split(name: &str) -> bool {
+    registry::by_name(name).is_some_and(Table::is_split)
 }
 
 /// Of each table the newest snapshot, with the format that its history is read in.
@@ -164,6 +176,19 @@ impl Lake {
         };
         for (name, table) in &manifest.tables {
             let Some(file) = preferred(table) else { continue };
+            if is_split(name) {
+                let paths = self.parts(&mut views, name, &file.format)?;
+                if !paths.is_empty() {
+                    let from = scan(
+                        &file.format,
+                        &format!("[{}]", paths.join(", ")),
+                        &table.columns,
+                        ", union_by_name = true",
+                    );
+                    view(&mut views.sql, name, &table.doc, &format!("SELECT * FROM {from}"));
+                }
+                continue;
+            }
             match self.linked(&views.folder, manifest, file) {
                 Ok(path) => {
                     let from = scan(&file.format, &quoted(&path), &table.columns, "");
@@ -185,21 +210,27 @@ impl Lake {
             if !wanted(name) {
                 continue;
             }
-            let mut paths = Vec::new();
-            for manifest in &manifests.readable {
-                let files = manifest.tables.get(name).map_or(&[][..], |table| &table.files);
-                let Some(of_then) = files.iter().find(|f| f.format == file.format) else { continue };
-                match self.linked(&views.folder, manifest, of_then) {
-                    Ok(path) => paths.push(quoted(&path)),
-                    Err(why @ Error::Store(_)) => return Err(why),
-                    Err(why) => views.leave_out(&format!("{name}_history of {}", manifest.snapshot_id), &why),
-                }
-            }
+            let paths = self.parts(&mut views, name, &file.format)?;
             if !paths.is_empty() {
                 past(&mut views.sql, name, table, &file.format, &format!("[{}]", paths.join(", ")));
             }
         }
         Ok(views)
+    }
+
+    /// The files of a table in all snapshots, as SQL names them.
+    fn parts(&self, views: &mut Views, name: &str, format: &str) -> Result<Vec<String>, Error> {
+        let mut paths = Vec::new();
+        for manifest in &self.manifests()?.readable {
+            let files = manifest.tables.get(name).map_or(&[][..], |table| &table.files);
+            let Some(of_then) = files.iter().find(|f| f.format == format) else { continue };
+            match self.linked(&views.folder, manifest, of_then) {
+                Ok(path) => paths.push(quoted(&path)),
+                Err(why @ Error::Store(_)) => return Err(why),
+                Err(why) => views.leave_out(&format!("{name} of {}", manifest.snapshot_id), &why),
+            }
+        }
+        Ok(paths)
     }
 
     /// Path of a file relative to the folder that views are run in, if it can be read.

@@ -25,6 +25,8 @@ pub(super) const FROM: &[&str] = &[
     "run_stats",
     "run_health",
     "effective_access",
+    "project_cost",
+    "query_fingerprints",
 ];
 
 /// One row a finding, with the thresholds and exceptions that the export's settings had.
@@ -38,7 +40,8 @@ pub static AUDIT_FINDINGS: Table = Table {
             .required(),
         text("severity", "", "info, low, medium, high").required(),
         text("rule", "", "Rule").required(),
-        text("entity_type", "", "project, component, user, group, connection, table or workspace").required(),
+        text("entity_type", "", "project, component, user, group, connection, table, query or workspace")
+            .required(),
         text("entity_id", "", "Identifier of the entity").required(),
         text("entity", "", "Title or name of the entity").required(),
         text("owner_email", "", "Email address of the owner"),

@@ -11,17 +11,23 @@ mod crawl_coverage;
 mod data_connection_sharing;
 mod data_connections;
 mod draft_guides;
+mod executed_tables;
 mod group_members;
 mod groups;
+mod history_days;
 mod project_categories;
 mod project_schedules;
 mod project_sharing;
 mod projects;
 mod queried_tables;
+mod query_days;
+mod query_fingerprints;
+mod query_runs;
 mod runs;
 mod threads;
 mod topics;
 mod users;
+mod warehouse_queries;
 
 use crate::schema::Table;
 
@@ -34,17 +40,23 @@ pub use crawl_coverage::CRAWL_COVERAGE;
 pub use data_connection_sharing::DATA_CONNECTION_SHARING;
 pub use data_connections::DATA_CONNECTIONS;
 pub use draft_guides::DRAFT_GUIDES;
+pub use executed_tables::EXECUTED_TABLES;
 pub use group_members::GROUP_MEMBERS;
 pub use groups::GROUPS;
+pub use history_days::HISTORY_DAYS;
 pub use project_categories::PROJECT_CATEGORIES;
 pub use project_schedules::PROJECT_SCHEDULES;
 pub use project_sharing::PROJECT_SHARING;
 pub use projects::PROJECTS;
 pub use queried_tables::QUERIED_TABLES;
+pub use query_days::QUERY_DAYS;
+pub use query_fingerprints::QUERY_FINGERPRINTS;
+pub use query_runs::QUERY_RUNS;
 pub use runs::RUNS;
 pub use threads::THREADS;
 pub use topics::TOPICS;
 pub use users::USERS;
+pub use warehouse_queries::WAREHOUSE_QUERIES;
 
 /// Tables whose rows come from the API, in the order in which they are written.
 pub const ENTITIES: &[&Table] = &[
@@ -66,3 +78,7 @@ pub const ENTITIES: &[&Table] = &[
     &TOPICS,
     &DRAFT_GUIDES,
 ];
+
+/// Tables of imported query histories.
+pub const HISTORY: &[&Table] =
+    &[&WAREHOUSE_QUERIES, &QUERY_DAYS, &QUERY_RUNS, &QUERY_FINGERPRINTS, &EXECUTED_TABLES, &HISTORY_DAYS];

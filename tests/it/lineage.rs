@@ -529,6 +529,7 @@ fn tables_that_are_derived_in_parts_are_those_of_the_whole() {
     let given = hexport::derive::Given::default();
     let inputs = |part_rows: u64| Inputs {
         folder: &folder,
+        elsewhere: Default::default(),
         snapshot_at: manifest.snapshot_at,
         last_lineage: Some(folder.join("lineage.parquet")),
         given: &given,
@@ -538,7 +539,8 @@ fn tables_that_are_derived_in_parts_are_those_of_the_whole() {
     let whole = inputs(PART_ROWS);
     let parts = inputs(40).parts(&[&hexport::tables::RUNS, &hexport::tables::CELLS]).unwrap();
     assert!(parts.len() > 20, "{}", parts.len());
-    for derivation in DERIVATIONS {
+    // Nobody imported a query history.
+    for derivation in DERIVATIONS.iter().filter(|d| manifest.tables.contains_key(d.table.name)) {
         let batch = |inputs: &Inputs<'_>| {
             to_batch(derivation.table, &(derivation.derive)(inputs).unwrap(), inputs.snapshot_at).unwrap()
         };

@@ -9,6 +9,7 @@ mod bad_input;
 mod clients;
 mod commands;
 mod contract;
+mod cost;
 mod crawl;
 mod diff;
 mod drift;

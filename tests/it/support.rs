@@ -185,6 +185,15 @@ pub fn verify(lake: &Path) -> Option<Value> {
     Some(read(&lake.join(latest["manifest"].as_str().unwrap())))
 }
 
+/// Folders of a lake's snapshots, in the order of their names.
+pub fn snapshots(lake: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(lake).unwrap().map(|entry| entry.unwrap().path());
+    let is_snapshot = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with("snapshot=");
+    let mut folders: Vec<PathBuf> = entries.filter(is_snapshot).collect();
+    folders.sort();
+    folders
+}
+
 fn python() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let python = root.join(".venv/bin/python");
@@ -237,9 +246,14 @@ pub fn csv_differences(snapshot: &Path, tables: &[&str]) -> Vec<String> {
     serde_json::from_value(duck(&json!({"folder": snapshot, "same": tables}))).unwrap()
 }
 
-/// Rows of every table of a lake's latest snapshot, counted by DuckDB.
+/// Rows of every table of a lake's latest snapshot, counted by DuckDB. Tables of query histories are there once one
+/// was imported.
 pub fn rows_of_tables(lake: &Path) -> BTreeMap<String, u64> {
-    let names: Vec<&str> = hexport::registry::all().map(|t| t.name).collect();
+    let views = std::fs::read_to_string(lake.join("views.sql")).unwrap();
+    let is_there = |name: &&str| views.contains(&format!("VIEW {name} AS"));
+    let is_sure = |table: &&hexport::schema::Table| !hexport::registry::is_of_history(table);
+    let tables = hexport::registry::all().filter(|table| is_sure(table) || is_there(&table.name));
+    let names: Vec<&str> = tables.map(|table| table.name).collect();
     let counts: Vec<String> = names.iter().map(|n| format!("SELECT '{n}', count(*) FROM {n}")).collect();
     let rows = ask(lake, &counts.join(" UNION ALL "));
     rows.into_iter().map(|row| (row[0].as_str().unwrap().to_owned(), row[1].as_u64().unwrap())).collect()

@@ -24,12 +24,15 @@ fn lineage_gap(facts: &Facts, _: &Config) -> Found {
     for cell in facts.sql_cells.iter().filter(|cell| !cell.parsed) {
         *unread.entry(&cell.project_id).or_default() += 1;
     }
-    let (mut only_queried, mut only_sql) = (BTreeMap::new(), BTreeMap::new());
+    let (mut only_queried, mut only_sql, mut only_executed) =
+        (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for edge in facts.lineage.iter().filter(|edge| edge.is_read()) {
-        let only: &mut BTreeMap<&str, Vec<&str>> = match edge.evidence.split('+').any(|e| e == "queried") {
-            true if &*edge.evidence == "queried" => &mut only_queried,
-            true => continue,
-            false => &mut only_sql,
+        let has = |kinds: &[&str]| edge.evidence.split('+').any(|e| kinds.contains(&e));
+        let only: &mut BTreeMap<&str, Vec<&str>> = match (has(&["queried"]), has(&["sql", "scanned"])) {
+            (true, true) => continue,
+            (true, false) => &mut only_queried,
+            (false, true) => &mut only_sql,
+            (false, false) => &mut only_executed,
         };
         only.entry(&edge.project_id).or_default().push(&edge.table_key);
     }
@@ -47,6 +50,14 @@ fn lineage_gap(facts: &Facts, _: &Config) -> Found {
                 let count = counted(tables.len(), "table", "tables");
                 gaps.push(format!("{count} in its SQL not among the queried{}", samples(tables)));
             }
+        }
+        if let Some(tables) = only_executed.get(id) {
+            let verb = if tables.len() == 1 { "table was" } else { "tables were" };
+            let n = tables.len();
+            gaps.push(format!(
+                "{n} {verb} read by queries that neither Hex nor its SQL name{}",
+                samples(tables)
+            ));
         }
         (!gaps.is_empty()).then(|| gaps.join("; "))
     })
@@ -88,6 +99,21 @@ pub(super) mod tests {
             hits[0].evidence,
             "4 tables are queried that no SQL cell names (db.core.t0, db.core.t1, db.core.t2, ...); 1 table in its SQL not \
              among the queried (db.core.draft)"
+        );
+    }
+
+    #[test]
+    fn what_only_executed_queries_read_is_a_gap_of_the_other_two() {
+        let mut facts = calm();
+        facts.lineage[0].evidence = "executed+queried+sql".into();
+        assert!(lineage_gap(&facts, &Config::default()).hits.is_empty());
+        facts.lineage.push(edge("p1", "c1", "db.core.python", "executed"));
+        facts.lineage.push(edge("p1", "c1", "db.core.display", "executed+queried"));
+        let hits = lineage_gap(&facts, &Config::default()).hits;
+        assert_eq!(
+            hits[0].evidence,
+            "1 table is queried that no SQL cell names (db.core.display); 1 table was read by queries that neither Hex \
+             nor its SQL name (db.core.python)"
         );
     }
 }

@@ -6,6 +6,7 @@
 
 mod access;
 mod connections;
+mod cost;
 mod drift;
 mod lineage;
 mod ownership;
@@ -50,6 +51,10 @@ pub static RULES: &[&Rule] = &[
     &drift::SCHEDULE_MISSED,
     &schedules::SCHEDULE_UNVIEWED,
     &schedules::SCHEDULE_ON_ARCHIVED,
+    &cost::COSTLY_SCHEDULE_UNVIEWED,
+    &cost::COST_JUMP,
+    &cost::FAILED_QUERIES_COST,
+    &cost::SAME_QUERY_IN_MANY_PROJECTS,
     &drift::RUNS_SLOWER,
     &drift::FAILURES_RISING,
     &drift::KERNEL_STARVATION,
@@ -256,6 +261,7 @@ mod tests {
             access::tests::CASES,
             connections::tests::CASES,
             schedules::tests::CASES,
+            cost::tests::CASES,
             drift::tests::CASES,
             upkeep::tests::CASES,
             people::tests::CASES,

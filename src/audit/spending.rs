@@ -1,0 +1,200 @@
+//! What projects' warehouse queries cost, as rules look at it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use serde::Deserialize;
+
+use super::Config;
+use super::source::Tables;
+use crate::derive::PROJECT_COST;
+use crate::tables::QUERY_FINGERPRINTS;
+use crate::snapshot::Error;
+use crate::snapshot::rows;
+
+/// Days that rules look back.
+const MONTH: i64 = 30;
+/// Days of a project's baseline that have to be known.
+const LEAST_BASELINE: i64 = 14;
+
+/// A row of `project_cost`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Day {
+    pub project_id: String,
+    pub day: NaiveDate,
+    pub context: Option<String>,
+    pub failures: i64,
+    pub seconds: f64,
+    pub failed_seconds: f64,
+    pub cost: Option<f64>,
+    pub failed_cost: Option<f64>,
+    pub currency: Option<String>,
+}
+
+/// A row of `query_fingerprints`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Fingerprint {
+    pub warehouse: String,
+    pub fingerprint: String,
+    pub project_id: String,
+    pub queries: i64,
+    pub seconds: Option<f64>,
+    pub last_at: Option<DateTime<Utc>>,
+}
+
+/// What an amount is in.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Unit {
+    /// Hours in the warehouse: nothing has a price.
+    #[default]
+    Hours,
+    /// Money, of a currency.
+    Money(String),
+}
+
+impl Unit {
+    /// An amount in words: what queries did.
+    pub fn words(&self, amount: f64) -> String {
+        match self {
+            Unit::Hours => format!("took {amount:.1} hours of the warehouse"),
+            Unit::Money(currency) => format!("cost {amount:.2} {currency}").trim_end().to_owned(),
+        }
+    }
+
+    /// The amount from which on something is costly.
+    pub fn costly(&self, config: &Config) -> f64 {
+        match self {
+            Unit::Hours => config.costly_hours,
+            Unit::Money(_) => config.costly,
+        }
+    }
+}
+
+/// The same query in several projects.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shared {
+    /// Its fingerprint.
+    pub fingerprint: String,
+    /// Projects that send it.
+    pub projects: BTreeSet<String>,
+    /// How often they did.
+    pub queries: i64,
+    /// Hours that it took.
+    pub hours: f64,
+}
+
+/// What queries cost.
+#[derive(Debug, Clone, Default)]
+pub struct Spending {
+    /// Days, by project.
+    pub days: HashMap<String, Vec<Day>>,
+    /// Queries, by fingerprint and project.
+    pub fingerprints: Vec<Fingerprint>,
+    /// First and last day of the histories.
+    pub covers: Option<(NaiveDate, NaiveDate)>,
+    /// What amounts are in.
+    pub unit: Unit,
+}
+
+impl Spending {
+    /// Reads it; nothing where no query history was imported.
+    ///
+    /// # Errors
+    /// If a table can't be read.
+    pub fn load(tables: &dyn Tables) -> Result<Self, Error> {
+        let open = |table| tables.open(table, &[]);
+        let days: Vec<Day> = rows::all(&open, &PROJECT_COST)?;
+        Ok(Self::of(days, rows::all(&open, &QUERY_FINGERPRINTS)?))
+    }
+
+    /// That of these rows.
+    pub fn of(days: Vec<Day>, fingerprints: Vec<Fingerprint>) -> Self {
+        let mut spending = Self { fingerprints, ..Self::default() };
+        let is_priced = days.iter().any(|day| day.cost.is_some());
+        if is_priced {
+            let currency = days.iter().find_map(|day| day.currency.clone());
+            spending.unit = Unit::Money(currency.unwrap_or_default());
+        }
+        let all = || days.iter().map(|day| day.day);
+        spending.covers = all().min().zip(all().max());
+        for day in days {
+            spending.days.entry(day.project_id.clone()).or_default().push(day);
+        }
+        spending
+    }
+
+    fn amount(&self, day: &Day) -> f64 {
+        match self.unit {
+            Unit::Hours => day.seconds / 3600.0,
+            Unit::Money(_) => day.cost.unwrap_or(0.0),
+        }
+    }
+
+    fn failed(&self, day: &Day) -> f64 {
+        match self.unit {
+            Unit::Hours => day.failed_seconds / 3600.0,
+            Unit::Money(_) => day.failed_cost.unwrap_or(0.0),
+        }
+    }
+
+    /// The days of a project in the last 30 of the histories.
+    fn month(&self, project: &str) -> impl Iterator<Item = &Day> {
+        let from = self.covers.map(|(_, last)| last - TimeDelta::days(MONTH - 1));
+        let days = self.days.get(project).into_iter().flatten();
+        days.filter(move |day| from.is_some_and(|from| day.day >= from))
+    }
+
+    /// What a project's schedules cost in 30 days.
+    pub fn scheduled(&self, project: &str) -> f64 {
+        let is_scheduled =
+            |day: &&Day| day.context.as_ref().is_some_and(|c| c.to_uppercase().contains("SCHEDULED"));
+        self.month(project).filter(is_scheduled).map(|day| self.amount(day)).sum()
+    }
+
+    /// Failed queries of a project in 30 days, and what they cost.
+    pub fn failures(&self, project: &str) -> (i64, f64) {
+        self.month(project).fold((0, 0.0), |(n, cost), day| (n + day.failures, cost + self.failed(day)))
+    }
+
+    /// What a project cost in the last 7 days of the histories, and in a usual week of the 28 before; `None` where
+    /// too few of these are known, or it cost nothing then.
+    pub fn weeks(&self, project: &str) -> Option<(f64, f64)> {
+        let (first, last) = self.covers?;
+        let (recent, before) = (last - TimeDelta::days(6), last - TimeDelta::days(34));
+        let known = (recent - first.max(before)).num_days();
+        if known < LEAST_BASELINE {
+            return None;
+        }
+        let sum = |is: &dyn Fn(NaiveDate) -> bool| -> f64 {
+            let days = self.days.get(project).into_iter().flatten();
+            days.filter(|day| is(day.day)).map(|day| self.amount(day)).sum()
+        };
+        let usual = sum(&|day| day >= before && day < recent) / known as f64 * 7.0;
+        (usual > 0.0).then(|| (sum(&|day| day >= recent), usual))
+    }
+
+    /// Queries that several projects sent in the last 30 days, by fingerprint.
+    pub fn shared(&self) -> Vec<Shared> {
+        let last = self.fingerprints.iter().filter_map(|query| query.last_at).max();
+        let mut shared: BTreeMap<(&str, &str), Shared> = BTreeMap::new();
+        for query in &self.fingerprints {
+            let is_recent =
+                last.zip(query.last_at).is_some_and(|(last, at)| last - at < TimeDelta::days(MONTH));
+            if !is_recent || query.project_id.is_empty() {
+                continue;
+            }
+            let entry = shared.entry((&query.warehouse, &query.fingerprint)).or_insert_with(|| Shared {
+                fingerprint: query.fingerprint.clone(),
+                projects: BTreeSet::new(),
+                queries: 0,
+                hours: 0.0,
+            });
+            entry.projects.insert(query.project_id.clone());
+            entry.queries += query.queries;
+            entry.hours += query.seconds.unwrap_or(0.0) / 3600.0;
+        }
+        shared.into_values().collect()
+    }
+}
