@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::out::one_line;
-use crate::openlineage::SendError;
+use crate::handoff::openlineage::SendError;
 use crate::{access, audit, client, crawl, export, journal, snapshot};
 
 /// Exit code of the command.

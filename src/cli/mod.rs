@@ -17,6 +17,7 @@ mod access;
 mod audit;
 mod check;
 mod completions;
+mod dbt;
 mod ddl;
 #[cfg(feature = "sim")]
 mod demo;
@@ -24,6 +25,7 @@ mod diff;
 mod exit;
 mod export;
 mod given;
+mod impact;
 mod lakes;
 mod lineage;
 mod metrics;
@@ -62,7 +64,7 @@ Exit codes:
     4  incomplete: a snapshot was committed, crawl_coverage says what is missing
     5  nothing was committed; the same command goes on where it ended
     6  the destination can't be written, or isn't hexport's
-    7  the audit found something at or above --fail-on
+    7  the audit, or hexport impact, found something at or above --fail-on
    20  a run that was waited for failed (ERRORED)
    21  a run that was waited for was cancelled (KILLED)
    22  a run that was waited for got no kernel (UNABLE_TO_ALLOCATE_KERNEL)
@@ -142,6 +144,11 @@ enum Command {
     Snapshots(snapshots::Command),
     /// Show which projects read a table or use a connection, or what a project reads
     Lineage(lineage::Args),
+    /// Show what a change of the warehouse breaks: projects, cells, owners, views, the next run
+    Impact(impact::Args),
+    /// Write exposures for dbt
+    #[command(subcommand)]
+    Dbt(dbt::Command),
     /// Write one self-contained HTML page about a snapshot
     Report(report::Args),
     /// Tell a catalog what runs and which tables it reads, as OpenLineage events
@@ -291,6 +298,8 @@ impl Command {
             Command::Diff(args) => diff::run(&args),
             Command::Snapshots(command) => snapshots::run(command),
             Command::Lineage(args) => lineage::run(args),
+            Command::Impact(args) => impact::run(&args),
+            Command::Dbt(command) => dbt::run(command),
             Command::Query(args) => query::run(&args),
             Command::Report(args) => report::run(&args, settings),
             Command::OpenLineage(args) => openlineage::run(args, ui).await,

@@ -16,7 +16,7 @@ use super::progress::Reporter;
 use super::settings::StoreArgs;
 use crate::client::Token;
 use crate::crawl::Progress;
-use crate::openlineage::{Batch, Counts, Endpoint, Scope, SendError, Told, events};
+use crate::handoff::openlineage::{Batch, Counts, Endpoint, Scope, SendError, Told, events};
 use crate::snapshot::{self, Lake, Manifest};
 
 /// Batches that are made ahead of those that are being sent.

@@ -11,10 +11,13 @@ use serde_json::{Value, json};
 use crate::support::*;
 
 /// Runs a script of tests/clients in the environment of its own; nothing, where heavy ones are left out.
-fn client(name: &str, asked: &Value) -> Option<Value> {
+pub fn client(name: &str, asked: &Value) -> Option<Value> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let python = root.join(".venv/clients").join(name).join("bin/python");
-    if !python.exists() && name != "light" && std::env::var_os("HEXPORT_SKIP_HEAVY").is_some() {
+    if !python.exists()
+        && !["light", "mcp"].contains(&name)
+        && std::env::var_os("HEXPORT_SKIP_HEAVY").is_some()
+    {
         eprintln!("SKIPPED: {name}, since HEXPORT_SKIP_HEAVY is set");
         return None;
     }

@@ -15,6 +15,8 @@ mod drift;
 mod engines;
 mod export;
 mod foreign;
+mod handoff;
+mod impact;
 mod limits;
 mod lineage;
 mod mutator;

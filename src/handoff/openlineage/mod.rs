@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::derive::schedule::Schedule;
+use crate::handoff::rows::{Category, Edge, Project, ScheduleRow};
 use crate::registry;
 use crate::schema::Table;
 use crate::snapshot::{Error, Lake, Manifest, TableReader, rows};
@@ -84,71 +84,6 @@ pub struct Counts {
 
 /// Events that belong together: those of one run, in order, or a single one of a job or dataset.
 pub type Batch = Vec<Value>;
-
-/// A row of `projects`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct Project {
-    project_id: String,
-    title: String,
-    description: Option<String>,
-    #[serde(rename = "type")]
-    kind: String,
-    status: Option<String>,
-    creator_email: Option<String>,
-    owner_email: Option<String>,
-    archived_at: Option<DateTime<Utc>>,
-    trashed_at: Option<DateTime<Utc>>,
-}
-
-/// A row of `lineage`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct Edge {
-    project_id: String,
-    data_connection_id: Option<String>,
-    table_key: String,
-    direction: String,
-    connection_name: Option<String>,
-    connection_type: Option<String>,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct Category {
-    project_id: String,
-    name: String,
-}
-
-/// A row of `project_schedules`.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
-#[serde(default)]
-struct ScheduleRow {
-    #[serde(skip_serializing)]
-    project_id: String,
-    cadence: Option<String>,
-    enabled: Option<bool>,
-    timezone: Option<String>,
-    minute: Option<i64>,
-    hour: Option<i64>,
-    day_of_week: Option<String>,
-    day: Option<i64>,
-    cron: Option<String>,
-}
-
-impl ScheduleRow {
-    fn schedule(&self) -> Schedule<'_> {
-        Schedule {
-            cadence: self.cadence.as_deref().unwrap_or(""),
-            timezone: self.timezone.as_deref(),
-            minute: self.minute.unwrap_or(0),
-            hour: self.hour.unwrap_or(0),
-            day_of_week: self.day_of_week.as_deref(),
-            day: self.day.unwrap_or(0),
-            cron: self.cron.as_deref(),
-        }
-    }
-}
 
 /// A row of `runs`.
 #[derive(Debug, Clone, Default, Deserialize)]

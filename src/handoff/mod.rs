@@ -1,0 +1,14 @@
+//! Hand-offs: what a snapshot knows, in the form that another tool takes.
+//!
+//! Each submodule reads a committed snapshot and never calls the API: [`dbt`] writes exposures and reads dbt's
+//! artifacts, [`impact`] says what a change of the warehouse breaks, [`openlineage`] makes events.
+
+pub mod dbt;
+pub mod impact;
+pub mod openlineage;
+mod pages;
+mod relation;
+mod rows;
+
+pub use pages::Pages;
+pub use relation::Relation;
