@@ -16,6 +16,13 @@ pub struct GivenArgs {
     /// or dbt's catalog.json
     #[arg(long, value_name = "FILE", env = "HEXPORT_SCHEMAS")]
     schemas: Option<PathBuf>,
+    #[command(flatten)]
+    connections: ConnectionArgs,
+}
+
+/// What a person knows about connections.
+#[derive(Debug, clap::Args)]
+pub struct ConnectionArgs {
     /// What completes names in a connection's queries, where the token may not see its settings: database, schema,
     /// type or platform_instance of a connection's name or identifier
     #[arg(long = "connection", value_name = "NAME.database=VALUE")]
@@ -47,12 +54,9 @@ impl FromStr for Assignment {
     }
 }
 
-impl GivenArgs {
-    /// Reads what the flags and the settings file tell; flags come first.
-    ///
-    /// # Errors
-    /// If the file of schemas can't be read.
-    pub fn read(&self, settings: &Settings) -> Result<Given, Failure> {
+impl ConnectionArgs {
+    /// What the flags and the settings file tell; flags come first.
+    pub fn read(&self, settings: &Settings) -> Given {
         let mut given = Given::default();
         for (name, names) in &settings.file.connections {
             given.connections.insert(name.to_lowercase(), names.clone());
@@ -60,6 +64,17 @@ impl GivenArgs {
         for Assignment { connection, field, value } in &self.connections {
             given.connections.entry(connection.to_lowercase()).or_default().set(field, value);
         }
+        given
+    }
+}
+
+impl GivenArgs {
+    /// Reads what the flags and the settings file tell; flags come first.
+    ///
+    /// # Errors
+    /// If the file of schemas can't be read.
+    pub fn read(&self, settings: &Settings) -> Result<Given, Failure> {
+        let mut given = self.connections.read(settings);
         if let Some(path) = &self.schemas {
             let read = schemas(path).map_err(|e| {
                 let why = std::error::Error::source(&e).map_or(String::new(), |source| format!(": {source}"));

@@ -17,6 +17,7 @@ mod access;
 mod audit;
 mod check;
 mod completions;
+mod datahub;
 mod dbt;
 mod ddl;
 #[cfg(feature = "sim")]
@@ -154,6 +155,9 @@ enum Command {
     /// Tell a catalog what runs and which tables it reads, as OpenLineage events
     #[command(name = "openlineage")]
     OpenLineage(openlineage::Args),
+    /// Write projects, cells, lineage, owners and usage as a file that DataHub ingests
+    #[command(name = "datahub")]
+    DataHub(datahub::Args),
     /// Run a query of the library, or any SQL, over a lake with DuckDB
     Query(query::Args),
     /// List, show, create, update, share and export projects
@@ -300,6 +304,7 @@ impl Command {
             Command::Lineage(args) => lineage::run(args),
             Command::Impact(args) => impact::run(&args),
             Command::Dbt(command) => dbt::run(command),
+            Command::DataHub(args) => datahub::run(args, settings),
             Command::Query(args) => query::run(&args),
             Command::Report(args) => report::run(&args, settings),
             Command::OpenLineage(args) => openlineage::run(args, ui).await,

@@ -1,8 +1,10 @@
 //! Hand-offs: what a snapshot knows, in the form that another tool takes.
 //!
 //! Each submodule reads a committed snapshot and never calls the API: [`dbt`] writes exposures and reads dbt's
-//! artifacts, [`impact`] says what a change of the warehouse breaks, [`openlineage`] makes events.
+//! artifacts, [`impact`] says what a change of the warehouse breaks, [`datahub`] makes metadata change proposals,
+//! [`openlineage`] makes events.
 
+pub mod datahub;
 pub mod dbt;
 pub mod impact;
 pub mod openlineage;

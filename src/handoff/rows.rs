@@ -1,10 +1,14 @@
-//! Rows of a snapshot's tables, as far as the hand-offs read them.
+//! Rows of a snapshot's tables, as far as the hand-offs read them, and reading them project by project.
 
 use chrono::{DateTime, Utc};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::derive::names::Warehouse;
 use crate::derive::schedule::Schedule;
+use crate::registry;
+use crate::schema::Table;
+use crate::snapshot::{Error, Lake, Manifest, TableReader, rows};
 
 /// A row of `projects`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -55,6 +59,9 @@ pub struct Edge {
     pub table_key: String,
     pub direction: String,
     pub database_name: Option<String>,
+    pub schema_name: Option<String>,
+    pub table_name: String,
+    pub parsed: bool,
     pub evidence: Vec<String>,
     pub connection_name: Option<String>,
     pub connection_type: Option<String>,
@@ -128,4 +135,128 @@ impl ScheduleRow {
 pub struct User {
     pub email: Option<String>,
     pub name: Option<String>,
+}
+
+/// A row of `runs`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Run {
+    pub project_id: String,
+    pub run_id: String,
+    pub status: Option<String>,
+    pub run_trigger: Option<String>,
+    pub start_time: Option<DateTime<Utc>>,
+    pub end_time: Option<DateTime<Utc>>,
+    pub duration_seconds: Option<f64>,
+    pub run_url: Option<String>,
+}
+
+/// A row of `cells`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Cell {
+    pub project_id: String,
+    pub static_id: String,
+    pub cell_type: Option<String>,
+    pub label: Option<String>,
+    pub source: Option<String>,
+}
+
+/// A row of `column_lineage`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct ColumnEdge {
+    pub project_id: String,
+    pub data_connection_id: String,
+    pub table_key: String,
+    pub column_name: String,
+}
+
+/// A row of `sql_tables`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct SqlTable {
+    pub project_id: String,
+    pub static_id: String,
+    pub data_connection_id: String,
+    pub table_key: String,
+    pub direction: String,
+}
+
+/// A row of `sql_columns`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct SqlColumn {
+    pub project_id: String,
+    pub static_id: String,
+    pub data_connection_id: String,
+    pub table_key: String,
+    pub column_name: String,
+}
+
+/// A row of `project_sharing`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Grant {
+    pub project_id: String,
+    pub principal_type: String,
+    pub principal: Option<String>,
+}
+
+/// Rows that belong to a project.
+pub trait OfProject {
+    /// The project.
+    fn project(&self) -> &str;
+}
+
+macro_rules! of_project {
+    ($($row:ty),*) => {$(
+        impl OfProject for $row {
+            fn project(&self) -> &str {
+                &self.project_id
+            }
+        }
+    )*};
+}
+of_project!(Edge, Category, ScheduleRow, Run, Cell, ColumnEdge, SqlTable, SqlColumn, Grant);
+
+/// A table's rows project by project, in the order of the file: one batch is held at a time.
+pub struct ByProject<T> {
+    table: &'static Table,
+    reader: Option<TableReader>,
+    rows: std::vec::IntoIter<T>,
+    next: Option<T>,
+}
+
+impl<T: DeserializeOwned + OfProject> ByProject<T> {
+    /// Opens some columns of a table.
+    pub fn open(lake: &Lake, manifest: &Manifest, name: &str, columns: &[&str]) -> Result<Self, Error> {
+        let table = registry::by_name(name).expect("a table of the registry");
+        let reader = TableReader::open_columns(lake, manifest, table, columns)?;
+        Ok(Self { table, reader, rows: Vec::new().into_iter(), next: None })
+    }
+
+    fn fill(&mut self) -> Result<bool, Error> {
+        while self.next.is_none() {
+            self.next = self.rows.next();
+            if self.next.is_none() {
+                let Some(batch) = self.reader.as_mut().and_then(Iterator::next) else { return Ok(false) };
+                self.rows = rows::of_batch(self.table, &batch?)?.into_iter();
+            }
+        }
+        Ok(true)
+    }
+
+    /// The rows of a project. Those of projects before it are passed over: projects are asked for in order.
+    pub fn take(&mut self, project: &str) -> Result<Vec<T>, Error> {
+        let mut found = Vec::new();
+        while self.fill()? {
+            match self.next.as_ref().map_or("", OfProject::project).cmp(project) {
+                std::cmp::Ordering::Greater => break,
+                std::cmp::Ordering::Less => self.next = None,
+                std::cmp::Ordering::Equal => found.extend(self.next.take()),
+            }
+        }
+        Ok(found)
+    }
 }

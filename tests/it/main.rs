@@ -10,6 +10,7 @@ mod clients;
 mod commands;
 mod contract;
 mod crawl;
+mod datahub;
 mod diff;
 mod drift;
 mod engines;

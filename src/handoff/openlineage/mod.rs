@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::handoff::rows::{Category, Edge, Project, ScheduleRow};
-use crate::registry;
-use crate::schema::Table;
+use crate::handoff::rows::{
+    ByProject, Category, Cell, ColumnEdge, Edge, OfProject, Project, Run, ScheduleRow,
+};
 use crate::snapshot::{Error, Lake, Manifest, TableReader, rows};
 
 use events::Shaper;
@@ -84,96 +84,6 @@ pub struct Counts {
 
 /// Events that belong together: those of one run, in order, or a single one of a job or dataset.
 pub type Batch = Vec<Value>;
-
-/// A row of `runs`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct Run {
-    project_id: String,
-    run_id: String,
-    status: Option<String>,
-    run_trigger: Option<String>,
-    start_time: Option<DateTime<Utc>>,
-    end_time: Option<DateTime<Utc>>,
-    duration_seconds: Option<f64>,
-    run_url: Option<String>,
-}
-
-/// A row of `cells`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct Cell {
-    project_id: String,
-    cell_type: Option<String>,
-    label: Option<String>,
-    source: Option<String>,
-}
-
-/// A row of `column_lineage`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct ColumnEdge {
-    project_id: String,
-    data_connection_id: String,
-    table_key: String,
-    column_name: String,
-}
-
-/// Rows that belong to a project.
-trait OfProject {
-    fn project(&self) -> &str;
-}
-
-macro_rules! of_project {
-    ($($row:ty),*) => {$(
-        impl OfProject for $row {
-            fn project(&self) -> &str {
-                &self.project_id
-            }
-        }
-    )*};
-}
-of_project!(Edge, Category, ScheduleRow, Run, Cell, ColumnEdge);
-
-/// A table's rows project by project, in the order of the file: one batch is held at a time.
-struct ByProject<T> {
-    table: &'static Table,
-    reader: Option<TableReader>,
-    rows: std::vec::IntoIter<T>,
-    next: Option<T>,
-}
-
-impl<T: DeserializeOwned + OfProject> ByProject<T> {
-    fn open(lake: &Lake, manifest: &Manifest, name: &str, columns: &[&str]) -> Result<Self, Error> {
-        let table = registry::by_name(name).expect("a table of the registry");
-        let reader = TableReader::open_columns(lake, manifest, table, columns)?;
-        Ok(Self { table, reader, rows: Vec::new().into_iter(), next: None })
-    }
-
-    fn fill(&mut self) -> Result<bool, Error> {
-        while self.next.is_none() {
-            self.next = self.rows.next();
-            if self.next.is_none() {
-                let Some(batch) = self.reader.as_mut().and_then(Iterator::next) else { return Ok(false) };
-                self.rows = rows::of_batch(self.table, &batch?)?.into_iter();
-            }
-        }
-        Ok(true)
-    }
-
-    /// The rows of a project. Those of projects before it are passed over: projects are asked for in order.
-    fn take(&mut self, project: &str) -> Result<Vec<T>, Error> {
-        let mut found = Vec::new();
-        while self.fill()? {
-            match self.next.as_ref().map_or("", OfProject::project).cmp(project) {
-                std::cmp::Ordering::Greater => break,
-                std::cmp::Ordering::Less => self.next = None,
-                std::cmp::Ordering::Equal => found.extend(self.next.take()),
-            }
-        }
-        Ok(found)
-    }
-}
 
 /// A run as its project's earlier runs know it, with whether it had ended.
 type Known = HashMap<String, bool>;
