@@ -29,6 +29,8 @@ mod given;
 mod impact;
 mod lakes;
 mod lineage;
+#[cfg(feature = "mcp")]
+mod mcp;
 mod metrics;
 mod notify;
 mod openlineage;
@@ -158,6 +160,9 @@ enum Command {
     /// Write projects, cells, lineage, owners and usage as a file that DataHub ingests
     #[command(name = "datahub")]
     DataHub(datahub::Args),
+    /// Answer an assistant's questions about a lake by the Model Context Protocol, on standard input and output
+    #[cfg(feature = "mcp")]
+    Mcp(mcp::Args),
     /// Run a query of the library, or any SQL, over a lake with DuckDB
     Query(query::Args),
     /// List, show, create, update, share and export projects
@@ -305,6 +310,8 @@ impl Command {
             Command::Impact(args) => impact::run(&args),
             Command::Dbt(command) => dbt::run(command),
             Command::DataHub(args) => datahub::run(args, settings),
+            #[cfg(feature = "mcp")]
+            Command::Mcp(args) => mcp::run(args, settings).await,
             Command::Query(args) => query::run(&args),
             Command::Report(args) => report::run(&args, settings),
             Command::OpenLineage(args) => openlineage::run(args, ui).await,

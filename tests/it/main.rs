@@ -20,6 +20,7 @@ mod handoff;
 mod impact;
 mod limits;
 mod lineage;
+mod mcp;
 mod mutator;
 mod nights;
 mod notify;
