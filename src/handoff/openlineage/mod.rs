@@ -69,6 +69,49 @@ pub struct Scope {
     pub told: Option<Told>,
     /// Runs that started before this are left out.
     pub runs_since: Option<DateTime<Utc>>,
+    /// How events look.
+    pub style: Style,
+}
+
+/// How events look, as their receiver wants them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Style {
+    /// Which kinds there are.
+    pub kinds: Kinds,
+    /// Case of names of tables and columns.
+    pub case: Case,
+    /// Names of jobs.
+    pub job_names: JobNames,
+}
+
+/// Kinds of events.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kinds {
+    /// Of datasets, jobs and runs.
+    #[default]
+    All,
+    /// Of runs alone, for receivers that take no others.
+    Runs,
+}
+
+/// Case of names of tables and columns.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Case {
+    /// As the warehouse has it.
+    #[default]
+    Kept,
+    /// Lower case, as some catalogs write them.
+    Lower,
+}
+
+/// Names of jobs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum JobNames {
+    /// The project's identifier, which never changes.
+    #[default]
+    Id,
+    /// The project's title with its identifier: people read it, and a project that gets another title is another job.
+    Title,
 }
 
 /// How many events there were.
@@ -85,8 +128,12 @@ pub struct Counts {
 /// Events that belong together: those of one run, in order, or a single one of a job or dataset.
 pub type Batch = Vec<Value>;
 
-/// A run as its project's earlier runs know it, with whether it had ended.
-type Known = HashMap<String, bool>;
+/// What was told of a run.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    started: bool,
+    ended: bool,
+}
 
 /// Makes the events of a snapshot and hands each batch to `emit`: datasets, then jobs, then runs project by
 /// project. Gives what is told once all are delivered.
@@ -103,7 +150,7 @@ pub fn events<E: From<Error>>(
     let read = Reading { lake, manifest };
     let connections: Vec<Connection> = rows::all(&open, "data_connections")?;
     let projects: Vec<Project> = rows::all(&open, "projects")?;
-    let shaper = Shaper::new(manifest, connections);
+    let shaper = Shaper::new(manifest, connections, scope.style);
     let mut counts = Counts::default();
     let mut told = Told { snapshot_id: manifest.snapshot_id.clone(), digests: BTreeMap::new() };
     let before = scope.told.as_ref().map(|told| &told.digests);
@@ -116,8 +163,9 @@ pub fn events<E: From<Error>>(
         told.digests.insert(key, digest);
         is_new
     };
+    let is_told = scope.style.kinds == Kinds::All;
     for (key, event) in shaper.datasets(&rows::all::<Edge>(&open, "lineage")?) {
-        if is_new(&mut told, key, &event) {
+        if is_told && is_new(&mut told, key, &event) {
             counts.datasets += 1;
             emit(vec![event])?;
         }
@@ -130,7 +178,7 @@ pub fn events<E: From<Error>>(
         &["project_id", "data_connection_id", "table_key", "column_name"],
     )?;
     let mut cells = read.by_project::<Cell>("cells", &["project_id", "cell_type", "label", "source"])?;
-    for project in &projects {
+    for project in projects.iter().filter(|_| is_told) {
         let id = project.project_id.as_str();
         let event = shaper.job(
             project,
@@ -145,6 +193,11 @@ pub fn events<E: From<Error>>(
             emit(vec![event])?;
         }
     }
+    let gone = before.into_iter().flatten().filter_map(|(key, _)| key.strip_prefix("job "));
+    for id in gone.filter(|id| is_told && !told.digests.contains_key(&format!("job {id}"))) {
+        counts.datasets += 1;
+        emit(vec![shaper.gone(id)])?;
+    }
     let (mut edges, mut schedules) = (read.edges()?, read.schedules()?);
     let mut runs = read.runs()?;
     let mut earlier = match &scope.told {
@@ -156,18 +209,27 @@ pub fn events<E: From<Error>>(
     for project in &projects {
         let id = project.project_id.as_str();
         let (edges, schedules) = (edges.take(id)?, schedules.take(id)?);
-        let known: Known = match &mut earlier {
-            Some(earlier) => {
-                earlier.take(id)?.into_iter().map(|run| (run.run_id.clone(), run.has_ended())).collect()
-            }
-            None => Known::new(),
+        let known: HashMap<String, Known> = match &mut earlier {
+            Some(earlier) => earlier
+                .take(id)?
+                .into_iter()
+                .map(|run| {
+                    let known = Known { started: run.start_time.is_some(), ended: run.has_ended() };
+                    (run.run_id, known)
+                })
+                .collect(),
+            None => HashMap::new(),
         };
         for run in runs.take(id)? {
             let is_old = run.start_time.zip(scope.runs_since).is_some_and(|(start, since)| start < since);
-            if is_old || known.get(&run.run_id).is_some_and(|ended| *ended || !run.has_ended()) {
+            let before = known.get(&run.run_id).copied();
+            // A run that waited when it was last seen hasn't been told yet.
+            let is_told = before.is_some_and(|known| known.ended || known.started && !run.has_ended());
+            if is_old || is_told {
                 continue;
             }
-            let batch = shaper.run(project, &run, &edges, &schedules, known.contains_key(&run.run_id));
+            let batch =
+                shaper.run(project, &run, &edges, &schedules, before.is_some_and(|known| known.started));
             counts.runs += batch.len() as u64;
             if !batch.is_empty() {
                 emit(batch)?;
