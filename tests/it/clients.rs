@@ -17,6 +17,11 @@ pub fn client(name: &str, asked: &Value) -> Option<Value> {
 
 /// Runs a script of tests/clients in an environment; nothing, where heavy ones are left out.
 pub fn client_script(name: &str, script: &str, asked: &Value) -> Option<Value> {
+    client_with(name, script, asked, &[])
+}
+
+/// The same, with more in the script's environment.
+pub fn client_with(name: &str, script: &str, asked: &Value, more: &[(&str, &str)]) -> Option<Value> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let python = root.join(".venv/clients").join(name).join("bin/python");
     if !python.exists()
@@ -31,6 +36,7 @@ pub fn client_script(name: &str, script: &str, asked: &Value) -> Option<Value> {
         .arg(root.join("tests/clients").join(format!("{script}.py")))
         .env("DATAHUB_TELEMETRY_ENABLED", "false")
         .env("DAGSTER_DISABLE_TELEMETRY", "yes")
+        .envs(more.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

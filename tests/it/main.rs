@@ -14,6 +14,7 @@ mod datahub;
 mod diff;
 mod drift;
 mod engines;
+mod examples;
 mod export;
 mod foreign;
 mod handoff;

@@ -405,7 +405,7 @@ fn literal(text: &str) -> String {
     let mut rest = text;
     while let Some(at) = rest.find('{') {
         out.push_str(&rest[..at]);
-        let mark = match rest[at..].as_bytes().get(1) {
+        let mark = match rest.as_bytes().get(at + 1) {
             Some(b'{' | b'%' | b'#') => &rest[at..at + 2],
             _ => "{",
         };
