@@ -17,6 +17,8 @@ FACETS = {
     "nominalTime": (facet_v2.nominal_time_run.NominalTimeRunFacet,),
     "errorMessage": (facet_v2.error_message_run.ErrorMessageRunFacet,),
     "dataSource": (facet_v2.datasource_dataset.DatasourceDatasetFacet,),
+    "processing_engine": (facet_v2.processing_engine_run.ProcessingEngineRunFacet,),
+    "lifecycleStateChange": (facet_v2.lifecycle_state_change_dataset.LifecycleStateChangeDatasetFacet,),
     "columnLineage": (facet_v2.column_lineage_dataset.ColumnLineageDatasetFacet,),
 }
 

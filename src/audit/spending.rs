@@ -8,9 +8,9 @@ use serde::Deserialize;
 use super::Config;
 use super::source::Tables;
 use crate::derive::PROJECT_COST;
-use crate::tables::QUERY_FINGERPRINTS;
 use crate::snapshot::Error;
 use crate::snapshot::rows;
+use crate::tables::QUERY_FINGERPRINTS;
 
 /// Days that rules look back.
 const MONTH: i64 = 30;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use polars::prelude::PolarsError;
 
 use super::out::one_line;
-use crate::openlineage::SendError;
+use crate::handoff::openlineage::SendError;
 use crate::{access, audit, client, crawl, export, history, journal, snapshot};
 
 /// Exit code of the command.

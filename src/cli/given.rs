@@ -15,6 +15,13 @@ pub struct GivenArgs {
     /// or dbt's catalog.json
     #[arg(long, value_name = "FILE", env = "HEXPORT_SCHEMAS", help_heading = "Lineage")]
     schemas: Option<PathBuf>,
+    #[command(flatten)]
+    connections: ConnectionArgs,
+}
+
+/// What a person knows about connections.
+#[derive(Debug, clap::Args)]
+pub struct ConnectionArgs {
     /// Setting of a connection that the token may not see, to complete table names: database, schema, type or
     /// platform_instance, by the connection's name or identifier
     #[arg(long = "connection", value_name = "NAME.database=VALUE", help_heading = "Lineage")]
@@ -46,16 +53,24 @@ impl FromStr for Assignment {
     }
 }
 
+impl ConnectionArgs {
+    /// Reads what the flags and the settings file tell; flags come first.
+    pub fn read(&self, settings: &Settings) -> Given {
+        let mut given = super::import::given(settings);
+        for Assignment { connection, field, value } in &self.connections {
+            given.connections.entry(connection.to_lowercase()).or_default().set(field, value);
+        }
+        given
+    }
+}
+
 impl GivenArgs {
     /// Reads what the flags and the settings file tell; flags come first.
     ///
     /// # Errors
     /// If the file of schemas can't be read.
     pub fn read(&self, settings: &Settings) -> Result<Given, Failure> {
-        let mut given = super::import::given(settings);
-        for Assignment { connection, field, value } in &self.connections {
-            given.connections.entry(connection.to_lowercase()).or_default().set(field, value);
-        }
+        let mut given = self.connections.read(settings);
         if let Some(path) = self.schemas.as_ref().or(settings.file.export.schemas.as_ref()) {
             let read = schemas(path).map_err(|e| {
                 let why = std::error::Error::source(&e).map_or(String::new(), |source| format!(": {source}"));

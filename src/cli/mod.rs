@@ -17,6 +17,8 @@ mod audit;
 mod check;
 mod completions;
 mod cost;
+mod datahub;
+mod dbt;
 mod ddl;
 #[cfg(feature = "sim")]
 mod demo;
@@ -24,10 +26,13 @@ mod diff;
 mod exit;
 mod export;
 mod given;
+mod impact;
 mod import;
 mod init;
 mod lakes;
 mod lineage;
+#[cfg(feature = "mcp")]
+mod mcp;
 mod metrics;
 mod near;
 mod nightly;
@@ -141,11 +146,22 @@ enum Command {
     Snapshots(snapshots::Command),
     /// Show which projects read a table or use a connection, or what a project reads
     Lineage(lineage::Args),
+    /// Show what a change of the warehouse breaks: projects, cells, owners, views, the next run
+    Impact(impact::Args),
+    /// Write exposures for dbt
+    #[command(subcommand)]
+    Dbt(dbt::Command),
     /// Write one self-contained HTML page about a snapshot
     Report(report::Args),
     /// Send runs and lineage to a data catalog, as OpenLineage events
     #[command(name = "openlineage")]
     OpenLineage(openlineage::Args),
+    /// Write projects, cells, lineage, owners and usage as a file that DataHub ingests
+    #[command(name = "datahub")]
+    DataHub(datahub::Args),
+    /// Answer an assistant's questions about a lake over the Model Context Protocol, on standard input and output
+    #[cfg(feature = "mcp")]
+    Mcp(mcp::Args),
     /// Run a prepared query, or any SQL, over a lake with DuckDB
     Query(query::Args),
     /// List, show, create, update, share and export projects
@@ -401,6 +417,11 @@ impl Command {
             Command::Diff(args) => diff::run(&args),
             Command::Snapshots(command) => snapshots::run(command),
             Command::Lineage(args) => lineage::run(args),
+            Command::Impact(args) => impact::run(&args),
+            Command::Dbt(command) => dbt::run(command),
+            Command::DataHub(args) => datahub::run(args, settings),
+            #[cfg(feature = "mcp")]
+            Command::Mcp(args) => mcp::run(args, settings).await,
             Command::Query(args) => query::run(&args),
             Command::Report(args) => report::run(&args, settings),
             Command::OpenLineage(args) => openlineage::run(args, ui).await,

@@ -16,7 +16,9 @@ use super::progress::Reporter;
 use super::settings::StoreArgs;
 use crate::client::Token;
 use crate::crawl::Progress;
-use crate::openlineage::{Batch, Counts, Endpoint, Scope, SendError, Told, events};
+use crate::handoff::openlineage::{
+    Batch, Case, Counts, Endpoint, JobNames, Kinds, Scope, SendError, Style, Told, events,
+};
 use crate::snapshot::{self, Lake, Manifest};
 
 /// Batches prepared while others are being sent.
@@ -46,15 +48,27 @@ pub struct Args {
     /// Write newline-delimited JSON to this file [default: standard output]
     #[arg(long, short = 'o', value_name = "FILE")]
     file: Option<PathBuf>,
+    /// Write only what is new since the last time with this name; without it a file or standard output gets everything
+    #[arg(long, value_name = "NAME", conflicts_with = "url")]
+    since_last: Option<String>,
     /// Send everything, even what was sent before
     #[arg(long)]
     all: bool,
+    /// Kinds of events
+    #[arg(long, value_enum, default_value_t = Kinds::All)]
+    events: Kinds,
+    /// Write names of tables and columns in lower case, as DataHub's connectors do
+    #[arg(long)]
+    lowercase_names: bool,
+    /// Names of jobs: the project's identifier, or its title with the identifier
+    #[arg(long, value_enum, default_value_t = JobNames::Id)]
+    job_names: JobNames,
     /// Leave out runs that started before this, such as 2026-11-01T00:00:00Z
     #[arg(long, value_name = "TIME")]
     runs_since: Option<DateTime<Utc>>,
 }
 
-/// Sends what is new since the last time, to the same place.
+/// Sends a server what is new since the last time; writes everything, or what is new under a name.
 ///
 /// # Errors
 /// If there is no snapshot, or the events can't be delivered; they are sent again next time.
@@ -67,10 +81,19 @@ pub async fn run(args: Args, ui: &Ui) -> Result<Code, Failure> {
         &["projects", "runs", "lineage", "project_schedules", "data_connections"],
     )?;
     let endpoint = args.url.as_deref().map(|url| connect(url, &args.endpoint)).transpose()?;
-    // Each target has its own record of what it was sent.
-    let target = endpoint.as_ref().map_or("ndjson", Endpoint::url).to_owned();
-    let told = if args.all { None } else { Told::load(&lake, &target)? };
-    let scope = Scope { told: told.clone(), runs_since: args.runs_since };
+    // Each target has its own record of what it was sent. A file may be thrown away unread, so one is kept for it only
+    // under a name.
+    let target = match &endpoint {
+        Some(endpoint) => Some(endpoint.url().to_owned()),
+        None => args.since_last.as_ref().map(|name| format!("file {name}")),
+    };
+    let told = match &target {
+        Some(target) if !args.all => Told::load(&lake, target)?,
+        _ => None,
+    };
+    let case = if args.lowercase_names { Case::Lower } else { Case::Kept };
+    let style = Style { kinds: args.events, case, job_names: args.job_names };
+    let scope = Scope { told, runs_since: args.runs_since, style };
     let result = match endpoint {
         Some(endpoint) => send(&lake, manifest, scope, endpoint, args.concurrency).await,
         None => write(&lake, &manifest, &scope, args.file.as_ref()),
@@ -79,7 +102,9 @@ pub async fn run(args: Args, ui: &Ui) -> Result<Code, Failure> {
         Code::Usage => failure,
         _ => failure.next("Run the same command again: it sends what wasn't delivered."),
     })?;
-    now.save(&lake, &target)?;
+    if let Some(target) = &target {
+        now.save(&lake, target)?;
+    }
     reporter.note(&format!(
         "{} events of runs, {} of jobs, {} of datasets",
         counts.runs, counts.jobs, counts.datasets

@@ -41,6 +41,7 @@ use polars::prelude::{
 use crate::schema::{Origin, Table};
 use crate::snapshot::{self, KeyRange, TableEntry, TableReader, TableWriter};
 
+pub use cell_cost::CELL_COST;
 pub use cell_lineage::CELL_LINEAGE;
 pub use cells::read_cells;
 pub use column_lineage::COLUMN_LINEAGE;
@@ -50,7 +51,6 @@ pub use effective_access::{EFFECTIVE_ACCESS, write_access};
 pub use frame::to_batch;
 pub use given::{ConnectionNames, Given, GivenError, schemas};
 pub use lineage::LINEAGE;
-pub use cell_cost::CELL_COST;
 pub use project_cost::PROJECT_COST;
 pub use run_cost::RUN_COST;
 pub use run_daily::RUN_DAILY;

@@ -10,19 +10,33 @@ use serde_json::{Value, json};
 
 use crate::support::*;
 
-/// Runs a script of tests/clients in the environment of its own; nothing, where heavy ones are left out.
-fn client(name: &str, asked: &Value) -> Option<Value> {
+/// Runs the script of an environment's own name; see [`client_script`].
+pub fn client(name: &str, asked: &Value) -> Option<Value> {
+    client_script(name, name, asked)
+}
+
+/// Runs a script of tests/clients in an environment; nothing, where heavy ones are left out.
+pub fn client_script(name: &str, script: &str, asked: &Value) -> Option<Value> {
+    client_with(name, script, asked, &[])
+}
+
+/// The same, with more in the script's environment.
+pub fn client_with(name: &str, script: &str, asked: &Value, more: &[(&str, &str)]) -> Option<Value> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let python = root.join(".venv/clients").join(name).join("bin/python");
-    if !python.exists() && name != "light" && std::env::var_os("HEXPORT_SKIP_HEAVY").is_some() {
+    if !python.exists()
+        && !["light", "mcp"].contains(&name)
+        && std::env::var_os("HEXPORT_SKIP_HEAVY").is_some()
+    {
         eprintln!("SKIPPED: {name}, since HEXPORT_SKIP_HEAVY is set");
         return None;
     }
     assert!(python.exists(), "the tests need {}: run tests/run, which makes it", python.display());
     let mut child = Command::new(python)
-        .arg(root.join("tests/clients").join(format!("{name}.py")))
+        .arg(root.join("tests/clients").join(format!("{script}.py")))
         .env("DATAHUB_TELEMETRY_ENABLED", "false")
         .env("DAGSTER_DISABLE_TELEMETRY", "yes")
+        .envs(more.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -30,7 +44,7 @@ fn client(name: &str, asked: &Value) -> Option<Value> {
         .unwrap();
     child.stdin.take().unwrap().write_all(asked.to_string().as_bytes()).unwrap();
     let out = child.wait_with_output().unwrap();
-    assert!(out.status.success(), "{name}: {}", String::from_utf8_lossy(&out.stderr));
+    assert!(out.status.success(), "{script}: {}", String::from_utf8_lossy(&out.stderr));
     let text = String::from_utf8(out.stdout).unwrap();
     Some(serde_json::from_str(text.lines().last().unwrap()).unwrap())
 }

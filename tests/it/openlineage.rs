@@ -116,6 +116,14 @@ fn events_are_those_of_the_specification_and_say_what_the_generator_made() {
         let of_job = &jobs[event["job"]["name"].as_str().unwrap()]["inputs"];
         assert_eq!(datasets(&event["inputs"]), datasets(of_job));
         assert_eq!(event["run"]["facets"]["errorMessage"].is_object(), event["eventType"] == "FAIL");
+        assert_eq!(event["run"]["facets"]["processing_engine"]["name"], "Hex");
+        // A catalog that keeps the last event alone loses nothing of the job's own.
+        for facet in ["documentation", "sourceCodeLocation", "hex_project"] {
+            assert_eq!(
+                event["job"]["facets"][facet],
+                jobs[event["job"]["name"].as_str().unwrap()]["job"]["facets"][facet]
+            );
+        }
     }
     assert_eq!(runs.len(), expected.len());
     assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
@@ -138,9 +146,13 @@ fn what_was_told_is_not_told_again() {
     let dir = tempfile::tempdir().unwrap();
     let sim = Sim::of_projects(40);
     sim.export(dir.path(), &NIGHT, 0);
-    let first = emitted(dir.path(), &[]);
-    assert!(emitted(dir.path(), &[]).is_empty(), "nothing is new");
+    let nightly = ["--since-last", "nightly"];
+    let first = emitted(dir.path(), &nightly);
+    assert!(emitted(dir.path(), &nightly).is_empty(), "nothing is new");
     assert_eq!(emitted(dir.path(), &["--all"]).len(), first.len());
+    // Nothing is remembered without a name, and nothing under another one.
+    assert_eq!(emitted(dir.path(), &[]).len(), first.len());
+    assert_eq!(emitted(dir.path(), &["--since-last", "other"]).len(), first.len());
     let renamed = {
         let mut world = sim.server.world_mut();
         let project = &mut world.projects[3].project;
@@ -156,7 +168,7 @@ fn what_was_told_is_not_told_again() {
         id
     };
     sim.export(dir.path(), &["--fixed-time", "2026-11-03T06:00:00Z"], 0);
-    let second = emitted(dir.path(), &[]);
+    let second = emitted(dir.path(), &nightly);
     let jobs = of_kind(&second, "JobEvent");
     assert_eq!(jobs.len(), 1, "{jobs:?}");
     assert_eq!(jobs[0]["job"]["name"], renamed.as_str());
@@ -269,4 +281,102 @@ fn a_key_is_sent_to_no_other_machine_in_the_open() {
     assert!(said.contains("in the open"), "{said}");
     run(&mut hexport(&["openlineage", lake, "--url", "catalog"]), 2);
     run(&mut hexport(&["openlineage", dir.path().join("nowhere").to_str().unwrap()]), 2);
+}
+
+#[test]
+fn events_come_in_the_form_that_their_receiver_wants() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(40);
+    sim.server.world_mut().projects[2].project.title = " A title\n with  spaces ".into();
+    sim.export(dir.path(), &NIGHT, 0);
+    let all = emitted(dir.path(), &[]);
+    let runs = emitted(dir.path(), &["--events", "runs"]);
+    assert_eq!(runs, of_kind(&all, "RunEvent").into_iter().cloned().collect::<Vec<_>>());
+    assert!(!runs.is_empty());
+    let lower = emitted(dir.path(), &["--lowercase-names"]);
+    let names = |events: &[Value]| -> BTreeSet<String> {
+        of_kind(events, "DatasetEvent")
+            .iter()
+            .map(|e| e["dataset"]["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(names(&lower), names(&all).iter().map(|name| name.to_lowercase()).collect());
+    assert_ne!(names(&lower), names(&all));
+    let titled = emitted(dir.path(), &["--job-names", "title"]);
+    let world = sim.server.world();
+    let expected: BTreeSet<String> = world
+        .projects
+        .iter()
+        .map(|r| {
+            let title = r.project.title.split_whitespace().collect::<Vec<_>>().join(" ");
+            format!("{title} ({})", r.project.id)
+        })
+        .collect();
+    let found: BTreeSet<String> =
+        of_kind(&titled, "JobEvent").iter().map(|e| e["job"]["name"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(found, expected);
+    assert!(found.iter().any(|name| name.starts_with("A title with spaces (")));
+    let lines: Vec<String> = titled.iter().chain(&lower).map(Value::to_string).collect();
+    assert_eq!(script("openlineage_types.py", &(lines.join("\n") + "\n")), Value::from(lines.len()));
+}
+
+#[test]
+fn a_run_that_waited_gets_its_start_later_and_a_project_that_went_gets_a_tombstone() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(40);
+    let config = sim.server.world().config.clone();
+    let pending: BTreeSet<String> = {
+        let mut world = sim.server.world_mut();
+        let mut pending = BTreeSet::new();
+        for place in 0..world.projects.len() {
+            let record = &mut world.projects[place];
+            if let Some(spec) =
+                World::runs_mut(&config, record).iter_mut().find(|spec| spec.elapsed_ms.is_some())
+            {
+                (spec.elapsed_ms, spec.status) = (None, "PENDING");
+            }
+        }
+        for record in &world.projects {
+            let runs = world.runs(record);
+            let waiting =
+                runs.iter().map(|spec| world.run(record, spec)).filter(|run| run.start_time.is_none());
+            pending.extend(waiting.filter(|run| run.status == "PENDING").map(|run| run.run_id.clone()));
+        }
+        pending
+    };
+    assert!(!pending.is_empty());
+    sim.export(dir.path(), &NIGHT, 0);
+    let nightly = ["--since-last", "nightly"];
+    let starts = |events: &[Value]| -> BTreeSet<String> {
+        let of = of_kind(events, "RunEvent").into_iter().filter(|e| e["eventType"] == "START");
+        of.map(|e| e["run"]["runId"].as_str().unwrap().to_owned()).collect()
+    };
+    let first = emitted(dir.path(), &nightly);
+    assert!(starts(&first).is_disjoint(&pending), "what waits hasn't begun");
+    let gone = {
+        let mut world = sim.server.world_mut();
+        for record in &mut world.projects {
+            for spec in World::runs_mut(&config, record).iter_mut().filter(|spec| spec.status == "PENDING") {
+                (spec.elapsed_ms, spec.status) = (Some(61_000), "COMPLETED");
+            }
+        }
+        let unrun = world.projects.iter().position(|r| world.runs(r).is_empty()).unwrap();
+        world.projects.remove(unrun).project.id
+    };
+    sim.export(dir.path(), &["--fixed-time", "2026-11-03T06:00:00Z"], 0);
+    let second = emitted(dir.path(), &nightly);
+    // Those whose project the second crawl asked for its runs.
+    let began = ask(dir.path(), "SELECT run_id FROM runs WHERE start_time IS NOT NULL");
+    let began: BTreeSet<String> = began.iter().map(|row| row[0].as_str().unwrap().to_owned()).collect();
+    let expected: BTreeSet<String> = began.intersection(&pending).cloned().collect();
+    assert!(!expected.is_empty());
+    assert_eq!(starts(&second).intersection(&pending).cloned().collect::<BTreeSet<_>>(), expected);
+    let dropped: Vec<String> = of_kind(&second, "DatasetEvent")
+        .iter()
+        .filter(|e| e["dataset"]["facets"]["lifecycleStateChange"]["lifecycleStateChange"] == "DROP")
+        .map(|e| e["dataset"]["name"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(dropped, [gone]);
+    let lines: Vec<String> = second.iter().map(Value::to_string).collect();
+    assert_eq!(script("openlineage_types.py", &(lines.join("\n") + "\n")), Value::from(lines.len()));
 }

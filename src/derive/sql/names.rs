@@ -47,6 +47,22 @@ enum Case {
 }
 
 impl Warehouse {
+    /// All kinds.
+    pub const ALL: [Self; 12] = [
+        Self::Snowflake,
+        Self::BigQuery,
+        Self::Postgres,
+        Self::Redshift,
+        Self::Databricks,
+        Self::Athena,
+        Self::Trino,
+        Self::ClickHouse,
+        Self::SqlServer,
+        Self::MySql,
+        Self::DuckDb,
+        Self::Other,
+    ];
+
     /// The kind that the API's connection type names.
     pub fn of_type(name: &str) -> Self {
         match name.to_ascii_lowercase().as_str() {

@@ -40,14 +40,16 @@ impl Connection {
         };
         let known = match warehouse {
             Warehouse::Snowflake => {
-                self.account_name.as_ref().map(|account| format!("snowflake://{}", account.to_lowercase()))
+                self.account_name.as_deref().map(|name| format!("snowflake://{}", snowflake_account(name)))
             }
             Warehouse::BigQuery => Some("bigquery".into()),
             Warehouse::Postgres => at("postgres", 5432),
             Warehouse::Redshift => host.as_deref().map(|host| {
                 let port = self.port.unwrap_or(5439);
                 match host.split('.').collect::<Vec<_>>()[..] {
-                    [cluster, _, region, "redshift", ..] => format!("redshift://{cluster}.{region}:{port}"),
+                    [cluster, _, region, "redshift" | "redshift-serverless", ..] => {
+                        format!("redshift://{cluster}.{region}:{port}")
+                    }
                     _ => format!("redshift://{host}:{port}"),
                 }
             }),
@@ -59,6 +61,7 @@ impl Connection {
             }
             Warehouse::Trino => at("trino", 8080),
             Warehouse::ClickHouse => at("clickhouse", 8443),
+            Warehouse::SqlServer if self.is_synapse() => at("sqlserver", 1433),
             Warehouse::SqlServer => at("mssql", 1433),
             Warehouse::MySql => at("mysql", 3306),
             Warehouse::DuckDb | Warehouse::Other => host.as_ref().map(|host| match self.port {
@@ -69,11 +72,37 @@ impl Connection {
         known.unwrap_or_else(|| format!("{kind}://{}", self.data_connection_id))
     }
 
+    /// The name of a table within the namespace, from its whole name: Synapse's have no database.
+    pub fn dataset<'k>(&self, table_key: &'k str) -> &'k str {
+        match table_key.splitn(3, '.').collect::<Vec<_>>()[..] {
+            [database, _, _] if self.is_synapse() => &table_key[database.len() + 1..],
+            _ => table_key,
+        }
+    }
+
+    fn is_synapse(&self) -> bool {
+        let host = self.host.as_deref().unwrap_or("").to_lowercase();
+        self.kind.as_deref() == Some("synapse") || host.ends_with(".azuresynapse.net")
+    }
+
     /// Host of `jdbc:databricks://HOST:443/...`.
     fn jdbc_host(&self) -> Option<String> {
         let rest = self.jdbc_url.as_deref()?.split_once("://")?.1;
         let host = rest.split([':', '/', ';']).next()?;
         (!host.is_empty()).then(|| host.to_lowercase())
+    }
+}
+
+/// An account as the specification has it: `organisation-account`, or `locator.region.cloud`. Connections leave the
+/// cloud out where it is AWS.
+fn snowflake_account(name: &str) -> String {
+    let name = name.trim().to_lowercase();
+    let name = name.strip_prefix("https://").unwrap_or(&name).trim_end_matches('/');
+    let name = name.strip_suffix(".snowflakecomputing.com").unwrap_or(name);
+    match name.split('.').collect::<Vec<_>>()[..] {
+        [locator, region] if region != "global" => format!("{locator}.{region}.aws"),
+        [account, "global"] => account.to_owned(),
+        _ => name.to_owned(),
     }
 }
 
@@ -111,6 +140,24 @@ mod tests {
             ..Connection::default()
         };
         assert_eq!(snowflake.namespace(), "snowflake://org-account");
+        for (account, expected) in [
+            ("XY12345", "xy12345"),
+            ("xy12345.eu-central-1", "xy12345.eu-central-1.aws"),
+            ("xy12345.east-us-2.azure", "xy12345.east-us-2.azure"),
+            ("https://org-a.snowflakecomputing.com/", "org-a"),
+        ] {
+            assert_eq!(snowflake_account(account), expected);
+        }
+        let serverless = "team.123456789012.eu-west-1.redshift-serverless.amazonaws.com";
+        assert_eq!(namespace("redshift", Some(serverless), None), "redshift://team.eu-west-1:5439");
+        let synapse = Connection {
+            kind: Some("sqlserver".into()),
+            host: Some("ws.sql.azuresynapse.net".into()),
+            ..Connection::default()
+        };
+        assert_eq!(synapse.namespace(), "sqlserver://ws.sql.azuresynapse.net:1433");
+        assert_eq!((synapse.dataset("db.dbo.t"), synapse.dataset("dbo.t")), ("dbo.t", "dbo.t"));
+        assert_eq!(snowflake.dataset("db.dbo.t"), "db.dbo.t");
         let databricks = Connection {
             kind: Some("databricks".into()),
             jdbc_url: Some("jdbc:databricks://dbc-1.cloud.databricks.com:443/default;httpPath=x".into()),

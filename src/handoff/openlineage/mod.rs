@@ -17,9 +17,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::derive::LINEAGE;
-use crate::derive::schedule::Schedule;
-use crate::registry;
-use crate::schema::Table;
+use crate::handoff::rows::{
+    ByProject, Category, Cell, ColumnEdge, Edge, OfProject, Project, Run, ScheduleRow,
+};
 use crate::snapshot::{Error, Lake, Manifest, TableReader, rows};
 
 use crate::tables::{DATA_CONNECTIONS, PROJECTS};
@@ -71,6 +71,49 @@ pub struct Scope {
     pub told: Option<Told>,
     /// Runs that started before this are left out.
     pub runs_since: Option<DateTime<Utc>>,
+    /// How events look.
+    pub style: Style,
+}
+
+/// How events look, as their receiver wants them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Style {
+    /// Which kinds there are.
+    pub kinds: Kinds,
+    /// Case of names of tables and columns.
+    pub case: Case,
+    /// Names of jobs.
+    pub job_names: JobNames,
+}
+
+/// Kinds of events.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kinds {
+    /// Of datasets, jobs and runs.
+    #[default]
+    All,
+    /// Of runs alone, for receivers that take no others.
+    Runs,
+}
+
+/// Case of names of tables and columns.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Case {
+    /// As the warehouse has it.
+    #[default]
+    Kept,
+    /// Lower case, as some catalogs write them.
+    Lower,
+}
+
+/// Names of jobs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum JobNames {
+    /// The project's identifier, which never changes.
+    #[default]
+    Id,
+    /// The project's title with its identifier: people read it, and a project that gets another title is another job.
+    Title,
 }
 
 /// How many events there were.
@@ -87,163 +130,12 @@ pub struct Counts {
 /// Events that belong together: those of one run, in order, or a single one of a job or dataset.
 pub type Batch = Vec<Value>;
 
-/// A row of `projects`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct Project {
-    project_id: String,
-    title: String,
-    description: Option<String>,
-    #[serde(rename = "type")]
-    kind: String,
-    status: Option<String>,
-    creator_email: Option<String>,
-    owner_email: Option<String>,
-    archived_at: Option<DateTime<Utc>>,
-    trashed_at: Option<DateTime<Utc>>,
+/// What was told of a run.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    started: bool,
+    ended: bool,
 }
-
-/// A row of `lineage`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct Edge {
-    project_id: String,
-    data_connection_id: Option<String>,
-    table_key: String,
-    direction: String,
-    connection_name: Option<String>,
-    connection_type: Option<String>,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct Category {
-    project_id: String,
-    name: String,
-}
-
-/// A row of `project_schedules`.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
-#[serde(default)]
-struct ScheduleRow {
-    #[serde(skip_serializing)]
-    project_id: String,
-    cadence: Option<String>,
-    enabled: Option<bool>,
-    timezone: Option<String>,
-    minute: Option<i64>,
-    hour: Option<i64>,
-    day_of_week: Option<String>,
-    day: Option<i64>,
-    cron: Option<String>,
-}
-
-impl ScheduleRow {
-    fn schedule(&self) -> Schedule<'_> {
-        Schedule {
-            cadence: self.cadence.as_deref().unwrap_or(""),
-            timezone: self.timezone.as_deref(),
-            minute: self.minute.unwrap_or(0),
-            hour: self.hour.unwrap_or(0),
-            day_of_week: self.day_of_week.as_deref(),
-            day: self.day.unwrap_or(0),
-            cron: self.cron.as_deref(),
-        }
-    }
-}
-
-/// A row of `runs`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct Run {
-    project_id: String,
-    run_id: String,
-    status: Option<String>,
-    run_trigger: Option<String>,
-    start_time: Option<DateTime<Utc>>,
-    end_time: Option<DateTime<Utc>>,
-    duration_seconds: Option<f64>,
-    run_url: Option<String>,
-}
-
-/// A row of `cells`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct Cell {
-    project_id: String,
-    cell_type: Option<String>,
-    label: Option<String>,
-    source: Option<String>,
-}
-
-/// A row of `column_lineage`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct ColumnEdge {
-    project_id: String,
-    data_connection_id: String,
-    table_key: String,
-    column_name: String,
-}
-
-/// Rows that belong to a project.
-trait OfProject {
-    fn project(&self) -> &str;
-}
-
-macro_rules! of_project {
-    ($($row:ty),*) => {$(
-        impl OfProject for $row {
-            fn project(&self) -> &str {
-                &self.project_id
-            }
-        }
-    )*};
-}
-of_project!(Edge, Category, ScheduleRow, Run, Cell, ColumnEdge);
-
-/// A table's rows project by project, in the order of the file: one batch is held at a time.
-struct ByProject<T> {
-    table: &'static Table,
-    reader: Option<TableReader>,
-    rows: std::vec::IntoIter<T>,
-    next: Option<T>,
-}
-
-impl<T: DeserializeOwned + OfProject> ByProject<T> {
-    fn open(lake: &Lake, manifest: &Manifest, name: &str, columns: &[&str]) -> Result<Self, Error> {
-        let table = registry::by_name(name).expect("a table of the registry");
-        let reader = TableReader::open_columns(lake, manifest, table, columns)?;
-        Ok(Self { table, reader, rows: Vec::new().into_iter(), next: None })
-    }
-
-    fn fill(&mut self) -> Result<bool, Error> {
-        while self.next.is_none() {
-            self.next = self.rows.next();
-            if self.next.is_none() {
-                let Some(batch) = self.reader.as_mut().and_then(Iterator::next) else { return Ok(false) };
-                self.rows = rows::of_batch(self.table, &batch?)?.into_iter();
-            }
-        }
-        Ok(true)
-    }
-
-    /// The rows of a project. Those of projects before it are passed over: projects are asked for in order.
-    fn take(&mut self, project: &str) -> Result<Vec<T>, Error> {
-        let mut found = Vec::new();
-        while self.fill()? {
-            match self.next.as_ref().map_or("", OfProject::project).cmp(project) {
-                std::cmp::Ordering::Greater => break,
-                std::cmp::Ordering::Less => self.next = None,
-                std::cmp::Ordering::Equal => found.extend(self.next.take()),
-            }
-        }
-        Ok(found)
-    }
-}
-
-/// A run as its project's earlier runs know it, with whether it had ended.
-type Known = HashMap<String, bool>;
 
 /// Makes the events of a snapshot and hands each batch to `emit`: datasets, then jobs, then runs project by
 /// project. Returns what has been sent once all are delivered.
@@ -260,7 +152,7 @@ pub fn events<E: From<Error>>(
     let read = Reading { lake, manifest };
     let connections: Vec<Connection> = rows::all(&open, &DATA_CONNECTIONS)?;
     let projects: Vec<Project> = rows::all(&open, &PROJECTS)?;
-    let shaper = Shaper::new(manifest, connections);
+    let shaper = Shaper::new(manifest, connections, scope.style);
     let mut counts = Counts::default();
     let mut told = Told { snapshot_id: manifest.snapshot_id.clone(), digests: BTreeMap::new() };
     let before = scope.told.as_ref().map(|told| &told.digests);
@@ -273,8 +165,9 @@ pub fn events<E: From<Error>>(
         told.digests.insert(key, digest);
         is_new
     };
+    let is_told = scope.style.kinds == Kinds::All;
     for (key, event) in shaper.datasets(&rows::all::<Edge>(&open, &LINEAGE)?) {
-        if is_new(&mut told, key, &event) {
+        if is_told && is_new(&mut told, key, &event) {
             counts.datasets += 1;
             emit(vec![event])?;
         }
@@ -287,7 +180,7 @@ pub fn events<E: From<Error>>(
         &["project_id", "data_connection_id", "table_key", "column_name"],
     )?;
     let mut cells = read.by_project::<Cell>("cells", &["project_id", "cell_type", "label", "source"])?;
-    for project in &projects {
+    for project in projects.iter().filter(|_| is_told) {
         let id = project.project_id.as_str();
         let event = shaper.job(
             project,
@@ -302,6 +195,11 @@ pub fn events<E: From<Error>>(
             emit(vec![event])?;
         }
     }
+    let gone = before.into_iter().flatten().filter_map(|(key, _)| key.strip_prefix("job "));
+    for id in gone.filter(|id| is_told && !told.digests.contains_key(&format!("job {id}"))) {
+        counts.datasets += 1;
+        emit(vec![shaper.gone(id)])?;
+    }
     let (mut edges, mut schedules) = (read.edges()?, read.schedules()?);
     let mut runs = read.runs()?;
     let mut earlier = match &scope.told {
@@ -313,18 +211,27 @@ pub fn events<E: From<Error>>(
     for project in &projects {
         let id = project.project_id.as_str();
         let (edges, schedules) = (edges.take(id)?, schedules.take(id)?);
-        let known: Known = match &mut earlier {
-            Some(earlier) => {
-                earlier.take(id)?.into_iter().map(|run| (run.run_id.clone(), run.has_ended())).collect()
-            }
-            None => Known::new(),
+        let known: HashMap<String, Known> = match &mut earlier {
+            Some(earlier) => earlier
+                .take(id)?
+                .into_iter()
+                .map(|run| {
+                    let known = Known { started: run.start_time.is_some(), ended: run.has_ended() };
+                    (run.run_id, known)
+                })
+                .collect(),
+            None => HashMap::new(),
         };
         for run in runs.take(id)? {
             let is_old = run.start_time.zip(scope.runs_since).is_some_and(|(start, since)| start < since);
-            if is_old || known.get(&run.run_id).is_some_and(|ended| *ended || !run.has_ended()) {
+            let before = known.get(&run.run_id).copied();
+            // A run that waited when it was last seen hasn't been told yet.
+            let is_told = before.is_some_and(|known| known.ended || known.started && !run.has_ended());
+            if is_old || is_told {
                 continue;
             }
-            let batch = shaper.run(project, &run, &edges, &schedules, known.contains_key(&run.run_id));
+            let batch =
+                shaper.run(project, &run, &edges, &schedules, before.is_some_and(|known| known.started));
             counts.runs += batch.len() as u64;
             if !batch.is_empty() {
                 emit(batch)?;

@@ -6,8 +6,11 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{Batch, Category, Cell, ColumnEdge, Connection, Edge, Project, Run, ScheduleRow};
+use super::{
+    Batch, Case, Category, Cell, ColumnEdge, Connection, Edge, JobNames, Project, Run, ScheduleRow, Style,
+};
 use crate::client::runs::TERMINAL_STATUSES;
+use crate::handoff::Pages;
 use crate::snapshot::Manifest;
 
 const SPEC: &str = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/";
@@ -49,27 +52,23 @@ pub struct Shaper {
     at: DateTime<Utc>,
     /// Namespace of jobs and of the apps that they write.
     namespace: String,
-    /// Where projects' pages are.
-    pages: Option<String>,
-    /// Namespaces of warehouses by connection.
-    warehouses: HashMap<String, String>,
+    pages: Pages,
+    style: Style,
+    connections: HashMap<String, Connection>,
 }
 
 impl Shaper {
     /// A shaper.
-    pub fn new(manifest: &Manifest, connections: Vec<Connection>) -> Self {
-        let workspace = &manifest.workspace;
-        let origin = workspace.base_url.split("/api").next().unwrap_or("");
-        let host = origin.split_once("://").map_or(origin, |(_, host)| host).trim_end_matches('/');
-        let org = workspace.org_id.as_deref();
-        let namespace = [Some(host), org].into_iter().flatten().collect::<Vec<_>>().join("/");
+    pub fn new(manifest: &Manifest, connections: Vec<Connection>, style: Style) -> Self {
+        let pages = Pages::new(manifest);
         Self {
             at: manifest.snapshot_at,
-            namespace: format!("hex://{namespace}"),
-            pages: org.filter(|_| origin.starts_with("http")).map(|org| format!("{origin}/{org}/hex")),
-            warehouses: connections
+            namespace: format!("hex://{}", pages.workspace()),
+            pages,
+            style,
+            connections: connections
                 .into_iter()
-                .map(|connection| (connection.data_connection_id.clone(), connection.namespace()))
+                .map(|connection| (connection.data_connection_id.clone(), connection))
                 .collect(),
         }
     }
@@ -81,25 +80,38 @@ impl Shaper {
         fields
     }
 
-    fn warehouse(&self, connection: Option<&str>, kind: Option<&str>) -> String {
+    /// Namespace and name of a table.
+    fn table(&self, connection: Option<&str>, kind: Option<&str>, key: &str) -> (String, String) {
         let id = connection.unwrap_or("unknown");
-        self.warehouses.get(id).cloned().unwrap_or_else(|| format!("{}://{id}", kind.unwrap_or("unknown")))
+        let (namespace, name) = match self.connections.get(id) {
+            Some(connection) => (connection.namespace(), connection.dataset(key)),
+            None => (format!("{}://{id}", kind.unwrap_or("unknown")), key),
+        };
+        (namespace, self.cased(name))
+    }
+
+    /// A name of a table or column in the case that was asked for.
+    fn cased(&self, name: &str) -> String {
+        match self.style.case {
+            Case::Kept => name.to_owned(),
+            Case::Lower => name.to_lowercase(),
+        }
     }
 
     /// An event for each table that any project reads, with the key that it is known again by.
     pub fn datasets(&self, edges: &[Edge]) -> BTreeMap<String, Value> {
         let mut events = BTreeMap::new();
         for edge in edges {
-            let namespace =
-                self.warehouse(edge.data_connection_id.as_deref(), edge.connection_type.as_deref());
+            let kind = edge.connection_type.as_deref();
+            let (namespace, name) = self.table(edge.data_connection_id.as_deref(), kind, &edge.table_key);
             let mut source = json!({"name": edge.connection_name.as_deref().unwrap_or(&namespace)});
             // BigQuery's namespace is a word and not a URI.
             if namespace.contains("://") {
                 source["uri"] = json!(namespace);
             }
             let facets = json!({"dataSource": facet("DatasourceDatasetFacet", "1-0-1", source)});
-            let dataset = json!({"namespace": namespace, "name": edge.table_key, "facets": facets});
-            let key = format!("dataset {namespace} {}", edge.table_key);
+            let dataset = json!({"namespace": namespace, "name": name, "facets": facets});
+            let key = format!("dataset {namespace} {name}");
             events
                 .entry(key)
                 .or_insert_with(|| self.event("DatasetEvent", self.at, json!({"dataset": dataset})));
@@ -119,21 +131,50 @@ impl Shaper {
     }
 
     fn tables<'e>(&self, edges: impl Iterator<Item = &'e Edge>) -> Vec<Value> {
-        let names: BTreeSet<(String, &str)> = edges
+        let names: BTreeSet<(String, String)> = edges
             .map(|edge| {
                 let kind = edge.connection_type.as_deref();
-                (self.warehouse(edge.data_connection_id.as_deref(), kind), edge.table_key.as_str())
+                self.table(edge.data_connection_id.as_deref(), kind, &edge.table_key)
             })
             .collect();
         names.into_iter().map(|(namespace, name)| json!({"namespace": namespace, "name": name})).collect()
     }
 
-    /// What every event of a project's job and runs says of it.
+    /// What every event of a project's job and runs says of it: a catalog may keep what the last one said alone.
     fn job_of(&self, project: &Project, more: Map<String, Value>) -> Value {
         let kind = json!({"processingType": "BATCH", "integration": "HEX", "jobType": project.kind});
-        let mut facets = Map::from_iter([("jobType".to_owned(), facet("JobTypeJobFacet", "2-0-4", kind))]);
+        let own = json!({"id": project.project_id, "title": project.name(), "type": project.kind});
+        let mut facets = Map::from_iter([
+            ("jobType".to_owned(), facet("JobTypeJobFacet", "2-0-4", kind)),
+            (
+                "documentation".to_owned(),
+                facet("DocumentationJobFacet", "1-1-0", Self::documentation(project)),
+            ),
+            ("hex_project".to_owned(), own_facet("JobFacet", own)),
+        ]);
+        if let Some(page) = self.pages.draft(&project.project_id) {
+            let place = json!({"type": "hex", "url": page});
+            facets.insert("sourceCodeLocation".into(), facet("SourceCodeLocationJobFacet", "1-1-0", place));
+        }
         facets.extend(more);
-        json!({"namespace": self.namespace, "name": project.project_id, "facets": facets})
+        json!({"namespace": self.namespace, "name": self.job_name(project), "facets": facets})
+    }
+
+    fn job_name(&self, project: &Project) -> String {
+        let id = &project.project_id;
+        match (self.style.job_names, project.name()) {
+            (JobNames::Title, title) if !title.is_empty() => format!("{title} ({id})"),
+            _ => id.clone(),
+        }
+    }
+
+    /// The event of a project that is gone: so is its app.
+    pub fn gone(&self, project_id: &str) -> Value {
+        let drop = json!({"lifecycleStateChange": "DROP"});
+        let facets =
+            json!({"lifecycleStateChange": facet("LifecycleStateChangeDatasetFacet", "1-0-1", drop)});
+        let dataset = json!({"namespace": self.namespace, "name": project_id, "facets": facets});
+        self.event("DatasetEvent", self.at, json!({"dataset": dataset}))
     }
 
     fn documentation(project: &Project) -> Value {
@@ -154,7 +195,6 @@ impl Shaper {
     ) -> Value {
         let mut more = Map::new();
         let mut add = |name: &str, value: Value| more.insert(name.to_owned(), value);
-        add("documentation", facet("DocumentationJobFacet", "1-1-0", Self::documentation(project)));
         let people = [("OWNER", &project.owner_email), ("CREATOR", &project.creator_email)];
         let owners: Vec<Value> = people
             .into_iter()
@@ -186,10 +226,6 @@ impl Shaper {
             }
             add("sql", facet("SQLJobFacet", "1-1-0", fields));
         }
-        if let Some(pages) = &self.pages {
-            let place = json!({"type": "hex", "url": format!("{pages}/{}", project.project_id)});
-            add("sourceCodeLocation", facet("SourceCodeLocationJobFacet", "1-1-0", place));
-        }
         let tag = |key: &str, value: &str| json!({"key": key, "value": value, "source": "HEX"});
         let mut tags: Vec<Value> = project.status.iter().map(|status| tag("status", status)).collect();
         tags.extend(categories.iter().map(|category| tag("category", &category.name)));
@@ -205,8 +241,8 @@ impl Shaper {
             .iter()
             .filter(|column| column.column_name != "*")
             .map(|column| {
-                let namespace = self.warehouse(Some(&column.data_connection_id), None);
-                json!({"namespace": namespace, "name": column.table_key, "field": column.column_name})
+                let (namespace, name) = self.table(Some(&column.data_connection_id), None, &column.table_key);
+                json!({"namespace": namespace, "name": name, "field": self.cased(&column.column_name)})
             })
             .collect();
         let mut facets = json!({
@@ -241,7 +277,14 @@ impl Shaper {
             Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{}/{}", self.namespace, run.run_id).as_bytes())
         });
         let event = |kind: &str, at: DateTime<Utc>, failure: Option<String>| {
-            let mut facets = Map::new();
+            // DataHub refuses runs of a producer that it doesn't know unless they name their engine.
+            let engine = json!({
+                "version": "unknown",
+                "name": "Hex",
+                "openlineageAdapterVersion": env!("CARGO_PKG_VERSION"),
+            });
+            let engine = facet("ProcessingEngineRunFacet", "1-1-1", engine);
+            let mut facets = Map::from_iter([("processing_engine".to_owned(), engine)]);
             if let Some(due) = self.due(run, schedules, start) {
                 let nominal = json!({"nominalStartTime": time(due)});
                 facets.insert("nominalTime".into(), facet("NominalTimeRunFacet", "1-0-1", nominal));

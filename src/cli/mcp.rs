@@ -1,0 +1,44 @@
+//! `hexport mcp`: a read-only Model Context Protocol server over a lake.
+
+use std::path::PathBuf;
+
+use super::exit::{Code, Failure, causes};
+use super::lakes;
+use super::settings::{Settings, StoreArgs};
+use crate::handoff::mcp::{Config, Personal, serve};
+
+/// Arguments of `hexport mcp`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The data lake: a folder, or a URL such as s3://bucket/prefix
+    #[arg(value_name = "DEST")]
+    dest: PathBuf,
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Name people in answers: owners, grants, email addresses; without it they are left out
+    #[arg(long)]
+    personal: bool,
+}
+
+/// Serves until the client ends.
+///
+/// # Errors
+/// If there is no snapshot, or the client doesn't speak the protocol.
+pub async fn run(args: Args, settings: &Settings) -> Result<Code, Failure> {
+    if let Some(mistake) = settings.file.access.mistakes().into_iter().next() {
+        return Err(Failure::new(Code::Usage, mistake));
+    }
+    let lake = args.store.open(&args.dest)?;
+    lakes::known(&lake)?;
+    let config = Config {
+        lake,
+        personal: if args.personal { Personal::Shown } else { Personal::Hidden },
+        access: settings.file.access.clone(),
+        audit: settings.file.audit.clone(),
+    };
+    serve(config).await.map_err(|e| {
+        Failure::new(Code::Usage, causes(&e))
+            .next("Start it from an assistant's settings, as the README shows.")
+    })?;
+    Ok(Code::Complete)
+}

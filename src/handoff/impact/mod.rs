@@ -1,0 +1,436 @@
+//! What a change of the warehouse breaks: projects, their cells, owners and viewers, and when it is noticed next.
+
+mod changes;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::rows::{Edge, Project, ScheduleRow};
+use super::{Pages, Relation, relation::ends};
+use crate::audit::Severity;
+use crate::derive::names::Warehouse;
+use crate::derive::{CELL_LINEAGE, LINEAGE, SQL_CELLS, SQL_COLUMNS, SQL_TABLES};
+use crate::snapshot::{self, Lake, Manifest, TableReader, rows};
+use crate::tables::{CELLS, PROJECT_SCHEDULES, PROJECTS};
+
+pub use changes::{Change, Kind, Naming, SqlError, of_catalogs, of_manifests, of_sql};
+
+/// How far ahead the next scheduled run is looked for.
+const HORIZON: TimeDelta = TimeDelta::days(366);
+
+/// Tables that the answer rests on, the one that it can't do without first.
+pub const TABLES: [&str; 8] = [
+    "lineage",
+    "projects",
+    "sql_tables",
+    "sql_columns",
+    "sql_cells",
+    "cells",
+    "cell_lineage",
+    "project_schedules",
+];
+
+/// Whether a project really uses what changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Certainty {
+    /// It may: it reads all columns, or its columns aren't known, or the change isn't certain.
+    May,
+    /// It does.
+    Breaks,
+}
+
+/// A SQL cell that uses what changes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Cell {
+    /// Durable identifier.
+    pub static_id: String,
+    /// Label.
+    pub label: Option<String>,
+}
+
+/// A project that a change touches.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Hit {
+    /// How much it matters.
+    pub severity: Severity,
+    /// Whether it breaks.
+    pub certainty: Certainty,
+    /// The change, as its place in [`Impact::changes`].
+    pub change: usize,
+    /// Connection's name.
+    pub connection: String,
+    /// The table's whole name.
+    pub table: String,
+    /// `read` or `write`.
+    pub direction: String,
+    /// Kinds of evidence: `queried`, `scanned`, `sql`.
+    pub evidence: Vec<String>,
+    /// Project.
+    pub project_id: String,
+    /// Project's title.
+    pub project: String,
+    /// Project's owner.
+    pub owner: Option<String>,
+    /// Whether it is published.
+    pub published: bool,
+    /// Whether it is archived or in the trash.
+    pub archived: bool,
+    /// SQL cells that use what changes; none if only the warehouse's word is known.
+    pub cells: Vec<Cell>,
+    /// Cells that read a result of these, directly or through others.
+    pub cells_after: usize,
+    /// Columns of the table that the project's SQL reads.
+    pub columns: Vec<String>,
+    /// Views of the app in the last 30 days.
+    pub views: Option<i64>,
+    /// Next run by an enabled schedule.
+    pub next_run: Option<DateTime<Utc>>,
+    /// The project's page.
+    pub url: Option<String>,
+}
+
+/// What changes break.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Impact {
+    /// The snapshot.
+    pub snapshot_id: String,
+    /// Changes.
+    pub changes: Vec<Change>,
+    /// Projects that they touch, the gravest first.
+    pub hits: Vec<Hit>,
+    /// What the snapshot doesn't know, so that the answer may lack it.
+    pub not_known: Vec<String>,
+}
+
+impl Impact {
+    /// The highest severity of all hits.
+    pub fn worst(&self) -> Option<Severity> {
+        self.hits.iter().map(|hit| hit.severity).max()
+    }
+
+    /// The changes that touch no project.
+    pub fn harmless(&self) -> impl Iterator<Item = &Change> {
+        let hit: HashSet<usize> = self.hits.iter().map(|hit| hit.change).collect();
+        self.changes.iter().enumerate().filter(move |(at, _)| !hit.contains(at)).map(|(_, change)| change)
+    }
+
+    /// Projects that are touched, each once.
+    pub fn projects(&self) -> usize {
+        self.hits.iter().map(|hit| &hit.project_id).collect::<HashSet<_>>().len()
+    }
+}
+
+/// Finds what changes break, through all connections or those alone that are named. The snapshot must hold the
+/// first of [`TABLES`]; `now` is the time from which the next run is looked for.
+///
+/// # Errors
+/// If the snapshot can't be read.
+pub fn impact(
+    lake: &Lake,
+    manifest: &Manifest,
+    changes: Vec<Change>,
+    connections: &[String],
+    now: DateTime<Utc>,
+) -> Result<Impact, snapshot::Error> {
+    let open = |table| TableReader::open(lake, manifest, table);
+    let names = Names::new(&changes);
+    let is_through =
+        |edge: &Edge| connections.is_empty() || connections.iter().any(|name| edge.is_through(name));
+    let mut touched: Vec<(Edge, Vec<usize>)> = Vec::new();
+    let edges = rows::some(&open, &LINEAGE, |edge: &Edge| is_through(edge))?;
+    for edge in edges {
+        let found = names.find(&changes, &edge);
+        if !found.is_empty() {
+            touched.push((edge, found));
+        }
+    }
+    let facts = Facts::load(lake, manifest, &touched)?;
+    let pages = Pages::new(manifest);
+    let mut hits = Vec::new();
+    for (edge, found) in &touched {
+        for at in found {
+            let Some((certainty, cells)) = facts.uses(edge, &changes[*at]) else { continue };
+            let Some(project) = facts.projects.get(&edge.project_id) else { continue };
+            let next_run = facts.next_run(project, now);
+            let is_used = next_run.is_some() || project.app_views_last_30_days.unwrap_or(0) > 0;
+            let published = project.last_published_at.is_some();
+            let severity = match (project.is_live(), certainty, published && is_used) {
+                (false, _, _) => Severity::Info,
+                (true, Certainty::Breaks, true) => Severity::High,
+                (true, Certainty::Breaks, false) | (true, Certainty::May, true) => Severity::Medium,
+                (true, Certainty::May, false) => Severity::Low,
+            };
+            hits.push(Hit {
+                severity,
+                certainty,
+                change: *at,
+                connection: edge.connection().to_owned(),
+                table: edge.table_key.clone(),
+                direction: edge.direction.clone(),
+                evidence: edge.evidence.clone(),
+                project_id: project.project_id.clone(),
+                project: project.name(),
+                owner: project.owner_email.clone(),
+                published,
+                archived: !project.is_live(),
+                cells_after: facts.cells_after(&project.project_id, &cells),
+                cells: facts.labelled(&project.project_id, cells),
+                columns: facts.columns(edge),
+                views: project.app_views_last_30_days,
+                next_run,
+                url: pages.draft(&project.project_id),
+            });
+        }
+    }
+    hits.sort_by(|a, b| {
+        let order = |hit: &Hit| (std::cmp::Reverse(hit.severity), hit.change);
+        order(a).cmp(&order(b)).then_with(|| (&a.project, &a.project_id).cmp(&(&b.project, &b.project_id)))
+    });
+    let not_known = not_known(manifest);
+    Ok(Impact { snapshot_id: manifest.snapshot_id.clone(), changes, hits, not_known })
+}
+
+/// What the snapshot can't say, in sentences.
+fn not_known(manifest: &Manifest) -> Vec<String> {
+    let tables = ["projects", "queried_tables", "cells", "lineage", "sql_columns"];
+    let said = |name: &str| match manifest.tables.get(name) {
+        Some(table) if !table.files.is_empty() => {
+            let state = table.state.filter(|state| !state.is_current())?;
+            Some(format!("{name} is {}: projects may be missing", state.name()))
+        }
+        _ => Some(format!("no snapshot holds {name}: what only it shows is missing")),
+    };
+    tables.into_iter().filter_map(said).collect()
+}
+
+/// Changes by the names of their tables.
+struct Names {
+    /// Changes by the name that each kind of warehouse would give their table.
+    by_name: HashMap<Warehouse, HashMap<String, Vec<usize>>>,
+    /// The same by the name's ends.
+    by_end: HashMap<Warehouse, HashMap<String, Vec<usize>>>,
+    /// Changes whose table is named in any case, by its name in lower case.
+    typed: HashMap<String, Vec<usize>>,
+}
+
+impl Names {
+    fn new(changes: &[Change]) -> Self {
+        let mut names = Self { by_name: HashMap::new(), by_end: HashMap::new(), typed: HashMap::new() };
+        for (at, change) in changes.iter().enumerate() {
+            let relation = Relation::new(change.table.clone());
+            let only = match change.naming {
+                Some(Naming::Of(warehouse)) => Some(warehouse),
+                _ => None,
+            };
+            if change.naming == Some(Naming::Typed) {
+                names.typed.entry(change.table.to_lowercase()).or_default().push(at);
+            }
+            for warehouse in Warehouse::ALL.into_iter().filter(|one| only.is_none_or(|only| only == *one)) {
+                let Some(key) = relation.key(warehouse) else { continue };
+                let ended = names.by_end.entry(warehouse).or_default();
+                ends(&key).skip(1).for_each(|end| ended.entry(end.to_owned()).or_default().push(at));
+                names.by_name.entry(warehouse).or_default().entry(key).or_default().push(at);
+            }
+        }
+        names
+    }
+
+    /// The changes of an edge's table.
+    fn find(&self, changes: &[Change], edge: &Edge) -> Vec<usize> {
+        let warehouse = edge.warehouse();
+        let mut found = BTreeSet::new();
+        if let Some(names) = self.by_name.get(&warehouse) {
+            for (place, end) in ends(&edge.table_key).enumerate() {
+                let partial = |at: &&usize| matches!(changes[**at].naming, Some(Naming::Sql | Naming::Typed));
+                let of_end = names.get(end).into_iter().flatten();
+                found.extend(of_end.filter(|at| place == 0 || partial(at)));
+            }
+        }
+        // The lineage's own name may be without its beginning.
+        if edge.database_name.is_none()
+            && let Some(names) = self.by_end.get(&warehouse)
+        {
+            found.extend(names.get(&edge.table_key).into_iter().flatten());
+        }
+        if !self.typed.is_empty() {
+            let key = edge.table_key.to_lowercase();
+            found.extend(ends(&key).filter_map(|end| self.typed.get(end)).flatten());
+        }
+        found.into_iter().collect()
+    }
+}
+
+/// A row of `sql_tables` or `sql_columns`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Use {
+    project_id: String,
+    static_id: String,
+    data_connection_id: String,
+    table_key: String,
+    direction: String,
+    evidence: String,
+    column_name: String,
+}
+
+/// A row of `sql_cells`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct SqlCell {
+    project_id: String,
+    static_id: String,
+    parsed: bool,
+    unresolved_columns: i64,
+}
+
+/// A row of `cells`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct CellRow {
+    project_id: String,
+    static_id: String,
+    label: Option<String>,
+}
+
+/// A row of `cell_lineage`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Flow {
+    project_id: String,
+    from_static_id: String,
+    to_static_id: String,
+}
+
+/// A project's use of a table: project, connection, table.
+type Key = (String, String, String);
+
+fn key(edge: &Edge) -> Key {
+    let connection = edge.data_connection_id.clone().unwrap_or_default();
+    (edge.project_id.clone(), connection, edge.table_key.clone())
+}
+
+/// What is known of the projects that are touched.
+struct Facts {
+    projects: HashMap<String, Project>,
+    schedules: HashMap<String, Vec<ScheduleRow>>,
+    tables: HashMap<Key, Vec<Use>>,
+    columns: HashMap<Key, Vec<Use>>,
+    /// Cells by project and identifier whose columns aren't all known.
+    vague: HashSet<(String, String)>,
+    labels: HashMap<(String, String), Option<String>>,
+    flows: HashMap<String, Vec<Flow>>,
+}
+
+impl Facts {
+    fn load(
+        lake: &Lake,
+        manifest: &Manifest,
+        touched: &[(Edge, Vec<usize>)],
+    ) -> Result<Self, snapshot::Error> {
+        let open = |table| TableReader::open(lake, manifest, table);
+        let ids: HashSet<&str> = touched.iter().map(|(edge, _)| edge.project_id.as_str()).collect();
+        let keys: HashSet<Key> = touched.iter().map(|(edge, _)| key(edge)).collect();
+        let used = |name| -> Result<HashMap<Key, Vec<Use>>, snapshot::Error> {
+            let mut by_key: HashMap<Key, Vec<Use>> = HashMap::new();
+            for row in rows::some(&open, name, |row: &Use| ids.contains(row.project_id.as_str()))? {
+                let key = (row.project_id.clone(), row.data_connection_id.clone(), row.table_key.clone());
+                if keys.contains(&key) {
+                    by_key.entry(key).or_default().push(row);
+                }
+            }
+            Ok(by_key)
+        };
+        let (tables, columns) = (used(&SQL_TABLES)?, used(&SQL_COLUMNS)?);
+        let cells: HashSet<(&str, &str)> =
+            tables.values().flatten().map(|row| (row.project_id.as_str(), row.static_id.as_str())).collect();
+        let is_one = |project: &str, cell: &str| cells.contains(&(project, cell));
+        let vague = rows::some(&open, &SQL_CELLS, |c: &SqlCell| is_one(&c.project_id, &c.static_id))?;
+        let labels = rows::some(&open, &CELLS, |c: &CellRow| is_one(&c.project_id, &c.static_id))?;
+        let mut flows: HashMap<String, Vec<Flow>> = HashMap::new();
+        for flow in rows::some(&open, &CELL_LINEAGE, |f: &Flow| ids.contains(f.project_id.as_str()))? {
+            flows.entry(flow.project_id.clone()).or_default().push(flow);
+        }
+        let mut schedules: HashMap<String, Vec<ScheduleRow>> = HashMap::new();
+        let wanted = |row: &ScheduleRow| ids.contains(row.project_id.as_str()) && row.enabled != Some(false);
+        for row in rows::some(&open, &PROJECT_SCHEDULES, wanted)? {
+            schedules.entry(row.project_id.clone()).or_default().push(row);
+        }
+        let projects = rows::some(&open, &PROJECTS, |p: &Project| ids.contains(p.project_id.as_str()))?;
+        let vague = vague.into_iter().filter(|cell| !cell.parsed || cell.unresolved_columns > 0);
+        Ok(Self {
+            projects: projects.into_iter().map(|project| (project.project_id.clone(), project)).collect(),
+            schedules,
+            vague: vague.map(|cell| (cell.project_id, cell.static_id)).collect(),
+            labels: labels.into_iter().map(|cell| ((cell.project_id, cell.static_id), cell.label)).collect(),
+            tables,
+            columns,
+            flows,
+        })
+    }
+
+    /// Whether a project uses what changes, and by which cells; `None` if it is known not to.
+    fn uses(&self, edge: &Edge, change: &Change) -> Option<(Certainty, BTreeSet<String>)> {
+        let key = key(edge);
+        let in_direction = |row: &&Use| row.direction == edge.direction;
+        let cells = self.tables.get(&key).into_iter().flatten().filter(in_direction);
+        let all: BTreeSet<String> = cells.clone().map(|row| row.static_id.clone()).collect();
+        let certainty = if change.certain { Certainty::Breaks } else { Certainty::May };
+        let Some(column) = &change.column else { return Some((certainty, all)) };
+        if !edge.is_read() {
+            // The columns that a statement writes aren't kept.
+            return Some((Certainty::May, all));
+        }
+        let columns = self.columns.get(&key).map_or(&[][..], Vec::as_slice);
+        let reading = |is_it: &dyn Fn(&str) -> bool| -> BTreeSet<String> {
+            columns.iter().filter(|row| is_it(&row.column_name)).map(|row| row.static_id.clone()).collect()
+        };
+        let sure = reading(&|name| name.eq_ignore_ascii_case(column));
+        if !sure.is_empty() {
+            return Some((certainty, sure));
+        }
+        let mut possible = reading(&|name| name == "*");
+        let is_vague = |row: &&Use| {
+            row.evidence == "scanned" || self.vague.contains(&(row.project_id.clone(), row.static_id.clone()))
+        };
+        possible.extend(cells.filter(is_vague).map(|row| row.static_id.clone()));
+        // Of what only the warehouse reports, no column is known.
+        (!possible.is_empty() || all.is_empty() || columns.is_empty()).then_some((Certainty::May, possible))
+    }
+
+    fn columns(&self, edge: &Edge) -> Vec<String> {
+        let rows = self.columns.get(&key(edge)).into_iter().flatten().filter(|_| edge.is_read());
+        rows.map(|row| row.column_name.clone()).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    fn labelled(&self, project: &str, cells: BTreeSet<String>) -> Vec<Cell> {
+        let label = |id: &String| self.labels.get(&(project.to_owned(), id.clone())).cloned().flatten();
+        cells.into_iter().map(|id| Cell { label: label(&id), static_id: id }).collect()
+    }
+
+    /// Cells that read the result of some, directly or through others.
+    fn cells_after(&self, project: &str, cells: &BTreeSet<String>) -> usize {
+        let mut after: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for flow in self.flows.get(project).into_iter().flatten() {
+            after.entry(&flow.from_static_id).or_default().push(&flow.to_static_id);
+        }
+        let mut seen: HashSet<&str> = cells.iter().map(String::as_str).collect();
+        let mut next: Vec<&str> = seen.iter().copied().collect();
+        while let Some(cell) = next.pop() {
+            for to in after.get(cell).into_iter().flatten() {
+                if seen.insert(to) {
+                    next.push(to);
+                }
+            }
+        }
+        seen.len() - cells.len()
+    }
+
+    fn next_run(&self, project: &Project, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let rows =
+            self.schedules.get(&project.project_id).into_iter().flatten().filter(|_| project.is_live());
+        rows.filter_map(|row| row.schedule().first_due(now, now + HORIZON)?).min()
+    }
+}

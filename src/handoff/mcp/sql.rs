@@ -1,0 +1,123 @@
+//! SQL over a snapshot, by the `duckdb` command, in a process that can read and write nothing else.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::process::Command;
+
+use super::Error;
+use super::personal::{Personal, select};
+use crate::registry;
+use crate::snapshot::{Lake, Manifest};
+use crate::store::scratch;
+
+/// How long a query may take.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// Memory that it may take.
+const MEMORY: &str = "2GB";
+
+/// Rows of a query, and whether there are more.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Rows, each an object.
+    pub rows: Vec<Value>,
+    /// Whether rows beyond the limit were left out.
+    pub is_cut: bool,
+}
+
+/// Runs one `SELECT` over the tables that it names. They are copied into the process's memory first, and then the
+/// process gives up its access to files and the network.
+///
+/// # Errors
+/// [`Error::NoDuckDb`], [`Error::Sql`], [`Error::Late`]; if the snapshot can't be read.
+pub async fn query(
+    lake: &Lake,
+    manifest: &Manifest,
+    sql: &str,
+    personal: Personal,
+    limit: usize,
+) -> Result<Answer, Error> {
+    let failed = |e: std::io::Error| Error::Sql(format!("duckdb can't be run: {e}"));
+    let views = lake.views(manifest, "")?;
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let words: std::collections::BTreeSet<String> =
+        sql.split(|c| !is_part(c)).map(str::to_lowercase).collect();
+    let mut script = views.sql.clone();
+    for table in registry::all().filter(|table| manifest.tables.contains_key(table.name)) {
+        let name = table.name;
+        if !words.contains(name) || views.left_out.iter().any(|left| left.starts_with(name)) {
+            continue;
+        }
+        let columns = match personal {
+            Personal::Shown => "*".to_owned(),
+            Personal::Hidden => select(table),
+        };
+        script += &format!("\nCREATE TABLE hexport_{name} AS SELECT {columns} FROM {name};");
+        script += &format!("\nDROP VIEW {name};\nALTER TABLE hexport_{name} RENAME TO {name};");
+    }
+    // Views that nothing names would still show the files' paths.
+    script += "\nSET enable_external_access = false;\nSET lock_configuration = true;\n";
+    let scratch = scratch().map_err(crate::snapshot::Error::from)?;
+    let path = scratch.path().join("tables.sql");
+    std::fs::write(&path, script).map_err(failed)?;
+    let mut command = Command::new("duckdb");
+    let kept =
+        ["PATH", "HOME", "TMPDIR"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+    command
+        // What the environment holds, a token perhaps, is none of a query's business.
+        .env_clear()
+        .envs(kept.collect::<Vec<_>>())
+        .current_dir(&views.folder)
+        .args(["-no-init", "-bail", "-json"])
+        .args(["-cmd", &format!("SET memory_limit = '{MEMORY}';")])
+        .args(["-cmd", &format!(".read '{}'", path.display())])
+        .args(["-c", &format!("SELECT * FROM query({}) LIMIT {}", literal(sql), limit + 1)])
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let out = match tokio::time::timeout(DEADLINE, command.output()).await {
+        Err(_) => return Err(Error::Late(DEADLINE)),
+        Ok(Err(e)) if e.kind() == std::io::ErrorKind::NotFound => return Err(Error::NoDuckDb),
+        Ok(Err(e)) => return Err(failed(e)),
+        Ok(Ok(out)) => out,
+    };
+    if !out.status.success() {
+        return Err(Error::Sql(String::from_utf8_lossy(&out.stderr).trim().to_owned()));
+    }
+    let text = String::from_utf8_lossy(&out.stdout);
+    let mut rows: Vec<Value> = match text.trim() {
+        "" => Vec::new(),
+        text => serde_json::from_str(text)
+            .map_err(|e| Error::Sql(format!("duckdb's answer can't be read: {e}")))?,
+    };
+    let is_cut = rows.len() > limit;
+    rows.truncate(limit);
+    Ok(Answer { rows, is_cut })
+}
+
+/// A text as a literal on one line. DuckDB's table function `query` takes one `SELECT` and nothing else, and its
+/// command line reads no command in a literal.
+fn literal(text: &str) -> String {
+    let mut out = String::from("E'");
+    for c in text.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '\'' => out.push_str("''"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\0' => {}
+            c => out.push(c),
+        }
+    }
+    out + "'"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_becomes_one_line_that_ends_nowhere_early() {
+        assert_eq!(literal("a'b\\'\n.shell x\0"), r"E'a''b\\''\n.shell x'");
+    }
+}
