@@ -1,4 +1,4 @@
-"""The tasks of examples/airflow_dag.py, with Airflow's decorators and exceptions stood in for.
+"""The tasks of .github/examples/airflow_dag.py, with Airflow's decorators and exceptions stood in for.
 
 Reads {example, lake, hexport} from standard input. Prints what each task did.
 """

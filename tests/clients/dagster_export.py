@@ -1,4 +1,4 @@
-"""Dagster, unchanged, materializes the asset of examples/dagster_asset.py.
+"""Dagster, unchanged, materializes the asset of .github/examples/dagster_asset.py.
 
 Reads {example} from standard input; HEX_LAKE, HEXPORT and the settings of hexport come by the environment. Prints
 what became of it.

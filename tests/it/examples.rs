@@ -11,7 +11,7 @@ use crate::support::*;
 /// Runs an example against a workspace that is read whole, one with a project whose cells are refused, and one whose
 /// token is refused.
 fn outcomes(environment: &str, script: &str, name: &str) -> Option<[Value; 3]> {
-    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name);
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join(".github/examples").join(name);
     let sim = Sim::of_projects(12);
     let project = sim.server.world().projects[0].project.id.clone();
     let mut all = Vec::new();

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["main"],
     &["cli"],
+    &["history"],
     &["export"],
-    &["report", "notify"],
+    &["report", "notify", "handoff"],
     &["diff", "access"],
-    &["audit", "lineage", "openlineage"],
+    &["audit", "lineage", "cost"],
     &["registry"],
     &["derive"],
     &["crawl"],

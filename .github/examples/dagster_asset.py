@@ -3,7 +3,7 @@
 hexport exits with 4 when it committed a snapshot that isn't complete: the asset is materialized all the same, with a
 check that says so. Any other code that isn't 0 fails the run; the next one goes on where it ended.
 
-    dagster dev -f examples/dagster_asset.py     # with HEX_API_TOKEN and HEX_LAKE in the environment
+    dagster dev -f dagster_asset.py     # with HEX_API_TOKEN and HEX_LAKE in the environment
 """
 
 import json
