@@ -14,6 +14,7 @@
 
 mod bases;
 mod build;
+mod choice;
 mod journals;
 mod truth;
 
@@ -39,8 +40,8 @@ use crate::snapshot::{
 use bases::Bases;
 use journals::{Crawler, open_journal, report_damage};
 
-pub use build::choose;
 pub(crate) use build::strip_files;
+pub use choice::choose;
 pub use truth::Accept;
 pub(crate) use truth::{Known, of_inputs};
 
@@ -283,7 +284,7 @@ async fn export_locked(
     let (journal, resumed) = open_journal(lake, &options, &crawler, &*progress)?;
     lake.clean(Some(&journal.header().snapshot_id))?;
     let bases = bases::choose(lake, &options.tables)?;
-    let options = Options { tables: build::writable(&options.tables, &bases), ..options };
+    let options = Options { tables: choice::writable(&options.tables, &bases), ..options };
     let job = Job { source, lake, options: &options, journal: &journal, bases, how, identity };
     let mut result = job.run(progress, stop).await;
     if let Ok(outcome) = &mut result {
@@ -422,7 +423,7 @@ async fn rebuild_locked(
         ..Identity::default()
     };
     let bases = bases::of_journal(lake, header, &manifests, &options.tables);
-    let options = Options { tables: build::writable(&options.tables, &bases), ..options };
+    let options = Options { tables: choice::writable(&options.tables, &bases), ..options };
     let how = Workspace::Settled;
     let source = Source::JournalOnly;
     let job = Job { source, lake, options: &options, journal: &journal, bases, how, identity };
