@@ -257,12 +257,12 @@ COPY (
             || CASE WHEN i % 5 = 0 THEN '' ELSE chr(10) || '-- Hex query metadata: {{"categories": [], "cell_type": "SQL", "connection": "Warehouse 1", "context": "'
             || CASE WHEN h % 3 = 0 THEN 'LOGIC' ELSE 'SCHEDULED_RUN' END || '", "project_id": "' || project_id || '", "project_url": "https://app.hex.tech/' || '{org}' || '/hex/'
             || project_id || '/draft/logic?selectedCellId=cell-' || (h % 12) || '", "trace_id": "' || md5((i // 8)::VARCHAR) || '", "user_email": "u' || (h % 200) || '@acme.example"}}' END AS query_text,
-        TIMESTAMP '2026-10-03 00:00:00' + to_milliseconds(h % (30 * 86400000)) AS started_at,
+        TIMESTAMP '2026-10-03 00:00:00' + to_milliseconds((h % 2592000000)::BIGINT) AS started_at,
         (h % 60000) / 1000.0 AS duration_seconds,
         'SUCCESS' AS status,
         (h % 1000)::BIGINT << 20 AS bytes_scanned,
         (h % 60000) / 4e6 AS credits
-    FROM q JOIN p ON p.n = (q.i // 8) % (SELECT count(*) FROM p)
+    FROM q, (SELECT count(*) AS c FROM p), p WHERE p.n = (q.i // 8) % c
 ) TO '{file}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 100000)''')
 """
     with simulate(args.projects) as server, tempfile.TemporaryDirectory() as folder:

@@ -1,6 +1,6 @@
 //! From the journal to a snapshot's files: rows stream through, one chunk of whole projects at a time.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,10 +22,9 @@ use crate::client::split_page;
 use crate::crawl::{Base, Coverage, Endpoint, Report, Scope, Standing, is_given_up};
 use crate::derive;
 use crate::journal::{Entry, Journal};
-use crate::registry;
 use crate::schema::{Context, Drift, GONE, Origin, Row, RowMapper, Table, batch_of, sort_unique};
 use crate::snapshot::{self, Format, KeyRange, Lake, TableEntry, TableReader, TableWriter, WorkspaceEntry};
-use crate::tables::{self, AUDIT_FINDINGS, AUDIT_RULES};
+use crate::tables::{AUDIT_FINDINGS, AUDIT_RULES};
 
 /// A chunk is written when it has so many rows,
 const CHUNK_ROWS: usize = 16_384;
@@ -550,16 +549,6 @@ fn audited(
     Ok([built(&AUDIT_FINDINGS, findings.finish()?), built(&AUDIT_RULES, rules.finish()?)])
 }
 
-/// Of some tables those that can be written: without those of query histories, and what is derived from them alone,
-/// where nobody has imported one. No table of nothing is written: it would say that nothing ran.
-pub fn writable(tables: &[&'static Table], bases: &super::bases::Bases) -> Vec<&'static Table> {
-    let is_there = |table: &&'static Table| match table.origin {
-        Origin::Derived([first, ..]) if registry::is_of_history(table) => bases.contains_key(*first),
-        _ => bases.contains_key(table.name) || !registry::is_of_history(table),
-    };
-    tables.iter().copied().filter(is_there).collect()
-}
-
 /// Removes the Parquet files that were written only for tables to be derived from.
 ///
 /// # Errors
@@ -585,28 +574,4 @@ pub fn strip_files(entry: &mut TableEntry, folder: &Path, formats: &[Format]) ->
     }
     entry.files.retain(|f| !unwanted(&f.format));
     Ok(())
-}
-
-/// The tables that are written when `names` are asked for: those, what they are derived from, and what is
-/// known of how they were read.
-///
-/// # Errors
-/// The first name that isn't a table's, or is that of one that only an import writes.
-pub fn choose(names: &[String]) -> Result<Vec<&'static Table>, String> {
-    if names.is_empty() {
-        return Ok(registry::exported().collect());
-    }
-    let mut chosen = BTreeSet::from([tables::CRAWL_COVERAGE.name]);
-    let mut wanted = Vec::new();
-    for name in names {
-        let table = registry::by_name(name).filter(|table| !table.is_split());
-        wanted.push(table.ok_or_else(|| name.clone())?);
-    }
-    while let Some(table) = wanted.pop() {
-        chosen.insert(table.name);
-        if let Origin::Derived(from) = table.origin {
-            wanted.extend(from.iter().filter_map(|name| registry::by_name(name)));
-        }
-    }
-    Ok(registry::all().filter(|table| chosen.contains(table.name)).collect())
 }

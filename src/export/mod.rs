@@ -14,6 +14,7 @@
 
 mod bases;
 mod build;
+mod choice;
 mod commit;
 mod journals;
 mod plan;
@@ -40,8 +41,8 @@ use bases::Bases;
 use commit::Commit;
 use journals::{Crawler, open_journal};
 
-pub use build::choose;
 pub(crate) use build::strip_files;
+pub use choice::choose;
 pub use plan::{Plan, plan};
 pub use rebuild::rebuild;
 pub use truth::Accept;
@@ -286,7 +287,7 @@ async fn export_locked(
     let (journal, resumed) = open_journal(lake, &options, &crawler, &*progress)?;
     lake.clean(Some(&journal.header().snapshot_id))?;
     let bases = bases::choose(lake, &options.tables)?;
-    let options = Options { tables: build::writable(&options.tables, &bases), ..options };
+    let options = Options { tables: choice::writable(&options.tables, &bases), ..options };
     let job = Job { source, lake, options: &options, journal: &journal, bases, how, identity };
     let mut result = job.run(progress, stop).await;
     if let Ok(outcome) = &mut result {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::journals::report_damage;
-use super::{Catch, Error, Job, Options, Outcome, Reuse, bases, build, delta};
+use super::{Catch, Error, Job, Options, Outcome, Reuse, bases, choice, delta};
 use crate::crawl::{Budget, Endpoint, Identity, Progress, Source, Stop, Workspace};
 use crate::journal::{CrawlHeader, Journal};
 use crate::schema::{Origin, Table};
@@ -76,7 +76,7 @@ async fn rebuild_locked(
         ..Identity::default()
     };
     let bases = bases::of_journal(lake, header, &manifests, &options.tables);
-    let options = Options { tables: build::writable(&options.tables, &bases), ..options };
+    let options = Options { tables: choice::writable(&options.tables, &bases), ..options };
     let how = Workspace::Settled;
     let source = Source::JournalOnly;
     let job = Job { source, lake, options: &options, journal: &journal, bases, how, identity };

@@ -16,9 +16,11 @@ use crate::schema::{Datum, Row, Table, Type};
 use crate::snapshot::TableReader;
 
 /// Rows that are sorted in memory.
-const CHUNK_ROWS: usize = 50_000;
-/// Totals that are kept in memory before they are sorted.
-const PENDING: usize = 50_000;
+const CHUNK_ROWS: usize = 25_000;
+/// Totals that are kept in memory before they are sorted, of each table.
+const PENDING: usize = 15_000;
+/// Temporary files that are merged into one: each is open, and takes memory while it is read.
+const FAN_IN: usize = 32;
 
 /// What becomes of a column of rows that are joined.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -90,8 +92,11 @@ pub struct Sorter {
     table: &'static Table,
     folder: PathBuf,
     key: Vec<usize>,
+    /// How rows with the same key are joined; they aren't, if none.
+    joins: Option<Vec<Join>>,
     rows: Vec<Row>,
-    runs: Vec<File>,
+    /// Sorted files by the number of merges that they have been through, each level in the order of its making.
+    levels: Vec<Vec<File>>,
 }
 
 /// Rows in the order of the key.
@@ -100,13 +105,8 @@ type Sorted = Box<dyn Iterator<Item = Result<Row, Error>>>;
 impl Sorter {
     /// Nothing yet; temporary files go to a folder.
     pub fn new(table: &'static Table, folder: &Path) -> Self {
-        Self {
-            table,
-            folder: folder.to_owned(),
-            key: table.key_indices(),
-            rows: Vec::new(),
-            runs: Vec::new(),
-        }
+        let (key, rows, levels) = (table.key_indices(), Vec::new(), Vec::new());
+        Self { table, folder: folder.to_owned(), key, joins: None, rows, levels }
     }
 
     fn failed(&self, source: io::Error) -> Error {
@@ -131,38 +131,90 @@ impl Sorter {
     }
 
     fn spill(&mut self) -> Result<(), Error> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
         self.sort();
         let rows = std::mem::take(&mut self.rows);
-        let write = || -> io::Result<File> {
+        let run = self.written(rows.into_iter().map(Ok))?;
+        self.keep(run, 0)
+    }
+
+    /// Keeps a sorted file; when a level has many, they become one of the next.
+    fn keep(&mut self, run: File, level: usize) -> Result<(), Error> {
+        if self.levels.len() == level {
+            self.levels.push(Vec::new());
+        }
+        self.levels[level].push(run);
+        if self.levels[level].len() < FAN_IN {
+            return Ok(());
+        }
+        let runs = std::mem::take(&mut self.levels[level]);
+        let sources = runs.into_iter().map(|run| self.rows_in(run)).collect::<Result<Vec<_>, _>>()?;
+        let mut merge = Merge::new(self.keyed(sources))?;
+        let joins = self.joins.clone();
+        let mut open: Option<(Key, Row)> = None;
+        let mut is_done = false;
+        let merged = std::iter::from_fn(|| {
+            while !is_done {
+                let next = match merge.next() {
+                    Ok(next) => next,
+                    Err(error) => return Some(Err(error)),
+                };
+                let Some((key, row)) = next else {
+                    is_done = true;
+                    break;
+                };
+                match (&mut open, &joins) {
+                    (Some((known, into)), Some(joins)) if *known == key => join(joins, into, row),
+                    _ => {
+                        if let Some((_, row)) = open.replace((key, row)) {
+                            return Some(Ok(row));
+                        }
+                    }
+                }
+            }
+            open.take().map(|(_, row)| Ok(row))
+        });
+        let run = self.written(merged)?;
+        self.keep(run, level + 1)
+    }
+
+    /// A temporary file of rows.
+    fn written(&self, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<File, Error> {
+        let begin = || -> io::Result<_> {
             let file = tempfile::tempfile_in(&self.folder)?;
             let mut to = zstd::Encoder::new(BufWriter::new(file), 1)?;
             to.window_log(17)?;
-            rows.iter().flatten().try_for_each(|datum| write_datum(&mut to, datum))?;
+            Ok(to)
+        };
+        let mut to = begin().map_err(|e| self.failed(e))?;
+        for row in rows {
+            row?.iter().try_for_each(|datum| write_datum(&mut to, datum)).map_err(|e| self.failed(e))?;
+        }
+        let end = || -> io::Result<File> {
             let mut file = to.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
             file.rewind()?;
             Ok(file)
         };
-        let run = write().map_err(|e| self.failed(e))?;
-        self.runs.push(run);
-        Ok(())
+        end().map_err(|e| self.failed(e))
     }
 
-    /// All rows in the order of the key.
-    fn sorted(mut self) -> Result<Vec<Sorted>, Error> {
-        self.sort();
-        let width = self.table.all_columns().count();
-        let mut sources: Vec<Sorted> = Vec::new();
+    /// The rows of a temporary file.
+    fn rows_in(&self, run: File) -> Result<Sorted, Error> {
         let folder = self.folder.clone();
-        for run in std::mem::take(&mut self.runs) {
-            let failed = {
-                let folder = folder.clone();
-                move |e: io::Error| Error::Scratch { path: folder.clone(), source: Box::new(e) }
-            };
-            let from = zstd::Decoder::new(BufReader::new(run)).map_err(&failed)?;
-            let mut from = BufReader::new(from);
-            sources.push(Box::new(std::iter::from_fn(move || {
-                read_row(&mut from, width).map_err(&failed).transpose()
-            })));
+        let failed = move |e: io::Error| Error::Scratch { path: folder.clone(), source: Box::new(e) };
+        let width = self.table.all_columns().count();
+        let mut from = BufReader::new(zstd::Decoder::new(run).map_err(&failed)?);
+        Ok(Box::new(std::iter::from_fn(move || read_row(&mut from, width).map_err(&failed).transpose())))
+    }
+
+    /// All rows in the order of the key: what was pushed first is in the first source.
+    fn sorted(&mut self) -> Result<Vec<Sorted>, Error> {
+        self.sort();
+        let mut sources: Vec<Sorted> = Vec::new();
+        for run in std::mem::take(&mut self.levels).into_iter().rev().flatten() {
+            sources.push(self.rows_in(run)?);
         }
         sources.push(Box::new(std::mem::take(&mut self.rows).into_iter().map(Ok)));
         Ok(sources)
@@ -174,14 +226,15 @@ impl Sorter {
     /// # Errors
     /// If rows can't be read; and what `take` gives.
     pub fn distinct(
-        self,
+        mut self,
         known: Vec<Keys>,
         mut take: impl FnMut(Row, bool) -> Result<(), Error>,
     ) -> Result<u64, Error> {
         let key = self.key.clone();
         let key_of = |row: &Row| Key(key.iter().map(|i| row[*i].clone()).collect());
         let mut known = Merge::new(known.into_iter().map(Iterator::peekable).collect())?;
-        let mut merge = Merge::new(self.keyed()?)?;
+        let sources = self.sorted()?;
+        let mut merge = Merge::new(self.keyed(sources))?;
         let (mut last, mut repeated): (Option<Key>, u64) = (None, 0);
         let mut of_known = known.next()?;
         while let Some((next, row)) = merge.next()? {
@@ -200,16 +253,16 @@ impl Sorter {
         Ok(repeated)
     }
 
-    fn keyed(self) -> Result<Vec<std::iter::Peekable<Keyed<Row>>>, Error> {
-        let key = self.key.clone();
+    /// Rows with their keys.
+    fn keyed(&self, sources: Vec<Sorted>) -> Vec<std::iter::Peekable<Keyed<Row>>> {
         let keyed = |source: Sorted| -> Keyed<Row> {
-            let key = key.clone();
+            let key = self.key.clone();
             Box::new(source.map(move |row| {
                 let row = row?;
                 Ok((Key(key.iter().map(|i| row[*i].clone()).collect()), row))
             }))
         };
-        Ok(self.sorted()?.into_iter().map(|source| keyed(source).peekable()).collect())
+        sources.into_iter().map(|source| keyed(source).peekable()).collect()
     }
 }
 
@@ -300,7 +353,8 @@ pub struct Totals {
 impl Totals {
     /// Nothing yet; temporary files go to a folder.
     pub fn new(table: &'static Table, folder: &Path) -> Self {
-        Self { joins: joins(table), pending: HashMap::new(), sorter: Sorter::new(table, folder) }
+        let sorter = Sorter { joins: Some(joins(table)), ..Sorter::new(table, folder) };
+        Self { joins: joins(table), pending: HashMap::new(), sorter }
     }
 
     /// Adds a row.
@@ -320,7 +374,8 @@ impl Totals {
     }
 
     fn drain(&mut self) -> Result<(), Error> {
-        self.pending.drain().try_for_each(|(_, row)| self.sorter.push(row))
+        self.sorter.rows.extend(self.pending.drain().map(|(_, row)| row));
+        self.sorter.spill()
     }
 
     /// Gives the totals in the order of the key, with those of an earlier snapshot added.
@@ -333,7 +388,7 @@ impl Totals {
         mut take: impl FnMut(Row) -> Result<(), Error>,
     ) -> Result<(), Error> {
         self.drain()?;
-        let Self { joins, sorter, .. } = self;
+        let Self { joins, mut sorter, .. } = self;
         let (table, key) = (sorter.table, sorter.key.clone());
         let mut sources = Vec::new();
         if let Some(reader) = earlier {
@@ -347,7 +402,8 @@ impl Totals {
             }));
             sources.push(keyed.peekable());
         }
-        sources.extend(sorter.keyed()?);
+        let sorted = sorter.sorted()?;
+        sources.extend(sorter.keyed(sorted));
         let mut merge = Merge::new(sources)?;
         let mut open: Option<(Key, Row)> = None;
         while let Some((next, row)) = merge.next()? {
@@ -478,11 +534,12 @@ mod tests {
         for n in 0..5_000i64 {
             let connection = [None, Some("b"), Some("a")][n as usize % 3];
             totals.add(day(connection, (n % 7) as i32, n)).unwrap();
-            if n % 1000 == 999 {
+            // More files than are merged at once, so that some are merged twice.
+            if n % 50 == 49 {
                 totals.drain().unwrap();
-                totals.sorter.spill().unwrap();
             }
         }
+        assert!(totals.sorter.levels.len() == 2 && totals.sorter.levels[1].len() == 3);
         let mut rows = Vec::new();
         let take = |row| {
             rows.push(row);
@@ -518,7 +575,7 @@ mod tests {
         };
         for id in (0..100).chain(50..120) {
             sorter.push(row(id)).unwrap();
-            if id % 30 == 29 {
+            if id % 3 == 2 {
                 sorter.spill().unwrap();
             }
         }
