@@ -4,7 +4,8 @@
 //! The modules follow the data: [`client`] asks the API, [`crawl`] decides what to ask, [`journal`] keeps
 //! every answer, [`tables`] turns answers into rows, [`mod@derive`] computes lineage and statistics from them,
 //! [`export`] drives them all, [`snapshot`] commits the result to a [`store`], [`lineage`], [`diff`],
-//! [`audit`] and [`access`] answer from it, and [`handoff`] gives it to other tools. [`sim`] is a simulated workspace to run them against. [`cli`] is the `hexport` command.
+//! [`audit`] and [`access`] answer from it, and [`handoff`] gives it to other tools. [`sim`] is a simulated workspace
+//! to run them against. [`cli`] is the `hexport` command.
 
 pub mod access;
 pub mod audit;
