@@ -34,6 +34,7 @@ pub fn is_personal(table: &Table, column: &Column) -> bool {
     is_of_person
         || is_opaque
         || column.name.ends_with("email")
+        || column.name.ends_with("emails")
         || matches!(column.name, "username" | "user_id" | "principal")
 }
 
