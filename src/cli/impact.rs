@@ -11,7 +11,7 @@ use super::{lakes, render};
 use crate::audit::Severity;
 use crate::handoff::dbt::{load_catalog, load_manifest};
 use crate::handoff::impact::{
-    Certainty, Change, Hit, Impact, SqlError, TABLES, impact, of_catalogs, of_manifests, of_sql,
+    self, Certainty, Change, Hit, Impact, SqlError, TABLES, of_catalogs, of_manifests, of_sql,
 };
 
 /// Cells that a line names; the rest is counted.
@@ -93,7 +93,7 @@ pub fn run(args: &Args) -> Result<Code, Failure> {
     lakes::require(&manifest, &TABLES)?;
     lakes::require(&manifest, &["projects"])?;
     let now = args.fixed_time.unwrap_or_else(Utc::now);
-    let found = impact(&lake, &manifest, changes, &args.connection, now)?;
+    let found = impact::impact(&lake, &manifest, changes, &args.connection, now)?;
     match args.output {
         Form::Json => println!("{}", serde_json::to_string_pretty(&found).unwrap_or_default()),
         Form::Text => print!("{}", text(&found)),
@@ -173,10 +173,11 @@ fn columns(hit: &Hit) -> [String; 8] {
         (Certainty::Breaks, _) => "breaks",
         (Certainty::May, _) => "may break",
     };
-    let state = match (hit.archived, hit.published) {
-        (true, _) => " (archived)",
-        (false, false) => " (draft)",
-        (false, true) => "",
+    let state = match (hit.archived, hit.component, hit.published) {
+        (true, _, _) => " (archived)",
+        (false, true, _) => " (component)",
+        (false, false, false) => " (draft)",
+        (false, false, true) => "",
     };
     [
         hit.severity.name().to_owned(),
@@ -242,6 +243,18 @@ fn markdown(found: &Impact) -> String {
         out += &format!("\nNot known:\n\n- {}\n", found.not_known.join("\n- "));
     }
     out
+}
+
+impl From<impact::Error> for Failure {
+    fn from(error: impact::Error) -> Self {
+        let text = error.to_string();
+        match error {
+            impact::Error::Snapshot(inner) => inner.into(),
+            impact::Error::Connection { .. } => Failure::new(Code::Usage, text),
+            impact::Error::Adapter { .. } => Failure::new(Code::Usage, text)
+                .next("Name the connections to the warehouse that dbt builds in with --connection."),
+        }
+    }
 }
 
 impl From<SqlError> for Failure {

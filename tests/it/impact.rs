@@ -68,7 +68,8 @@ fn who_uses_a_table_is_what_the_lake_says_with_owners_views_cells_and_the_next_r
         &lake,
         "SELECT project_id, app_views_last_30_days, last_published_at IS NOT NULL,
                 archived_at IS NOT NULL OR trashed_at IS NOT NULL,
-                (SELECT count(*) FROM project_schedules s WHERE s.project_id = p.project_id AND enabled)
+                (SELECT count(*) FROM project_schedules s WHERE s.project_id = p.project_id AND enabled),
+                type = 'COMPONENT'
          FROM projects p",
     )
     .into_iter()
@@ -97,7 +98,8 @@ fn who_uses_a_table_is_what_the_lake_says_with_owners_views_cells_and_the_next_r
         if is_scheduled {
             assert!(hit["next_run"].as_str().unwrap().parse::<DateTime<Utc>>().unwrap() > now);
         }
-        let is_used = is_scheduled || project[1].as_u64().unwrap_or(0) > 0;
+        assert_eq!(hit["component"], project[5]);
+        let is_used = is_scheduled || project[1].as_u64().unwrap_or(0) > 0 || project[5] == true;
         let severity = match (project[3].as_bool().unwrap(), project[2].as_bool().unwrap() && is_used) {
             (true, _) => "info",
             (false, true) => "high",
@@ -249,6 +251,17 @@ fn two_manifests_and_two_catalogs_tell_what_went() {
     let dest = lake.to_str().unwrap();
     let said = stderr(&run(&mut hexport(&["impact", dest, "--manifest", &before, "--against", &old]), 2));
     assert!(said.contains("not that of a manifest.json"), "{said}");
+    // dbt's warehouse is one that the lineage doesn't know: that isn't "nothing breaks".
+    let duck = |value: &str| std::fs::read_to_string(value).unwrap().replace("snowflake", "duckdb");
+    let (old_duck, new_duck) = (dir.path().join("old_duck.json"), dir.path().join("new_duck.json"));
+    std::fs::write(&old_duck, duck(&old)).unwrap();
+    std::fs::write(&new_duck, duck(&new)).unwrap();
+    let args =
+        ["impact", dest, "--manifest", new_duck.to_str().unwrap(), "--against", old_duck.to_str().unwrap()];
+    let said = stderr(&run(&mut hexport(&args), 2));
+    assert!(said.contains("no connection of the kind") && said.contains("--connection"), "{said}");
+    let said = stderr(&run(&mut hexport(&["impact", dest, "--table", "t", "--connection", "Nowhere"]), 2));
+    assert!(said.contains("no connection 'Nowhere'"), "{said}");
     run(&mut hexport(&["impact", dest, "--manifest", &new]), 2);
     run(&mut hexport(&["impact", dest]), 2);
 }

@@ -380,3 +380,43 @@ fn a_run_that_waited_gets_its_start_later_and_a_project_that_went_gets_a_tombsto
     let lines: Vec<String> = second.iter().map(Value::to_string).collect();
     assert_eq!(script("openlineage_types.py", &(lines.join("\n") + "\n")), Value::from(lines.len()));
 }
+
+#[test]
+fn what_a_server_does_not_accept_is_not_remembered_as_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(3);
+    sim.export(dir.path(), &NIGHT, 0);
+    let answer = Arc::new(Mutex::new(StatusCode::OK));
+    let taken = Arc::new(Mutex::new(0_usize));
+    let url = sim.block_on({
+        let (answer, taken) = (answer.clone(), taken.clone());
+        async move {
+            let take = move || async move {
+                let status = *answer.lock().unwrap();
+                *taken.lock().unwrap() += usize::from(status == StatusCode::OK);
+                (status, [("retry-after", "0")], "said why")
+            };
+            let router = axum::Router::new().route("/api/v1/lineage", axum::routing::post(take));
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+            url
+        }
+    });
+    let lake = dir.path().to_str().unwrap();
+    let tell = |url: &str, code: i32| stderr(&run(&mut hexport(&["openlineage", lake, "--url", url]), code));
+    for (status, code) in [(400, 6), (413, 6), (429, 6), (500, 6), (401, 3)] {
+        *answer.lock().unwrap() = StatusCode::from_u16(status).unwrap();
+        let said = tell(&url, code);
+        assert!(said.contains(&status.to_string()) && said.contains("said why"), "{said}");
+        assert!(said.contains("next time"), "{said}");
+    }
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    assert!(tell(&format!("http://{nobody}"), 6).contains("can't be reached"));
+    *answer.lock().unwrap() = StatusCode::OK;
+    tell(&url, 0);
+    let everything = emitted(dir.path(), &[]).len();
+    assert_eq!(*taken.lock().unwrap(), everything);
+    tell(&url, 0);
+    assert_eq!(*taken.lock().unwrap(), everything, "nothing was new");
+}

@@ -138,7 +138,7 @@ fn an_export_of_some_tables_is_not_the_newest_of_the_others() {
     let before: Vec<Value> = commands.iter().map(|args| json(args).0).collect();
     let events = |file: &str| {
         let file = dir.path().join(file);
-        run(&mut hexport(&["openlineage", dest, "-o", file.to_str().unwrap()]), 0);
+        run(&mut hexport(&["openlineage", dest, "--since-last", "n", "-o", file.to_str().unwrap()]), 0);
         std::fs::read_to_string(file).unwrap().lines().count()
     };
     assert!(events("first") > 100);

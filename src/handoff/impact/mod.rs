@@ -32,6 +32,28 @@ pub const TABLES: [&str; 8] = [
     "project_schedules",
 ];
 
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The snapshot can't be read.
+    #[error(transparent)]
+    Snapshot(#[from] snapshot::Error),
+    /// No connection has this name.
+    #[error("the lineage has no connection '{name}'; it has {}", known.join(", "))]
+    Connection {
+        /// The name.
+        name: String,
+        /// Connections that there are.
+        known: Vec<String>,
+    },
+    /// The changes are of a kind of warehouse that nothing is connected to: that they touch nothing would say nothing.
+    #[error("the lineage has no connection of the kind of warehouse that dbt builds in; it has {}", known.join(", "))]
+    Adapter {
+        /// Connections that there are.
+        known: Vec<String>,
+    },
+}
+
 /// Whether a project really uses what changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -74,6 +96,8 @@ pub struct Hit {
     pub project: String,
     /// Project's owner.
     pub owner: Option<String>,
+    /// Whether it is a component: projects that import it are touched too, and the lake doesn't say which.
+    pub component: bool,
     /// Whether it is published.
     pub published: bool,
     /// Whether it is archived or in the trash.
@@ -134,14 +158,13 @@ pub fn impact(
     changes: Vec<Change>,
     connections: &[String],
     now: DateTime<Utc>,
-) -> Result<Impact, snapshot::Error> {
+) -> Result<Impact, Error> {
     let open = |table| TableReader::open(lake, manifest, table);
-    let names = Names::new(&changes);
-    let is_through =
-        |edge: &Edge| connections.is_empty() || connections.iter().any(|name| edge.is_through(name));
+    let names = Names::new(&changes, connections);
+    let edges: Vec<Edge> = rows::all(&open, &LINEAGE)?;
+    check(&edges, &changes, connections)?;
     let mut touched: Vec<(Edge, Vec<usize>)> = Vec::new();
-    let edges = rows::some(&open, &LINEAGE, |edge: &Edge| is_through(edge))?;
-    for edge in edges {
+    for edge in edges.into_iter().filter(|edge| is_through(edge, connections)) {
         let found = names.find(&changes, &edge);
         if !found.is_empty() {
             touched.push((edge, found));
@@ -155,7 +178,10 @@ pub fn impact(
             let Some((certainty, cells)) = facts.uses(edge, &changes[*at]) else { continue };
             let Some(project) = facts.projects.get(&edge.project_id) else { continue };
             let next_run = facts.next_run(project, now);
-            let is_used = next_run.is_some() || project.app_views_last_30_days.unwrap_or(0) > 0;
+            // Nobody views a component: who imports it does.
+            let is_used = next_run.is_some()
+                || project.app_views_last_30_days.unwrap_or(0) > 0
+                || project.is_component();
             let published = project.last_published_at.is_some();
             let severity = match (project.is_live(), certainty, published && is_used) {
                 (false, _, _) => Severity::Info,
@@ -174,6 +200,7 @@ pub fn impact(
                 project_id: project.project_id.clone(),
                 project: project.name(),
                 owner: project.owner_email.clone(),
+                component: project.is_component(),
                 published,
                 archived: !project.is_live(),
                 cells_after: facts.cells_after(&project.project_id, &cells),
@@ -191,6 +218,36 @@ pub fn impact(
     });
     let not_known = not_known(manifest);
     Ok(Impact { snapshot_id: manifest.snapshot_id.clone(), changes, hits, not_known })
+}
+
+/// Whether an edge goes through one of some connections; all do, if none is named.
+fn is_through(edge: &Edge, connections: &[String]) -> bool {
+    connections.is_empty() || connections.iter().any(|name| edge.is_through(name))
+}
+
+/// Makes sure that the lineage can answer: nothing would be found where nothing is looked at.
+fn check(edges: &[Edge], changes: &[Change], connections: &[String]) -> Result<(), Error> {
+    let known = || -> Vec<String> {
+        let kind = |edge: &Edge| edge.connection_type.clone().unwrap_or_else(|| "?".into());
+        let all = edges.iter().map(|edge| format!("{} ({})", edge.connection(), kind(edge)));
+        all.collect::<BTreeSet<_>>().into_iter().collect()
+    };
+    if edges.is_empty() {
+        return Ok(());
+    }
+    for name in connections {
+        if !edges.iter().any(|edge| edge.is_through(name)) {
+            return Err(Error::Connection { name: name.clone(), known: known() });
+        }
+    }
+    let wanted = changes.iter().filter_map(|change| match change.naming {
+        Some(Naming::Of(warehouse)) if connections.is_empty() => Some(warehouse),
+        _ => None,
+    });
+    match wanted.into_iter().find(|warehouse| !edges.iter().any(|edge| edge.warehouse() == *warehouse)) {
+        Some(_) => Err(Error::Adapter { known: known() }),
+        None => Ok(()),
+    }
 }
 
 /// What the snapshot can't say, in sentences.
@@ -217,12 +274,13 @@ struct Names {
 }
 
 impl Names {
-    fn new(changes: &[Change]) -> Self {
+    /// Where connections are named, they are what the names are of, whatever their kind.
+    fn new(changes: &[Change], connections: &[String]) -> Self {
         let mut names = Self { by_name: HashMap::new(), by_end: HashMap::new(), typed: HashMap::new() };
         for (at, change) in changes.iter().enumerate() {
             let relation = Relation::new(change.table.clone());
             let only = match change.naming {
-                Some(Naming::Of(warehouse)) => Some(warehouse),
+                Some(Naming::Of(warehouse)) if connections.is_empty() => Some(warehouse),
                 _ => None,
             };
             if change.naming == Some(Naming::Typed) {

@@ -41,6 +41,9 @@ pub enum Error {
     /// The change can't be read.
     #[error(transparent)]
     Change(#[from] impact::SqlError),
+    /// What the change touches can't be told.
+    #[error(transparent)]
+    Impact(#[from] impact::Error),
     /// The lake has no snapshot.
     #[error("the lake holds no snapshot that can be read")]
     Empty,
