@@ -94,7 +94,7 @@ impl From<Code> for ExitCode {
     }
 }
 
-/// Why a command ended without its result.
+/// Error of a command, as the user sees it.
 #[derive(Debug)]
 pub struct Failure {
     /// The process's exit code.

@@ -38,7 +38,7 @@ pub const FORMAT: u32 = 2;
 const MAGIC: &[u8; 7] = b"HXJRNL\0";
 const ZSTD_LEVEL: i32 = 3;
 
-/// What can go wrong with a journal.
+/// Errors of a journal.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file can't be read or written.
@@ -46,7 +46,7 @@ pub enum Error {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the operating system.
         source: io::Error,
     },
     /// The file is not a journal, or one of another version.
@@ -54,7 +54,7 @@ pub enum Error {
     Foreign {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Reason.
         why: String,
     },
 }
@@ -72,7 +72,7 @@ pub struct CrawlHeader {
     /// Organisation that the crawl reads, if it is known.
     #[serde(default)]
     pub workspace: Option<String>,
-    /// Who the token acts as.
+    /// User that the token acts as.
     #[serde(default)]
     pub acting_as: ActingAs,
     /// Snapshot that it becomes.
@@ -397,7 +397,7 @@ impl Journal {
         Ok(Self { path: path.to_owned(), header, damage, inner: Mutex::new(inner), reader: file })
     }
 
-    /// Where the journal is.
+    /// Path of the journal.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -49,7 +49,7 @@ pub struct Shaper {
     at: DateTime<Utc>,
     /// Namespace of jobs and of the apps that they write.
     namespace: String,
-    /// Where projects' pages are.
+    /// Base address of projects' pages.
     pages: Option<String>,
     /// Namespaces of warehouses by connection.
     warehouses: HashMap<String, String>,

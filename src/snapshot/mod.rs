@@ -63,17 +63,17 @@ pub enum DeltaMode {
     Current,
 }
 
-/// What can go wrong with a destination.
+/// Errors of a destination.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The destination can't be read or written.
     #[error("{what} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// Attempted action.
         what: &'static str,
         /// On what.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the operating system.
         source: io::Error,
     },
     /// The destination holds something that isn't hexport's.
@@ -89,7 +89,7 @@ pub enum Error {
     Locked {
         /// The destination.
         path: PathBuf,
-        /// Who holds the lock.
+        /// Holder of the lock.
         holder: String,
     },
     /// An object store refuses, or can't be reached; or the destination's name is wrong.
@@ -100,7 +100,7 @@ pub enum Error {
     Delta {
         /// The table.
         table: String,
-        /// What is wrong.
+        /// Reason.
         why: String,
     },
     /// There is a snapshot of this name already.
@@ -114,7 +114,7 @@ pub enum Error {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// Reason.
         why: String,
     },
     /// Rows could not be written.
@@ -122,7 +122,7 @@ pub enum Error {
     Table {
         /// The table.
         table: &'static str,
-        /// What is wrong.
+        /// Reason.
         why: String,
     },
 }
