@@ -18,7 +18,7 @@ use crate::snapshot::{Error, Lake, Manifest, TableReader};
 /// Columns that name a row for people, the first that a table has.
 const LABELS: [&str; 6] = ["title", "name", "email", "project_title", "principal", "label"];
 
-/// Which differences count.
+/// Differences that count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Noise {
     /// Leave out columns that change without anybody's doing (view counters, last logins).

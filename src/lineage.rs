@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::derive::{COLUMN_LINEAGE, LINEAGE};
 use crate::snapshot::{Error, Lake, Manifest, TableReader};
 
-/// What is asked about.
+/// Subject of a question.
 #[derive(Debug, Clone)]
 pub enum Question {
     /// Who reads and writes a table: its whole name or the end of it, in any case.

@@ -154,7 +154,7 @@ pub struct Reach {
     pub sensitive_columns: Vec<String>,
 }
 
-/// What is asked.
+/// Question about access.
 #[derive(Debug, Clone)]
 pub enum Question {
     /// What a person can reach: an email address, in any case.
@@ -179,7 +179,7 @@ pub enum Expand {
 pub struct Answer {
     /// The snapshot.
     pub snapshot_id: String,
-    /// What is assumed.
+    /// Assumptions.
     pub assumptions: Vec<String>,
     /// What the snapshot doesn't know, so that the answer may lack it.
     pub not_known: Vec<String>,
@@ -189,7 +189,7 @@ pub struct Answer {
     pub reads: BTreeMap<String, Vec<Reach>>,
 }
 
-/// Why there is no answer.
+/// Errors of a question about access.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The snapshot can't be read.
@@ -203,7 +203,7 @@ pub enum Failure {
     Unknown {
         /// `person`, `project` or `table`.
         kind: &'static str,
-        /// What was asked about.
+        /// Name asked for.
         name: String,
         /// Similar names, as the end of the sentence.
         near: String,
@@ -513,7 +513,7 @@ struct Column {
     column_name: String,
 }
 
-/// What projects read.
+/// Tables that projects read.
 fn reads(
     lake: &Lake,
     manifest: &Manifest,

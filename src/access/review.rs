@@ -52,7 +52,7 @@ pub struct Review {
     pub before: String,
     /// Snapshot after.
     pub after: String,
-    /// What is assumed.
+    /// Assumptions.
     pub assumptions: Vec<String>,
     /// What one of the snapshots doesn't know: changes that may be no changes, or may be missing.
     pub not_known: Vec<String>,

@@ -53,7 +53,7 @@ pub struct NotEvaluated {
     pub entities: Option<u64>,
 }
 
-/// How a table was read.
+/// State of a table's input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Standing {
     Whole,

@@ -19,7 +19,7 @@ pub struct Exception {
     pub owner: Option<String>,
     /// Identifier or name of the connection that the finding is on, or that all of its tables are read through.
     pub connection: Option<String>,
-    /// Why it is accepted.
+    /// Reason for accepting it.
     pub reason: String,
     /// Last day on which it is, such as `2026-12-31`.
     pub until: String,

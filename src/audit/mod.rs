@@ -53,7 +53,7 @@ pub use rules::{RULES, Rule};
 pub use source::{Committed, Folder, Tables};
 pub use spending::Spending;
 
-/// Why there is no audit.
+/// Errors of an audit.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A snapshot can't be read.
@@ -64,7 +64,7 @@ pub enum Error {
     OwnRule {
         /// The rule.
         rule: String,
-        /// What is wrong.
+        /// Reason.
         why: String,
     },
     /// There is no DuckDB to run the user's own rules with.
@@ -72,7 +72,7 @@ pub enum Error {
     NoDuckDb,
 }
 
-/// How much a finding matters.
+/// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -103,7 +103,7 @@ impl Severity {
 pub struct Finding {
     /// The same for the same rule and entity in every snapshot.
     pub id: String,
-    /// How much it matters.
+    /// Severity.
     pub severity: Severity,
     /// The rule.
     pub rule: String,
@@ -116,12 +116,12 @@ pub struct Finding {
     pub entity: String,
     /// Email address of the owner.
     pub owner: Option<String>,
-    /// What was found.
+    /// Evidence.
     pub evidence: String,
     /// First of the snapshots in a row, up to this one, that have it; `None` if no earlier snapshot says
     /// anything about the rule.
     pub since: Option<DateTime<Utc>>,
-    /// What to do about it.
+    /// Recommended action.
     pub action: String,
     /// Page in Hex.
     pub url: Option<String>,
@@ -133,7 +133,7 @@ pub struct Excepted {
     /// The finding.
     #[serde(flatten)]
     pub finding: Finding,
-    /// Why it is accepted.
+    /// Reason for accepting it.
     pub reason: String,
     /// Last day on which it is.
     pub until: String,
@@ -152,7 +152,7 @@ pub struct Hit {
     pub entity: String,
     /// Email address of the owner.
     pub owner: Option<String>,
-    /// What was found.
+    /// Evidence.
     pub evidence: String,
     /// Severity, where it isn't the rule's.
     pub severity: Option<Severity>,
@@ -190,20 +190,20 @@ pub struct Audit {
     pub rules: Vec<RuleOutcome>,
 }
 
-/// How a rule ran.
+/// Outcome of a rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RuleOutcome {
     /// The rule.
     pub rule: String,
     /// Severity of its findings, unless one says otherwise.
     pub severity: Severity,
-    /// What it looks for.
+    /// Problem that it looks for.
     pub looks_for: String,
-    /// What to do about its findings.
+    /// Recommended action.
     pub action: String,
     /// Why it was not evaluated, if it wasn't.
     pub why_not: Option<String>,
-    /// Why some entities were left out.
+    /// Reason for leaving out some entities.
     pub left_out: Option<String>,
     /// How many were.
     pub entities_left_out: u64,

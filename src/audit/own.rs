@@ -94,7 +94,7 @@ impl OwnRule {
         Ok(rule)
     }
 
-    /// Its name.
+    /// Name.
     pub fn id(&self) -> &str {
         &self.id
     }

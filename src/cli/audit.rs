@@ -291,5 +291,5 @@ fn print_markdown(snapshot: &str, found: &Audit) {
     section("Excepted", excepted.collect());
     let notices =
         found.notices.iter().map(|n| format!("{}: {}: {}", n.kind, cell(&n.exception), cell(&n.what)));
-    section("Exceptions to look at", notices.collect());
+    section("Exceptions to review", notices.collect());
 }

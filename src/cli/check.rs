@@ -220,7 +220,7 @@ fn print_text(client: &Client, me: Option<&Me>, reach: &[Reach]) {
     println!("\n{table}");
 }
 
-/// Where the figures of a group come from.
+/// Origin of a group's figures.
 fn origin(group: &GroupPace) -> String {
     let announced: Vec<String> = group
         .announced

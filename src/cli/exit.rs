@@ -67,7 +67,9 @@ impl Code {
             Code::Incomplete => {
                 "incomplete: a snapshot was committed; hexport why says what is missing or old. Of an import: some rows are unreadable"
             }
-            Code::Nothing => "nothing was committed; run the same command again to resume. Of an import: no query carries Hex's comment",
+            Code::Nothing => {
+                "nothing was committed; run the same command again to resume. Of an import: no query carries Hex's comment"
+            }
             Code::Destination => "the destination can't be written, is damaged, or isn't hexport's",
             Code::Findings => "the audit, or hexport impact, found something at or above --fail-on",
             Code::RunErrored => "a run that was waited for failed (ERRORED)",
@@ -97,7 +99,7 @@ impl From<Code> for ExitCode {
     }
 }
 
-/// Why a command ended without its result.
+/// Error of a command, as the user sees it.
 #[derive(Debug)]
 pub struct Failure {
     /// The process's exit code.

@@ -22,7 +22,7 @@ use crate::snapshot::{DeltaMode, Format, Lake, TableState};
 use crate::units::parse_duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// Which tables, in which formats.
+/// Tables and formats.
 #[derive(Debug, clap::Args)]
 pub struct WhatArgs {
     /// Tables to write, separated by commas [default: all]
@@ -63,7 +63,7 @@ impl WhatArgs {
         if self.tables.is_empty() { &file.tables } else { &self.tables }
     }
 
-    /// What a person told about the warehouses.
+    /// Knowledge about the warehouses that the API doesn't have.
     ///
     /// # Errors
     /// If the file of schemas can't be read, or a flag isn't understood.
@@ -98,7 +98,7 @@ impl WhatArgs {
     }
 }
 
-/// How much may be spent.
+/// Budget of time and requests.
 #[derive(Debug, clap::Args)]
 struct BudgetArgs {
     /// Stop after this time, such as 30m; what matters most and was read longest ago comes first

@@ -31,7 +31,7 @@ pub struct ExportSettings {
     pub budget: Option<Duration>,
     /// Requests that an export may send.
     pub max_requests: Option<u64>,
-    /// How late a run may be seen.
+    /// Freshness of runs.
     #[serde(deserialize_with = "freshness")]
     pub freshness: Option<Freshness>,
     /// Age at which unchanged data is re-read.

@@ -80,7 +80,7 @@ pub async fn tell(
                     to = to.name(),
                     messages = outcome.messages.len(),
                     quiet = outcome.quiet,
-                    "told"
+                    "notified"
                 );
                 failures.extend(outcome.failures);
             }

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use super::exit::{Code, Failure};
 
-/// Why nothing more is printed.
+/// Reason to stop printing.
 #[derive(Debug, Clone)]
 enum Stopped {
     /// The reader has gone.

@@ -17,14 +17,14 @@ pub struct Collection {
     /// Description.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Who created it.
+    /// Creator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub creator: Option<Creator>,
-    /// Who may do what with it.
+    /// Sharing.
     pub sharing: CollectionSharing,
 }
 
-/// Who created a collection.
+/// Creator of a collection.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Creator {
@@ -34,7 +34,7 @@ pub struct Creator {
     pub id: String,
 }
 
-/// Who may do what with a collection.
+/// Sharing of a collection.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CollectionSharing {

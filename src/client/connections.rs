@@ -34,7 +34,7 @@ pub struct DataConnection {
     /// Whether projects may write back through it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow_writeback_cells: Option<bool>,
-    /// Which schemas and tables Hex shows.
+    /// Schemas and tables that Hex shows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema_filters: Option<Value>,
     /// When Hex refreshes the schema.
@@ -43,7 +43,7 @@ pub struct DataConnection {
     /// Who may refresh the schema: `ADMINS`, `USERS_WITH_QUERY_ACCESS`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema_refresh_access: Option<String>,
-    /// Who may use it.
+    /// Users allowed to use it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sharing: Option<ConnectionSharing>,
 }

@@ -46,7 +46,7 @@ pub enum Error {
     Malformed {
         /// Operation asked for.
         operation: &'static Operation,
-        /// What is wrong with it.
+        /// Reason.
         detail: String,
         /// Requests sent, the last one included.
         attempts: u32,

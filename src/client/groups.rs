@@ -133,7 +133,7 @@ pub struct CreatedGroup {
     pub id: String,
     /// Name.
     pub name: String,
-    /// Its members.
+    /// Members.
     pub members: Members,
 }
 

@@ -124,9 +124,9 @@ pub struct Response {
 /// Everything that shapes a client.
 #[derive(Clone)]
 pub struct ClientConfig {
-    /// Where the API is.
+    /// Base URL of the API.
     pub base_url: BaseUrl,
-    /// Who asks.
+    /// Identity of the token.
     pub token: Token,
     /// Pace.
     pub pace: Pace,
@@ -134,7 +134,7 @@ pub struct ClientConfig {
     pub retry: RetryPolicy,
     /// Time for one attempt, from connecting to the last byte.
     pub timeout: Duration,
-    /// Who listens.
+    /// Observer of events.
     pub observer: Option<Arc<dyn Observer>>,
     /// What carries the requests; HTTP if not set.
     pub transport: Option<Arc<dyn Transport>>,
@@ -218,7 +218,7 @@ impl Client {
         })
     }
 
-    /// Where this client's API is.
+    /// Base URL of the API.
     pub fn base_url(&self) -> &BaseUrl {
         &self.inner.base_url
     }

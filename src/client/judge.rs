@@ -41,14 +41,14 @@ pub enum Verdict {
         body: Bytes,
         /// What it says about the next one.
         end: PageEnd,
-        /// What was repaired.
+        /// Repair.
         repairs: Repairs,
     },
     /// One object, or whatever JSON a write is answered with.
     Single {
         /// The answer, repaired.
         body: Bytes,
-        /// What was repaired.
+        /// Repair.
         repairs: Repairs,
     },
     /// No content, where that is an answer.

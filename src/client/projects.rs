@@ -22,9 +22,9 @@ pub struct Project {
     /// `PROJECT` or `COMPONENT`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Who created it.
+    /// Creator.
     pub creator: Person,
-    /// Who owns it.
+    /// Owner.
     pub owner: Person,
     /// Status label.
     pub status: Option<Status>,
@@ -63,7 +63,7 @@ pub struct Person {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Status {
-    /// Its name.
+    /// Name.
     pub name: String,
 }
 
@@ -71,9 +71,9 @@ pub struct Status {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Category {
-    /// Its description.
+    /// Description.
     pub description: Option<String>,
-    /// Its name.
+    /// Name.
     pub name: String,
 }
 
@@ -191,7 +191,7 @@ pub struct Custom {
     pub cron: String,
 }
 
-/// Who may do what with a project.
+/// Sharing of a project.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Sharing {

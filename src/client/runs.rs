@@ -56,7 +56,7 @@ pub struct StateEvent {
     /// Kind of event.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Its value.
+    /// Value.
     pub value: String,
     /// When (ISO 8601).
     pub timestamp: String,

@@ -36,7 +36,7 @@ pub struct Thread {
     /// Model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// Who started it.
+    /// User who started it.
     pub user_id: Option<String>,
     /// `THREADS`, `NOTEBOOK`, `MODELING`.
     #[serde(rename = "type")]

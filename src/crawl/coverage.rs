@@ -8,7 +8,7 @@ use super::Endpoint;
 use crate::schema::{Datum, Row};
 use crate::tables::CRAWL_COVERAGE;
 
-/// What came of it.
+/// Outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum State {
     /// Read to its end, or (runs) to what was known already.
@@ -90,7 +90,7 @@ pub struct Coverage {
     pub endpoint: Endpoint,
     /// Group or project asked about; of a missing entity, that entity.
     pub entity: Option<Arc<str>>,
-    /// What came of it.
+    /// Outcome.
     pub state: State,
     /// Why.
     pub reason: Option<String>,

@@ -110,7 +110,7 @@ pub struct Reread {
     pub now: DateTime<Utc>,
     /// What is reused is read again within this time, for what no stamp shows; `None` for never.
     pub within: Option<TimeDelta>,
-    /// How late a run may be seen.
+    /// Freshness of runs.
     pub freshness: Freshness,
 }
 

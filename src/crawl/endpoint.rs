@@ -66,7 +66,7 @@ pub struct Spec {
     pub name: &'static str,
     /// The operation of the API.
     pub operation: &'static Operation,
-    /// What it is asked about.
+    /// Scope of a request.
     pub scope: Scope,
     /// Whether a snapshot can do without it.
     pub need: Need,
@@ -205,7 +205,7 @@ impl Endpoint {
         Self::CELLS,
     ];
 
-    /// Its description.
+    /// Description.
     pub fn spec(self) -> &'static Spec {
         self.0
     }
@@ -215,7 +215,7 @@ impl Endpoint {
         self.0.operation
     }
 
-    /// What it is asked about.
+    /// Scope of a request.
     pub fn scope(self) -> Scope {
         self.0.scope
     }

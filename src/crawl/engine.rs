@@ -34,7 +34,7 @@ const SKEW: TimeDelta = TimeDelta::hours(1);
 /// What a crawl found.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// What came of each endpoint and entity.
+    /// Outcome for each endpoint and entity.
     pub coverage: Vec<Coverage>,
     /// Sums of it by endpoint.
     pub endpoints: BTreeMap<Endpoint, EndpointSummary>,

@@ -11,7 +11,7 @@ use super::decide::ProjectFacts;
 use super::schedule::Schedule;
 use crate::schema::float;
 
-/// How late a run may be seen.
+/// Freshness of runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Freshness {
     /// The same night: every published project is asked.

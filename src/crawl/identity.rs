@@ -18,7 +18,7 @@ const ATTEMPTS: u32 = 3;
 pub struct Identity {
     /// Organisation.
     pub org_id: Option<String>,
-    /// Who the token acts as.
+    /// User that the token acts as.
     pub acting_as: ActingAs,
     /// Requests spent on it.
     pub requests: u64,

@@ -60,7 +60,7 @@ pub struct Options {
     pub endpoints: std::collections::BTreeSet<Endpoint>,
     /// Requests under way at once, in each group of operations that the server counts together.
     pub concurrency: usize,
-    /// How much may be spent.
+    /// Budget of time and requests.
     pub budget: Budget,
     /// Requests that were spent on it before.
     pub spent: u64,
@@ -72,7 +72,7 @@ pub struct Options {
     pub doubted_before: Option<chrono::DateTime<chrono::Utc>>,
     /// How it is known that the token's workspace is the one of the base.
     pub workspace: Workspace,
-    /// What is done about a list of projects that is empty, and wasn't before.
+    /// Handling of a list of projects that is suddenly empty.
     pub empty: Empty,
 }
 
@@ -85,7 +85,7 @@ pub enum Workspace {
     ByItsProjects,
 }
 
-/// What is done about a list of projects that is empty, and wasn't before.
+/// Handling of a list of projects that is suddenly empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Empty {
     /// It ends the crawl.
@@ -149,7 +149,7 @@ impl Stop {
     }
 }
 
-/// Why a crawl ended without a result. All that was answered is in the journal.
+/// Errors that end a crawl. All responses so far are in the journal.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It was stopped.

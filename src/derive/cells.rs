@@ -34,7 +34,7 @@ pub struct Cell {
     pub is_sql: bool,
     /// Its data connection; an SQL cell without one queries dataframes.
     pub connection: Option<String>,
-    /// Its text.
+    /// Text.
     pub source: String,
     /// Dataframe that holds its result.
     pub output: Option<String>,

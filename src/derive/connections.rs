@@ -11,9 +11,9 @@ use crate::snapshot;
 /// A connection, as far as names go.
 #[derive(Debug, Clone)]
 pub struct Naming {
-    /// Its kind.
+    /// Kind.
     pub warehouse: Warehouse,
-    /// What completes its names.
+    /// Settings that complete its names.
     pub defaults: Defaults,
 }
 

@@ -62,7 +62,7 @@ struct Person {
     user_id: Arc<str>,
 }
 
-/// Who is in a group or collection.
+/// Members of a group or collection.
 #[derive(Default)]
 struct Circle {
     people: BTreeSet<Arc<str>>,

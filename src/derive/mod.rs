@@ -163,7 +163,7 @@ pub struct Inputs<'a> {
     pub snapshot_at: DateTime<Utc>,
     /// The file of the last snapshot's lineage: tells when a table was first seen.
     pub last_lineage: Option<PathBuf>,
-    /// What a person told about the warehouses.
+    /// Knowledge about the warehouses that the API doesn't have.
     pub given: &'a Given,
     /// The projects that are looked at, of tables whose key begins with the project.
     pub projects: KeyRange,

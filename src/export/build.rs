@@ -31,15 +31,15 @@ const CHUNK_ROWS: usize = 16_384;
 /// or was made from so many bytes.
 const CHUNK_BYTES: usize = 16 << 20;
 
-/// What a snapshot is built from.
+/// Inputs of a snapshot.
 pub struct Sources<'a> {
     /// The crawl's answers.
     pub journal: &'a Journal,
-    /// What came of the crawl.
+    /// Outcome of the crawl.
     pub report: &'a Report,
     /// The destination.
     pub lake: &'a Lake,
-    /// What rows are carried over from.
+    /// Snapshots that rows are carried over from.
     pub base: &'a Base,
 }
 
@@ -53,7 +53,7 @@ impl Sources<'_> {
     }
 }
 
-/// Where and how a snapshot is written.
+/// Target of a snapshot, and how to write it.
 pub struct Target<'a> {
     /// Folder of the files.
     pub folder: &'a Path,
@@ -63,11 +63,11 @@ pub struct Target<'a> {
     pub snapshot_at: DateTime<Utc>,
     /// Formats of the files.
     pub formats: &'a [Format],
-    /// What the snapshot is of.
+    /// Workspace.
     pub workspace: &'a WorkspaceEntry,
-    /// What its audit goes by.
+    /// Settings of the audit.
     pub audit: &'a audit::Config,
-    /// What a person told about the warehouses.
+    /// Knowledge about the warehouses that the API doesn't have.
     pub given: &'a derive::Given,
 }
 
@@ -76,7 +76,7 @@ pub struct Target<'a> {
 pub struct Built {
     /// The table.
     pub table: &'static Table,
-    /// Its files.
+    /// Files.
     pub entry: TableEntry,
     /// Fields that no column maps.
     pub drift: Drift,

@@ -25,7 +25,7 @@ pub struct Crawler {
     pub base_url: String,
     /// Organisation, if it is known.
     pub workspace: Option<String>,
-    /// Who the token acts as.
+    /// User that the token acts as.
     pub acting_as: ActingAs,
     /// Names of the tables.
     pub tables: Vec<String>,

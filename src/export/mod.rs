@@ -51,7 +51,7 @@ pub(crate) use truth::{Known, of_inputs};
 /// The token's identity is looked up even after the budget has run out, but for no longer than this.
 const IDENTITY_GRACE: Duration = Duration::from_secs(10);
 
-/// How to export.
+/// Options of an export.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Tables to write; see [`choose`].
@@ -64,19 +64,19 @@ pub struct Options {
     pub base_url: String,
     /// Requests under way at once.
     pub concurrency: usize,
-    /// How much may be spent.
+    /// Budget of time and requests.
     pub budget: Budget,
-    /// How late a run may be seen.
+    /// Freshness of runs.
     pub freshness: Freshness,
-    /// What of the last snapshot is used.
+    /// Reuse of the last snapshot.
     pub reuse: Reuse,
-    /// What is done about a crawl that was interrupted.
+    /// Handling of an interrupted crawl.
     pub unfinished: Unfinished,
-    /// What becomes of the journal after the commit.
+    /// Handling of the journal after the commit.
     pub journal: JournalFate,
     /// A fixed time for the snapshot and every answer, so that the same workspace gives the same files.
     pub fixed_time: Option<DateTime<Utc>>,
-    /// What the audit of the snapshot goes by.
+    /// Settings of the audit.
     pub audit: crate::audit::Config,
     /// The organisation, where the API doesn't tell it.
     pub workspace_id: Option<String>,
@@ -84,13 +84,13 @@ pub struct Options {
     pub accept_shrink: Accept,
     /// Tables whose loss is accepted: if they can no longer be read, their old rows are dropped.
     pub without: Vec<&'static Table>,
-    /// What is reused is read again within this time; `None` for never.
+    /// Maximum age of reused data; `None` for no limit.
     pub revalidate: Option<TimeDelta>,
-    /// What a person said about the warehouses.
+    /// Knowledge about the warehouses that the API doesn't have.
     pub given: crate::derive::Given,
 }
 
-/// What is reused is read again within two weeks, for what no stamp shows.
+/// Reused data is re-read within two weeks, since some changes show in no stamp.
 pub const REVALIDATE: TimeDelta = TimeDelta::days(14);
 
 impl Default for Options {
@@ -117,16 +117,16 @@ impl Default for Options {
     }
 }
 
-/// What of the last snapshot is used.
+/// Reuse of the last snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reuse {
-    /// What has not changed since.
+    /// Reuse what hasn't changed since.
     Unchanged,
     /// Nothing but the history of runs that Hex no longer has.
     Nothing,
 }
 
-/// What is done about a crawl that was interrupted.
+/// Handling of an interrupted crawl.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unfinished {
     /// Resume it.
@@ -135,7 +135,7 @@ pub enum Unfinished {
     Discard,
 }
 
-/// What becomes of the journal after the commit.
+/// Handling of the journal after the commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JournalFate {
     /// Remove it.
@@ -144,7 +144,7 @@ pub enum JournalFate {
     Kept,
 }
 
-/// Why nothing was committed.
+/// Errors of an export that committed nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The crawl.
@@ -185,9 +185,9 @@ pub enum Error {
 pub struct Outcome {
     /// The snapshot.
     pub manifest: Manifest,
-    /// Where it is: a folder, or a URL.
+    /// Place: a folder, or a URL.
     pub place: String,
-    /// Where its journal is, if it was kept.
+    /// Place of its journal, if that was kept.
     pub journal: Option<String>,
     /// Time that writing each table took.
     pub table_seconds: BTreeMap<&'static str, f64>,
@@ -197,14 +197,14 @@ pub struct Outcome {
     pub resumed: usize,
     /// Snapshot that rows were taken over from.
     pub base: Option<String>,
-    /// What came of each endpoint and entity.
+    /// Outcome for each endpoint and entity.
     pub coverage: Vec<Coverage>,
     /// Why an additional format could not be written; the snapshot itself is committed.
     pub side_failures: Vec<String>,
 }
 
 impl Outcome {
-    /// What was asked for and is not in the snapshot, or is old.
+    /// Entities that are missing from the snapshot, or old.
     pub fn gaps(&self) -> impl Iterator<Item = &Coverage> {
         self.coverage.iter().filter(|c| {
             use crawl::Standing;
@@ -213,7 +213,7 @@ impl Outcome {
         })
     }
 
-    /// What the token or the plan doesn't allow.
+    /// Entities that the token or the plan doesn't allow.
     pub fn forbidden(&self) -> impl Iterator<Item = &Coverage> {
         self.coverage.iter().filter(|c| c.state == State::Forbidden)
     }

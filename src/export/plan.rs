@@ -91,7 +91,7 @@ pub async fn plan(
 /// Freshness bound that a plan prices in addition to the exact one.
 const USUAL_BOUND: TimeDelta = TimeDelta::days(7);
 
-/// What an export would cost, by endpoint.
+/// Cost of an export, by endpoint.
 #[derive(Debug)]
 pub struct Plan {
     /// With every published project asked for runs.

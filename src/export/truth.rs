@@ -20,7 +20,7 @@ const SHRINK_SHARE: f64 = 0.2;
 /// and more than so many, isn't believed on its first night.
 const SHRINK_ENTITIES: usize = 10;
 
-/// Which lists are believed although they shrank.
+/// Lists that are believed although they shrank.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Accept {
     /// None.
@@ -48,11 +48,11 @@ impl Accept {
 
 /// What decides whether rows that are no longer listed are kept.
 pub struct Doubt<'a> {
-    /// What is built on.
+    /// Base of the snapshot.
     pub base: &'a Base,
-    /// Who the token acts as.
+    /// User that the token acts as.
     pub acting_as: &'a ActingAs,
-    /// Which lists are believed.
+    /// Lists that are believed although they shrank.
     pub accept: &'a dyn Fn(Endpoint) -> bool,
     /// Endpoints whose loss a person accepts (`--without`).
     pub without: &'a BTreeSet<Endpoint>,

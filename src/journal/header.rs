@@ -20,7 +20,7 @@ pub struct CrawlHeader {
     /// Organisation that the crawl reads, if it is known.
     #[serde(default)]
     pub workspace: Option<String>,
-    /// Who the token acts as.
+    /// User that the token acts as.
     #[serde(default)]
     pub acting_as: ActingAs,
     /// Snapshot that it becomes.

@@ -40,7 +40,7 @@ pub const FORMAT: u32 = 2;
 const MAGIC: &[u8; 7] = b"HXJRNL\0";
 const ZSTD_LEVEL: i32 = 3;
 
-/// What can go wrong with a journal.
+/// Errors of a journal.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file can't be read or written.
@@ -48,7 +48,7 @@ pub enum Error {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the operating system.
         source: io::Error,
     },
     /// The file is not a journal, or one of another version.
@@ -56,7 +56,7 @@ pub enum Error {
     Foreign {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Reason.
         why: String,
     },
 }
@@ -353,7 +353,7 @@ impl Journal {
         Ok(Self { path: path.to_owned(), header, damage, inner: Mutex::new(inner), reader: file })
     }
 
-    /// Where the journal is.
+    /// Path of the journal.
     pub fn path(&self) -> &Path {
         &self.path
     }

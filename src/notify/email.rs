@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Mail {
     /// The server and its port, such as `smtp.example.com:587`.
     pub server: String,
-    /// How the connection is kept secret.
+    /// Encryption of the connection.
     pub tls: Tls,
     /// Address of the sender.
     pub from: String,
@@ -35,7 +35,7 @@ pub struct Mail {
     pub password_file: Option<PathBuf>,
 }
 
-/// How a connection to a mail server is kept secret.
+/// Encryption of a connection to a mail server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tls {
@@ -48,7 +48,7 @@ pub enum Tls {
     None,
 }
 
-/// Why an email was not sent.
+/// Errors of sending an email.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The settings can't be used.
@@ -59,7 +59,7 @@ pub enum Error {
     Io {
         /// The server.
         server: String,
-        /// What the system said.
+        /// Error of the operating system.
         #[source]
         source: std::io::Error,
     },
@@ -70,7 +70,7 @@ pub enum Error {
         server: String,
         /// The command, without secrets.
         command: String,
-        /// What it said.
+        /// Its response.
         said: String,
     },
 }

@@ -31,7 +31,7 @@ pub struct Config {
     pub severity: Severity,
     /// Receivers by owner and rule; the first match counts. Without a match, a finding goes to the usual address.
     pub routes: Vec<Route>,
-    /// How email is sent.
+    /// Settings of email.
     pub email: Mail,
 }
 
@@ -106,7 +106,7 @@ impl Route {
     }
 }
 
-/// Why a notification could not be sent.
+/// Errors of sending a notification.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The lake can't be read or written.
@@ -117,7 +117,7 @@ pub enum Error {
     Address {
         /// Kind of the receiver.
         to: &'static str,
-        /// What is wrong.
+        /// Reason.
         why: String,
     },
     /// The receiver did not take it.
@@ -125,12 +125,12 @@ pub enum Error {
     Undelivered {
         /// Kind of the receiver.
         to: &'static str,
-        /// What it said.
+        /// Its response.
         source: Undelivered,
     },
 }
 
-/// Where one kind of message goes.
+/// Address for one kind of message.
 #[derive(Clone)]
 struct Channel {
     to: To,
@@ -200,14 +200,14 @@ pub enum Mode {
     DryRun,
 }
 
-/// What came of telling.
+/// Outcome of a notification.
 #[derive(Debug, Default)]
 pub struct Outcome {
     /// Messages that were sent, or made in a dry run, each with its kind of receiver.
     pub messages: Vec<(To, Message)>,
     /// Addresses without news.
     pub quiet: usize,
-    /// What went wrong; the other addresses were told.
+    /// Failures; the other addresses were notified.
     pub failures: Vec<Error>,
 }
 

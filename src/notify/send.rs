@@ -25,7 +25,7 @@ pub enum Undelivered {
     Refused {
         /// Host of the receiver.
         host: String,
-        /// Its status.
+        /// HTTP status.
         status: StatusCode,
         /// The beginning of its answer.
         said: String,

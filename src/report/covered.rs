@@ -27,7 +27,7 @@ pub struct NotCovered {
     excepted_count: usize,
     /// Exceptions that don't do what they look like.
     notices: Vec<Notice>,
-    /// What the page itself leaves out.
+    /// Omissions of the page itself.
     left_out: Vec<String>,
 }
 

@@ -44,7 +44,7 @@ const SEVERITIES: [Severity; 4] = [Severity::High, Severity::Medium, Severity::L
 #[derive(Serialize)]
 struct Data {
     snapshot: Snapshot,
-    /// Where projects' pages are.
+    /// Base address of projects' pages.
     pages: Option<String>,
     figures: Vec<Figure>,
     trend: Trend,
@@ -428,7 +428,7 @@ fn lines(found: &Audit, places: &HashMap<String, usize>, texts: &mut Texts) -> (
         ));
     }
     let mut left_out = vec![format!(
-        "The series of one project over time are of the {SERIES_PROJECTS} that ran longest, over {SERIES_DAYS} days."
+        "Series of single projects cover the {SERIES_PROJECTS} with the longest total run time, over {SERIES_DAYS} days."
     )];
     for (rule, count) in found.rules.iter().zip(counts).filter(|(_, count)| *count > FINDINGS_PER_RULE) {
         left_out.push(format!(

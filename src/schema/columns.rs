@@ -56,7 +56,7 @@ pub struct Column {
     /// alternatives separated by `|`; `@entity` is the project or group that was asked about; empty for a
     /// value that the crawl or the mapping makes.
     pub from: &'static str,
-    /// What it means.
+    /// Meaning.
     pub doc: &'static str,
     /// Whether it may be null.
     pub nullable: bool,

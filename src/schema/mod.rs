@@ -27,7 +27,7 @@ pub const SCHEMA_VERSION: u32 = 2;
 /// Column of tables whose rows stay in the next snapshot when the API no longer gives them.
 pub const GONE: &str = "no_longer_listed";
 
-/// Where a table's rows come from.
+/// Origin of a table's rows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Origin {
     /// Items of a list operation of the API.
@@ -54,9 +54,9 @@ pub enum Span {
 pub struct Table {
     /// Name of the table and of its files.
     pub name: &'static str,
-    /// What a row is.
+    /// Description of a row.
     pub doc: &'static str,
-    /// Where rows come from.
+    /// Origin of the rows.
     pub origin: Origin,
     /// Columns that make a row unique, and by which the files are sorted.
     pub key: &'static [&'static str],

@@ -88,7 +88,7 @@ pub(crate) struct Call<'a> {
     pub(super) base: String,
     pub(super) trace: String,
     pub(super) fate: Fate,
-    /// How the pages of a list lead astray.
+    /// Pagination faults.
     pub(super) paging: Option<PageFault>,
     /// Most items on a page.
     pub(super) page_cap: usize,

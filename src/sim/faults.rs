@@ -96,7 +96,7 @@ impl Refusal {
     }
 }
 
-/// How the pages of a list lead astray.
+/// Pagination faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageFault {
     /// Before each page comes an empty one with a cursor. Legal: nothing is lost by following it.

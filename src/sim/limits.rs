@@ -21,7 +21,7 @@ pub enum LimitKind {
 /// One limit over all operations.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RateLimit {
-    /// How requests are counted.
+    /// Way of counting requests.
     pub kind: LimitKind,
     /// Requests allowed in a window.
     pub requests: u32,
@@ -29,7 +29,7 @@ pub struct RateLimit {
     pub window: Duration,
 }
 
-/// What is counted together.
+/// Operations that share a counter.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Counting {
     /// All operations: requests and length of each window.
@@ -43,9 +43,9 @@ pub enum Counting {
 /// The server's limits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
-    /// How requests are counted.
+    /// Way of counting requests.
     pub kind: LimitKind,
-    /// What is counted together.
+    /// Operations that share a counter.
     pub counting: Counting,
     /// Limit headers of responses, in addition to `Retry-After`.
     pub headers: LimitForm,
@@ -261,7 +261,7 @@ impl Counter {
         }
     }
 
-    /// Where requests stand.
+    /// Position against the limits.
     pub fn standing(&self, now: Instant) -> Standing {
         let RateLimit { kind, requests, window } = self.limit;
         let until = |start: Option<Instant>| {

@@ -30,7 +30,7 @@ use super::world::{World, WorldConfig};
 use crate::client::limits::{self, LimitGroup};
 use crate::client::operation;
 
-/// Who may ask the simulated server, and what they see.
+/// Tokens that the simulated server accepts, and what they see.
 #[derive(Debug, Clone, Default)]
 pub struct SimToken {
     /// The only token accepted; any is, if none is set.
@@ -75,7 +75,7 @@ pub struct SimConfig {
     pub limit: Option<Limits>,
     /// Faults.
     pub faults: Faults,
-    /// Who may ask.
+    /// Accepted tokens.
     pub token: SimToken,
     /// Simulated seconds a second; 0 stands still.
     pub clock_scale: f64,
@@ -116,7 +116,7 @@ pub struct RequestRecord {
     pub status: u16,
     /// When it came.
     pub at: Instant,
-    /// Its body.
+    /// Body.
     pub body: Bytes,
 }
 

@@ -48,9 +48,9 @@ pub struct CellTruth {
 /// A table of a warehouse.
 #[derive(Debug, Clone)]
 pub struct CatalogTable {
-    /// Its name.
+    /// Name.
     pub name: TableRef,
-    /// Its columns.
+    /// Columns.
     pub columns: Vec<String>,
 }
 
@@ -183,7 +183,7 @@ pub fn catalog(rng: &mut ChaCha8Rng, connection: usize, kind: &'static str) -> C
 pub struct SqlCell {
     /// Source text.
     pub source: String,
-    /// What it reads.
+    /// Tables that it reads.
     pub truth: CellTruth,
     /// Columns of its result.
     pub output: Vec<String>,

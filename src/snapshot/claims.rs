@@ -22,7 +22,7 @@ pub(super) fn claim_name(snapshot_id: &str) -> String {
 pub struct Leftover {
     /// The snapshot.
     pub snapshot_id: String,
-    /// Its files.
+    /// Files.
     pub files: Vec<String>,
 }
 

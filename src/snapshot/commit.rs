@@ -46,7 +46,7 @@ impl Drop for Staging {
 }
 
 impl Staging {
-    /// Where the files go.
+    /// Folder of the files.
     pub fn folder(&self) -> &Path {
         &self.folder
     }

@@ -45,7 +45,7 @@ const TRIES: usize = 10;
 
 type Engine = DefaultEngine<TokioMultiThreadExecutor>;
 
-/// Which tables get a version.
+/// Tables that get a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
     /// All of the snapshot's.

@@ -13,7 +13,7 @@ use super::{Error, Lake};
 /// Name of the lock's file.
 pub(super) const LOCK: &str = ".hexport.lock";
 
-/// Who holds the lock.
+/// Holder of the lock.
 #[derive(Serialize, Deserialize)]
 struct Holder {
     pid: u32,

@@ -25,9 +25,9 @@ pub struct Manifest {
     pub snapshot_at: DateTime<Utc>,
     /// When it was committed.
     pub committed_at: DateTime<Utc>,
-    /// What wrote it.
+    /// Tool that wrote it.
     pub tool: ToolEntry,
-    /// What it is of.
+    /// Workspace.
     pub workspace: WorkspaceEntry,
     /// Who the token acted as, and so whose view of the workspace it is; snapshots of earlier versions don't say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -83,12 +83,12 @@ impl Manifest {
     }
 }
 
-/// What wrote a snapshot.
+/// Tool that wrote a snapshot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ToolEntry {
     /// Always `hexport`.
     pub name: String,
-    /// Its version.
+    /// Version.
     pub version: String,
 }
 
@@ -106,7 +106,7 @@ pub struct WorkspaceEntry {
 pub struct TableEntry {
     /// Rows.
     pub rows: u64,
-    /// What a row is.
+    /// Description of a row.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub doc: String,
     /// Columns and their types in the order of the CSV file, which doesn't tell them itself; none without one.
@@ -257,9 +257,9 @@ pub struct Latest {
     /// Its place in the order of commits; see [`Manifest::sequence`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
-    /// Its folder.
+    /// Folder.
     pub path: String,
-    /// Its manifest.
+    /// Manifest.
     pub manifest: String,
     /// When it was committed.
     pub committed_at: DateTime<Utc>,

@@ -64,17 +64,17 @@ pub enum DeltaMode {
     Current,
 }
 
-/// What can go wrong with a destination.
+/// Errors of a destination.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The destination can't be read or written.
     #[error("{what} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// Attempted action.
         what: &'static str,
         /// On what.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the operating system.
         source: io::Error,
     },
     /// The destination holds something that isn't hexport's.
@@ -90,7 +90,7 @@ pub enum Error {
     Locked {
         /// The destination.
         path: PathBuf,
-        /// Who holds the lock.
+        /// Holder of the lock.
         holder: String,
     },
     /// An object store refuses, or can't be reached; or the destination's name is wrong.
@@ -101,7 +101,7 @@ pub enum Error {
     Delta {
         /// The table.
         table: String,
-        /// What is wrong.
+        /// Reason.
         why: String,
     },
     /// There is a snapshot of this name already.
@@ -115,7 +115,7 @@ pub enum Error {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// Reason.
         why: String,
     },
     /// Rows could not be written.
@@ -123,7 +123,7 @@ pub enum Error {
     Table {
         /// The table.
         table: &'static str,
-        /// What is wrong.
+        /// Reason.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }

@@ -10,9 +10,9 @@ use super::{Error, Lake};
 use crate::journal::Journal;
 use crate::schema::Table;
 
-/// Why the newest snapshot is kept.
+/// Reason to keep the newest snapshot.
 const LATEST: &str = "latest";
-/// Why a snapshot is kept that a journal needs.
+/// Reason to keep a snapshot that a journal builds on.
 const BUILDS_ON_IT: &str = "builds on it";
 
 /// How many snapshots are kept. A day, week (ISO) or month (UTC) counts if it has a snapshot, and its last one

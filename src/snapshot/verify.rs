@@ -18,7 +18,7 @@ use crate::store::scratch;
 pub struct Damage {
     /// Name of the file: of a snapshot's, within its folder.
     pub file: String,
-    /// What is wrong.
+    /// Reason.
     pub what: String,
 }
 

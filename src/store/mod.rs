@@ -23,23 +23,23 @@ pub use cloud::Cloud;
 pub use local::Local;
 pub use settings::{Place, place};
 
-/// What can go wrong with a store.
+/// Errors of a store.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file or folder can't be read or written.
     #[error("{what} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// Attempted action.
         what: &'static str,
         /// On what.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the operating system.
         source: io::Error,
     },
     /// An object store refuses, or can't be reached.
     #[error("{what} {place}: {why}")]
     Cloud {
-        /// What was tried.
+        /// Attempted action.
         what: &'static str,
         /// On what.
         place: String,
@@ -54,7 +54,7 @@ pub enum Error {
     Name {
         /// The destination, without credentials.
         place: String,
-        /// What is wrong.
+        /// Reason.
         why: String,
     },
 }

@@ -161,7 +161,7 @@ fn effective_access_is_the_truth_of_the_generator() {
     assert!(answer["access"].as_array().unwrap().iter().any(|a| a["project_id"] == project));
     assert!(answer["reads"][project].as_array().unwrap().iter().all(|r| r["table"] == table));
     let tree = stdout(&run(&mut hexport(&["access", lake, "--person", &user.email]), 0));
-    assert!(tree.contains("Assumed, since the API doesn't tell") && tree.contains("reads through"), "{tree}");
+    assert!(tree.contains("Assumed, since the API doesn't say") && tree.contains("reads through"), "{tree}");
     let csv = stdout(&run(&mut hexport(&["access", lake, "--project", project, "--output", "csv"]), 0));
     assert!(csv.lines().count() > 1 && csv.starts_with("change,before,principal_type"));
     let settings = dir.path().join("hexport.toml");

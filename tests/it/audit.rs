@@ -315,7 +315,7 @@ fn severities_thresholds_and_exceptions_are_set_in_the_settings_file() {
         ("[audit.severities]\nno-such-rule = \"low\"\n", "no-such-rule"),
         ("[audit]\nmost_wanted = 1\n", "most_wanted"),
         ("[[audit.exceptions]]\nrule = \"owner-left\"\nreason = \"x\"\nuntil = \"soon\"\n", "soon"),
-        ("[[audit.exceptions]]\nreason = \"x\"\nuntil = \"2026-12-31\"\n", "everything"),
+        ("[[audit.exceptions]]\nreason = \"x\"\nuntil = \"2026-12-31\"\n", "every finding"),
     ] {
         std::fs::write(&settings, text).unwrap();
         let args = ["audit", lake.to_str().unwrap(), "--config", settings.to_str().unwrap()];

@@ -159,7 +159,8 @@ fn a_cursor_that_goes_round_in_a_circle_is_no_end() {
 
 #[test]
 fn a_page_that_is_not_hex_is_told_and_nothing_is_committed() {
-    for (answer, expected) in [("<html>Sign in</html>", "not Hex's JSON"), ("{\"hello\": 1}", "has no array")]
+    for (answer, expected) in
+        [("<html>Sign in</html>", "other than Hex's JSON"), ("{\"hello\": 1}", "has no array")]
     {
         let dir = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -181,7 +181,7 @@ fn a_receiver_that_fails_is_told_again_and_an_export_goes_on() {
     let args = ["notify", lake.to_str().unwrap(), "--to", "slack"];
     assert!(stderr(&run(&mut hexport(&args), 2)).contains("HEXPORT_SLACK_URL"));
     let out = run(hexport(&args).env("HEXPORT_SLACK_URL", "http://hooks.example/s3cretpath"), 2);
-    assert!(stderr(&out).contains("in the open") && !stderr(&out).contains("s3cretpath"));
+    assert!(stderr(&out).contains("unencrypted") && !stderr(&out).contains("s3cretpath"));
     assert!(stderr(&run(&mut hexport(&args[..2]), 2)).contains("--to"));
 }
 

@@ -330,3 +330,12 @@ fn the_settings_page_lists_the_exit_codes_and_flags_that_help_lists() {
         assert!(export.contains(&format!("--{flag}")), "--{flag}");
     }
 }
+
+#[test]
+fn the_page_of_the_lake_names_every_table() {
+    let page = std::fs::read_to_string(root().join(".github/docs/lake.md")).unwrap();
+    let listed = page.split("## Tables").nth(1).unwrap().split("## Other engines").next().unwrap();
+    for table in hexport::registry::all() {
+        assert!(listed.contains(&format!("`{}`", table.name)), "{}", table.name);
+    }
+}

@@ -1,4 +1,4 @@
-//! What connections are used for.
+//! Use of connections.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;

@@ -25,9 +25,9 @@ pub struct Rule {
     pub id: &'static str,
     /// Severity of its findings, unless one says otherwise.
     pub severity: Severity,
-    /// What it looks for.
+    /// Problem that it looks for.
     pub looks_for: &'static str,
-    /// What to do about a finding.
+    /// Recommended action.
     pub action: &'static str,
     /// What has to be known for it to be evaluated.
     pub needs: &'static [Need],

@@ -197,7 +197,7 @@ impl Session {
 fn page_values(page: &Page) -> Result<(Vec<Value>, Option<Value>), Failure> {
     let operation = page.request.operation();
     let malformed = |why: String| {
-        Failure::new(Code::Nothing, format!("{operation} answered something that is not Hex's JSON: {why}"))
+        Failure::new(Code::Nothing, format!("{operation} returned something other than Hex's JSON: {why}"))
             .next("Check HEX_API_URL.")
     };
     let listing = operation.listing.ok_or_else(|| malformed("it is no list".into()))?;

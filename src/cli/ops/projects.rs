@@ -85,7 +85,7 @@ pub struct StatusArgs {
     clear_status: bool,
 }
 
-/// Which projects, in what order.
+/// Filters and order of projects.
 #[derive(Debug, clap::Args)]
 pub struct Listing {
     /// Include archived projects

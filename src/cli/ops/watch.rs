@@ -20,7 +20,7 @@ use crate::client::runs::{ListRuns, is_terminal};
 /// Runs looked at each time. More never end between two looks: Hex starts at most twenty a minute.
 const NEWEST: usize = 100;
 
-/// Which runs are watched for.
+/// Runs to watch for.
 #[derive(Debug, clap::Args)]
 pub struct WatchArgs {
     /// Project: identifier, title or page in Hex

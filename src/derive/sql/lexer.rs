@@ -14,7 +14,7 @@ pub enum Token<'a> {
 }
 
 impl<'a> Token<'a> {
-    /// Its text.
+    /// Text.
     pub fn text(self) -> &'a str {
         match self {
             Self::Name(text) | Self::Number(text) | Self::Text(text) | Self::Sign(text) => text,

@@ -183,9 +183,9 @@ impl Reading {
 /// Parser settings.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting<'a> {
-    /// Where the query runs.
+    /// Engine that runs the query.
     pub warehouse: Warehouse,
-    /// What completes its names.
+    /// Settings that complete its names.
     pub defaults: &'a Defaults,
     /// Names of the notebook's other dataframes, in lower case.
     pub dataframes: &'a HashSet<String>,

@@ -64,7 +64,7 @@ fn digest(text: &str) -> String {
     Sha256::digest(text).iter().take(8).map(|b| format!("{b:02x}")).collect()
 }
 
-/// Which events are made.
+/// Events to produce.
 #[derive(Debug, Clone, Default)]
 pub struct Scope {
     /// What was sent before, and isn't sent again.
@@ -116,7 +116,7 @@ pub enum JobNames {
     Title,
 }
 
-/// How many events there were.
+/// Number of events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Of datasets.

@@ -14,7 +14,7 @@ use crate::client::http::{chain, plain, retry_after};
 /// Times that an event is sent before it is given up.
 const TRIES: u32 = 6;
 
-/// Where events go.
+/// Target of events.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     url: String,
@@ -22,7 +22,7 @@ pub struct Endpoint {
     http: reqwest::Client,
 }
 
-/// Why an event could not be delivered.
+/// Errors of delivering an event.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     /// The URL is no good.
@@ -33,7 +33,7 @@ pub enum SendError {
     Refused {
         /// The endpoint.
         url: String,
-        /// Its status.
+        /// HTTP status.
         status: StatusCode,
         /// The beginning of its answer.
         said: String,
@@ -73,7 +73,7 @@ impl Endpoint {
         Ok(Self { url: format!("{base}/{}", path.trim_start_matches('/')), key, http })
     }
 
-    /// Where events are posted to.
+    /// URL that events are posted to.
     pub fn url(&self) -> &str {
         &self.url
     }

@@ -150,7 +150,7 @@
   };
 
   const findings = () => {
-    const node = section('findings', 'Findings', 'What the audit found, the most severe first.');
+    const node = section('findings', 'Findings', 'Audit findings, most severe first.');
     if (data.trend.snapshots.length > 1) {
       chart(node, 'chart-findings', 'Findings by severity over snapshots', () => ({
         ...axes(data.trend.snapshots.map(day)),
@@ -220,7 +220,7 @@
   };
 
   const lineage = () => {
-    const node = section('lineage', 'Projects and tables', 'Search a table to see who reads it, or a project to see what it reads, who may open it, how it runs and what was found. A node in the graph leads on from there.');
+    const node = section('lineage', 'Projects and tables', 'Search a table to see who reads it, or a project to see what it reads, who can open it, how its runs go, and its findings. Click a node of the graph to go on from there.');
     const grants = data.projects.map(() => []);
     data.grants.forEach(([p, kind, principal, level]) => grants[p].push([data.texts[kind], data.texts[principal], data.texts[level]]));
     const statsOf = new Map(data.stats.map((s) => [s.project, s]));
@@ -280,13 +280,13 @@
       return list;
     };
     const more = (index) => {
-      place.append(el('h3', {}, 'Who may open it, by its grants'));
+      place.append(el('h3', {}, 'Who can open it, by grant'));
       table(place, 'table-grants', [
         { name: 'Kind', value: ([kind]) => kind.replace('_', ' ') },
         { name: 'Who', value: ([, who]) => who },
         { name: 'Access', value: ([, , level]) => level },
       ], grants[index], { label: 'grants', page: 10 });
-      place.append(el('h3', {}, 'What was found'));
+      place.append(el('h3', {}, 'Findings'));
       table(place, 'table-found', [
         { name: 'Severity', value: (f) => f.severity, show: (f) => el('span', { class: 'severity ' + f.severity }, f.severity) },
         { name: 'Rule', value: (f) => f.rule },
@@ -356,12 +356,12 @@
   };
 
   const runs = () => {
-    const node = section('runs', 'Runs', 'By the day (UTC) on which they started.');
+    const node = section('runs', 'Runs', 'By the day (UTC) that they started on.');
     const { days } = data;
     const pair = el('div', { class: 'pair' }, el('div'), el('div'));
     node.append(pair);
     pair.children[0].append(el('h3', {}, 'Outcomes'));
-    chart(pair.children[0], 'chart-outcomes', 'Runs a day by outcome', () => ({
+    chart(pair.children[0], 'chart-outcomes', 'Runs per day, by outcome', () => ({
       ...axes(days.day, { zoom: true }),
       series: [['completed', 'good'], ['failed', 'bad']].map(([name, tint]) => ({ name, type: 'bar', stack: 'runs', data: days[name], itemStyle: { color: colour(tint) } })),
     }));
@@ -405,7 +405,7 @@
   };
 
   const usage = () => {
-    const node = section('usage', 'Connections and tables', 'What they are used for.');
+    const node = section('usage', 'Connections and tables', 'How connections and tables are used.');
     const pair = el('div', { class: 'pair' }, el('div'), el('div'));
     node.append(pair);
     const connections = [...data.connections].sort((a, b) => b.projects - a.projects).slice(0, 12);
@@ -434,15 +434,15 @@
   };
 
   const people = () => {
-    const node = section('people', 'People and access', 'Who owns what, and who may open it.');
+    const node = section('people', 'People and access', 'Who owns what, and who can open it.');
     const pair = el('div', { class: 'pair' }, el('div'), el('div'));
     node.append(pair);
     const roles = Object.entries(data.roles);
     pair.children[0].append(el('h3', {}, 'People by role'));
     chart(pair.children[0], 'chart-roles', 'People by role', () => sideways(roles.map(([name]) => name), roles.map(([, n]) => n), 'people'));
     const access = Object.entries(data.access);
-    pair.children[1].append(el('h3', {}, 'Live projects by who may open them'));
-    chart(pair.children[1], 'chart-access', 'Live projects by who may open them', () => sideways(access.map(([name]) => name), access.map(([, n]) => n), 'projects'));
+    pair.children[1].append(el('h3', {}, 'Live projects by who can open them'));
+    chart(pair.children[1], 'chart-access', 'Live projects by who can open them', () => sideways(access.map(([name]) => name), access.map(([, n]) => n), 'projects'));
     table(node, 'table-people', [
       { name: 'Person', value: (p) => p.name || p.email },
       { name: 'Email', value: (p) => p.email },
@@ -459,16 +459,16 @@
     const gaps = data.not_covered;
     const node = section('not-covered', 'What this report does not cover', gaps.complete
       ? 'The snapshot is complete: everything that the token may read was read.'
-      : 'The snapshot is incomplete: what is listed here was not read, or is older than the snapshot.');
+      : 'The snapshot is incomplete: what is listed here could not be read, or is older than the snapshot.');
     const list = (title, id, lines, none) => {
       node.append(el('h3', {}, title));
       node.append(lines.length ? el('ul', { id }, ...lines.map((line) => el('li', {}, line))) : el('p', {}, none));
     };
-    list('Not read, or not whole', 'gaps', [
+    list('Not read, or only in part', 'gaps', [
       ...gaps.tables.map(([table, why]) => `${table}: ${why}`),
       ...gaps.operations.map(([name, what]) => `${name}: ${what}`),
     ], 'Nothing.');
-    list('Rules that were not evaluated, or not for everything', 'not-evaluated', gaps.rules.map(([rule, why]) => `${rule}: ${why}`), 'None.');
+    list('Rules not evaluated, or only in part', 'not-evaluated', gaps.rules.map(([rule, why]) => `${rule}: ${why}`), 'None.');
     node.append(el('h3', {}, `Accepted findings (${count(gaps.excepted_count)})`));
     if (gaps.excepted.length) {
       table(node, 'table-excepted', [
@@ -479,8 +479,8 @@
         { name: 'Until', kind: 'date', value: ([, , , , until]) => until },
       ], gaps.excepted, { label: 'accepted findings', page: 10 });
     } else node.append(el('p', {}, 'None.'));
-    list('Exceptions to look at', 'notices', gaps.notices.map((n) => `${n.kind}: ${n.exception}: ${n.what}`), 'None.');
-    list('Left out of this page', 'left-out', gaps.left_out, 'Nothing.');
+    list('Exceptions to review', 'notices', gaps.notices.map((n) => `${n.kind}: ${n.exception}: ${n.what}`), 'None.');
+    list('Omitted from this page', 'left-out', gaps.left_out, 'Nothing.');
   };
 
   about();

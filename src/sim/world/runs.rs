@@ -41,7 +41,7 @@ pub struct ApiRun {
     pub trace: String,
     /// Version of the project that runs.
     pub version: i64,
-    /// Who is notified of the outcome.
+    /// Receivers of notifications about the outcome.
     pub notifications: Vec<NotificationRecipient>,
 }
 
