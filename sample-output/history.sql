@@ -9,6 +9,10 @@ COMMENT ON VIEW audit_findings_history IS 'Findings of the audit''s rules, by th
 CREATE OR REPLACE VIEW audit_rules_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/audit_rules.parquet', hive_partitioning = false, union_by_name = true, filename = true);
 COMMENT ON VIEW audit_rules_history IS 'The audit''s rules: whether each could be evaluated, what it left out, how much it found';
 
+-- What each cell's warehouse queries used and cost
+CREATE OR REPLACE VIEW cell_cost_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/cell_cost.parquet', hive_partitioning = false, union_by_name = true, filename = true);
+COMMENT ON VIEW cell_cost_history IS 'What each cell''s warehouse queries used and cost';
+
 -- Which cell reads which other cell's result within a project: chained SQL, and dataframes in code
 CREATE OR REPLACE VIEW cell_lineage_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/cell_lineage.parquet', hive_partitioning = false, union_by_name = true, filename = true);
 COMMENT ON VIEW cell_lineage_history IS 'Which cell reads which other cell''s result within a project: chained SQL, and dataframes in code';
@@ -53,6 +57,10 @@ COMMENT ON VIEW draft_guides_history IS 'Drafts of guides for Hex''s agents';
 CREATE OR REPLACE VIEW effective_access_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/effective_access.parquet', hive_partitioning = false, union_by_name = true, filename = true);
 COMMENT ON VIEW effective_access_history IS 'Who can open which project, and through which grant; grants to groups and collections are expanded to people';
 
+-- Warehouse tables that executed queries read and wrote, by day (UTC); a query counts for each of its tables
+CREATE OR REPLACE VIEW executed_tables_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/executed_tables.parquet', hive_partitioning = false, union_by_name = true, filename = true);
+COMMENT ON VIEW executed_tables_history IS 'Warehouse tables that executed queries read and wrote, by day (UTC); a query counts for each of its tables';
+
 -- Members of groups
 CREATE OR REPLACE VIEW group_members_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/group_members.parquet', hive_partitioning = false, union_by_name = true, filename = true);
 COMMENT ON VIEW group_members_history IS 'Members of groups';
@@ -61,13 +69,21 @@ COMMENT ON VIEW group_members_history IS 'Members of groups';
 CREATE OR REPLACE VIEW groups_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/groups.parquet', hive_partitioning = false, union_by_name = true, filename = true);
 COMMENT ON VIEW groups_history IS 'Groups of users';
 
--- Warehouse tables that projects read or write, according to Hex's queried tables and the cells' SQL
+-- Days (UTC) of which query histories were imported, by connection: the watermark of the next extraction
+CREATE OR REPLACE VIEW history_days_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/history_days.parquet', hive_partitioning = false, union_by_name = true, filename = true);
+COMMENT ON VIEW history_days_history IS 'Days (UTC) of which query histories were imported, by connection: the watermark of the next extraction';
+
+-- Warehouse tables that projects read or write, by Hex's queried tables, the cells' SQL and executed queries
 CREATE OR REPLACE VIEW lineage_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/lineage.parquet', hive_partitioning = false, union_by_name = true, filename = true);
-COMMENT ON VIEW lineage_history IS 'Warehouse tables that projects read or write, according to Hex''s queried tables and the cells'' SQL';
+COMMENT ON VIEW lineage_history IS 'Warehouse tables that projects read or write, by Hex''s queried tables, the cells'' SQL and executed queries';
 
 -- Categories of projects
 CREATE OR REPLACE VIEW project_categories_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/project_categories.parquet', hive_partitioning = false, union_by_name = true, filename = true);
 COMMENT ON VIEW project_categories_history IS 'Categories of projects';
+
+-- What each project's warehouse queries used and cost, by context, user and day (UTC)
+CREATE OR REPLACE VIEW project_cost_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/project_cost.parquet', hive_partitioning = false, union_by_name = true, filename = true);
+COMMENT ON VIEW project_cost_history IS 'What each project''s warehouse queries used and cost, by context, user and day (UTC)';
 
 -- Schedules of projects
 CREATE OR REPLACE VIEW project_schedules_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/project_schedules.parquet', hive_partitioning = false, union_by_name = true, filename = true);
@@ -84,6 +100,22 @@ COMMENT ON VIEW projects_history IS 'Projects and components, including archived
 -- Warehouse tables that a project's published runs have queried (Enterprise plan)
 CREATE OR REPLACE VIEW queried_tables_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/queried_tables.parquet', hive_partitioning = false, union_by_name = true, filename = true);
 COMMENT ON VIEW queried_tables_history IS 'Warehouse tables that a project''s published runs have queried (Enterprise plan)';
+
+-- Warehouse queries that Hex sent, added up by day (UTC), project, cell, context, user and outcome
+CREATE OR REPLACE VIEW query_days_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/query_days.parquet', hive_partitioning = false, union_by_name = true, filename = true);
+COMMENT ON VIEW query_days_history IS 'Warehouse queries that Hex sent, added up by day (UTC), project, cell, context, user and outcome';
+
+-- Warehouse queries that Hex sent, added up by fingerprint (the query without literals and layout) and project
+CREATE OR REPLACE VIEW query_fingerprints_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/query_fingerprints.parquet', hive_partitioning = false, union_by_name = true, filename = true);
+COMMENT ON VIEW query_fingerprints_history IS 'Warehouse queries that Hex sent, added up by fingerprint (the query without literals and layout) and project';
+
+-- Warehouse queries that Hex sent, added up by the trace that they belong to
+CREATE OR REPLACE VIEW query_runs_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/query_runs.parquet', hive_partitioning = false, union_by_name = true, filename = true);
+COMMENT ON VIEW query_runs_history IS 'Warehouse queries that Hex sent, added up by the trace that they belong to';
+
+-- What the warehouse queries of each run used and cost; of queries that belong to no known run, by trace
+CREATE OR REPLACE VIEW run_cost_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/run_cost.parquet', hive_partitioning = false, union_by_name = true, filename = true);
+COMMENT ON VIEW run_cost_history IS 'What the warehouse queries of each run used and cost; of queries that belong to no known run, by trace';
 
 -- Runs of each project by the day (UTC) that they started on
 CREATE OR REPLACE VIEW run_daily_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/run_daily.parquet', hive_partitioning = false, union_by_name = true, filename = true);
@@ -132,3 +164,7 @@ COMMENT ON VIEW user_activity_history IS 'What each person owns and does, includ
 -- Users of the workspace, except deactivated ones
 CREATE OR REPLACE VIEW users_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/users.parquet', hive_partitioning = false, union_by_name = true, filename = true);
 COMMENT ON VIEW users_history IS 'Users of the workspace, except deactivated ones';
+
+-- Queries that Hex sent to warehouses, from their query histories; a snapshot holds those of one import
+CREATE OR REPLACE VIEW warehouse_queries_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/warehouse_queries.parquet', hive_partitioning = false, union_by_name = true, filename = true);
+COMMENT ON VIEW warehouse_queries_history IS 'Queries that Hex sent to warehouses, from their query histories; a snapshot holds those of one import';

@@ -10,6 +10,10 @@ COMMENT ON VIEW audit_findings IS 'Findings of the audit''s rules, by the settin
 CREATE OR REPLACE VIEW audit_rules AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/audit_rules.parquet', hive_partitioning = false);
 COMMENT ON VIEW audit_rules IS 'The audit''s rules: whether each could be evaluated, what it left out, how much it found';
 
+-- What each cell's warehouse queries used and cost
+CREATE OR REPLACE VIEW cell_cost AS SELECT * FROM read_parquet('snapshot=2026-11-02T060001Z/cell_cost.parquet', hive_partitioning = false);
+COMMENT ON VIEW cell_cost IS 'What each cell''s warehouse queries used and cost';
+
 -- Which cell reads which other cell's result within a project: chained SQL, and dataframes in code
 CREATE OR REPLACE VIEW cell_lineage AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/cell_lineage.parquet', hive_partitioning = false);
 COMMENT ON VIEW cell_lineage IS 'Which cell reads which other cell''s result within a project: chained SQL, and dataframes in code';
@@ -31,7 +35,7 @@ CREATE OR REPLACE VIEW column_lineage AS SELECT * FROM read_parquet('snapshot=20
 COMMENT ON VIEW column_lineage IS 'Columns of warehouse tables that projects'' SQL cells read';
 
 -- What each data connection is used for
-CREATE OR REPLACE VIEW connection_usage AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/connection_usage.parquet', hive_partitioning = false);
+CREATE OR REPLACE VIEW connection_usage AS SELECT * FROM read_parquet('snapshot=2026-11-02T060001Z/connection_usage.parquet', hive_partitioning = false);
 COMMENT ON VIEW connection_usage IS 'What each data connection is used for';
 
 -- What the crawl asked for and with what result, by operation and project or group
@@ -54,6 +58,10 @@ COMMENT ON VIEW draft_guides IS 'Drafts of guides for Hex''s agents';
 CREATE OR REPLACE VIEW effective_access AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/effective_access.parquet', hive_partitioning = false);
 COMMENT ON VIEW effective_access IS 'Who can open which project, and through which grant; grants to groups and collections are expanded to people';
 
+-- Warehouse tables that executed queries read and wrote, by day (UTC); a query counts for each of its tables
+CREATE OR REPLACE VIEW executed_tables AS SELECT * FROM read_parquet('snapshot=2026-11-02T060001Z/executed_tables.parquet', hive_partitioning = false);
+COMMENT ON VIEW executed_tables IS 'Warehouse tables that executed queries read and wrote, by day (UTC); a query counts for each of its tables';
+
 -- Members of groups
 CREATE OR REPLACE VIEW group_members AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/group_members.parquet', hive_partitioning = false);
 COMMENT ON VIEW group_members IS 'Members of groups';
@@ -62,13 +70,21 @@ COMMENT ON VIEW group_members IS 'Members of groups';
 CREATE OR REPLACE VIEW groups AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/groups.parquet', hive_partitioning = false);
 COMMENT ON VIEW groups IS 'Groups of users';
 
--- Warehouse tables that projects read or write, according to Hex's queried tables and the cells' SQL
-CREATE OR REPLACE VIEW lineage AS SELECT *, regexp_replace(replace(trim(CAST(evidence AS VARCHAR), '[]'), '"', ''), ', ?', '+', 'g') AS evidence_text FROM read_parquet('snapshot=2026-11-02T060000Z/lineage.parquet', hive_partitioning = false);
-COMMENT ON VIEW lineage IS 'Warehouse tables that projects read or write, according to Hex''s queried tables and the cells'' SQL';
+-- Days (UTC) of which query histories were imported, by connection: the watermark of the next extraction
+CREATE OR REPLACE VIEW history_days AS SELECT * FROM read_parquet('snapshot=2026-11-02T060001Z/history_days.parquet', hive_partitioning = false);
+COMMENT ON VIEW history_days IS 'Days (UTC) of which query histories were imported, by connection: the watermark of the next extraction';
+
+-- Warehouse tables that projects read or write, by Hex's queried tables, the cells' SQL and executed queries
+CREATE OR REPLACE VIEW lineage AS SELECT *, regexp_replace(replace(trim(CAST(evidence AS VARCHAR), '[]'), '"', ''), ', ?', '+', 'g') AS evidence_text FROM read_parquet('snapshot=2026-11-02T060001Z/lineage.parquet', hive_partitioning = false);
+COMMENT ON VIEW lineage IS 'Warehouse tables that projects read or write, by Hex''s queried tables, the cells'' SQL and executed queries';
 
 -- Categories of projects
 CREATE OR REPLACE VIEW project_categories AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/project_categories.parquet', hive_partitioning = false);
 COMMENT ON VIEW project_categories IS 'Categories of projects';
+
+-- What each project's warehouse queries used and cost, by context, user and day (UTC)
+CREATE OR REPLACE VIEW project_cost AS SELECT * FROM read_parquet('snapshot=2026-11-02T060001Z/project_cost.parquet', hive_partitioning = false);
+COMMENT ON VIEW project_cost IS 'What each project''s warehouse queries used and cost, by context, user and day (UTC)';
 
 -- Schedules of projects
 CREATE OR REPLACE VIEW project_schedules AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/project_schedules.parquet', hive_partitioning = false);
@@ -85,6 +101,22 @@ COMMENT ON VIEW projects IS 'Projects and components, including archived and tra
 -- Warehouse tables that a project's published runs have queried (Enterprise plan)
 CREATE OR REPLACE VIEW queried_tables AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/queried_tables.parquet', hive_partitioning = false);
 COMMENT ON VIEW queried_tables IS 'Warehouse tables that a project''s published runs have queried (Enterprise plan)';
+
+-- Warehouse queries that Hex sent, added up by day (UTC), project, cell, context, user and outcome
+CREATE OR REPLACE VIEW query_days AS SELECT * FROM read_parquet('snapshot=2026-11-02T060001Z/query_days.parquet', hive_partitioning = false);
+COMMENT ON VIEW query_days IS 'Warehouse queries that Hex sent, added up by day (UTC), project, cell, context, user and outcome';
+
+-- Warehouse queries that Hex sent, added up by fingerprint (the query without literals and layout) and project
+CREATE OR REPLACE VIEW query_fingerprints AS SELECT * FROM read_parquet('snapshot=2026-11-02T060001Z/query_fingerprints.parquet', hive_partitioning = false);
+COMMENT ON VIEW query_fingerprints IS 'Warehouse queries that Hex sent, added up by fingerprint (the query without literals and layout) and project';
+
+-- Warehouse queries that Hex sent, added up by the trace that they belong to
+CREATE OR REPLACE VIEW query_runs AS SELECT * FROM read_parquet('snapshot=2026-11-02T060001Z/query_runs.parquet', hive_partitioning = false);
+COMMENT ON VIEW query_runs IS 'Warehouse queries that Hex sent, added up by the trace that they belong to';
+
+-- What the warehouse queries of each run used and cost; of queries that belong to no known run, by trace
+CREATE OR REPLACE VIEW run_cost AS SELECT * FROM read_parquet('snapshot=2026-11-02T060001Z/run_cost.parquet', hive_partitioning = false);
+COMMENT ON VIEW run_cost IS 'What the warehouse queries of each run used and cost; of queries that belong to no known run, by trace';
 
 -- Runs of each project by the day (UTC) that they started on
 CREATE OR REPLACE VIEW run_daily AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/run_daily.parquet', hive_partitioning = false);
@@ -115,7 +147,7 @@ CREATE OR REPLACE VIEW sql_tables AS SELECT * FROM read_parquet('snapshot=2026-1
 COMMENT ON VIEW sql_tables IS 'Warehouse tables that SQL cells read and write, according to their SQL';
 
 -- Who reads and writes each warehouse table, and how much
-CREATE OR REPLACE VIEW table_usage AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/table_usage.parquet', hive_partitioning = false);
+CREATE OR REPLACE VIEW table_usage AS SELECT * FROM read_parquet('snapshot=2026-11-02T060001Z/table_usage.parquet', hive_partitioning = false);
 COMMENT ON VIEW table_usage IS 'Who reads and writes each warehouse table, and how much';
 
 -- Agent threads, without their messages (managers and admins only)
@@ -133,3 +165,7 @@ COMMENT ON VIEW user_activity IS 'What each person owns and does, including peop
 -- Users of the workspace, except deactivated ones
 CREATE OR REPLACE VIEW users AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/users.parquet', hive_partitioning = false);
 COMMENT ON VIEW users IS 'Users of the workspace, except deactivated ones';
+
+-- Queries that Hex sent to warehouses, from their query histories; a snapshot holds those of one import
+CREATE OR REPLACE VIEW warehouse_queries AS SELECT * FROM read_parquet('snapshot=*/warehouse_queries.parquet', hive_partitioning = false, union_by_name = true);
+COMMENT ON VIEW warehouse_queries IS 'Queries that Hex sent to warehouses, from their query histories; a snapshot holds those of one import';

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use crate::derive::names::Warehouse;
 use crate::handoff::Relation;
 
-/// Versions of `manifest.json` that are read: dbt 1.0 to 1.11.
+/// Versions of `manifest.json` that are read: those since dbt 1.0.
 const MANIFESTS: std::ops::RangeInclusive<u32> = 4..=12;
 /// Versions of `catalog.json` that are read.
 const CATALOGS: std::ops::RangeInclusive<u32> = 1..=1;
