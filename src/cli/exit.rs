@@ -65,11 +65,9 @@ impl Code {
             Code::Usage => "usage: a flag, a name, a setting or a URL is wrong",
             Code::Authentication => "authentication: no token, or one that the API refuses",
             Code::Incomplete => {
-                "incomplete: a snapshot was committed; hexport why says what is missing or old. Of an import: some rows are unreadable"
+                "incomplete: a snapshot was committed; hexport why says what is missing or old"
             }
-            Code::Nothing => {
-                "nothing was committed; run the same command again to resume. Of an import: no query carries Hex's comment"
-            }
+            Code::Nothing => "nothing was committed; run the same command again to resume",
             Code::Destination => "the destination can't be written, is damaged, or isn't hexport's",
             Code::Findings => "the audit, or hexport impact, found something at or above --fail-on",
             Code::RunErrored => "a run that was waited for failed (ERRORED)",

@@ -78,6 +78,8 @@ pub struct Operation {
     pub listing: Option<Listing>,
     /// Operations that Hex counts together with it.
     pub group: &'static LimitGroup,
+    /// Headers that the whole answer depends on.
+    pub headers: &'static [(&'static str, &'static str)],
 }
 
 impl Operation {
@@ -103,16 +105,40 @@ impl fmt::Display for Operation {
 }
 
 const fn read(id: &'static str, path: &'static str) -> Operation {
-    Operation { id, method: Method::Get, path, effect: Effect::Read, listing: None, group: &limits::DEFAULT }
+    Operation {
+        id,
+        method: Method::Get,
+        path,
+        effect: Effect::Read,
+        listing: None,
+        group: &limits::DEFAULT,
+        headers: &[],
+    }
 }
 
 const fn list(id: &'static str, path: &'static str, items: &'static str, max_page: u32) -> Operation {
     let listing = Some(Listing { paging: Paging::Cursor, items, max_page, ids: &["id"] });
-    Operation { id, method: Method::Get, path, effect: Effect::Read, listing, group: &limits::DEFAULT }
+    Operation {
+        id,
+        method: Method::Get,
+        path,
+        effect: Effect::Read,
+        listing,
+        group: &limits::DEFAULT,
+        headers: &[],
+    }
 }
 
 const fn write(id: &'static str, method: Method, path: &'static str) -> Operation {
-    Operation { id, method, path, effect: Effect::Write, listing: None, group: &limits::DEFAULT }
+    Operation {
+        id,
+        method,
+        path,
+        effect: Effect::Write,
+        listing: None,
+        group: &limits::DEFAULT,
+        headers: &[],
+    }
 }
 
 /// Who the token acts as: user, organisation, token expiry.
@@ -132,9 +158,15 @@ pub const GET_PROJECT_RUNS: Operation = Operation {
     effect: Effect::Read,
     listing: Some(Listing { paging: Paging::Offset, items: "runs", max_page: 100, ids: &["runId"] }),
     group: &limits::DEFAULT,
+    headers: &[],
 };
+/// Header without which newer versions of the API leave out a run's `stateEvents` (hex-api.md).
+pub const EXPANDED_STATS: &str = "enable-expanded-stats";
 /// One run.
-pub const GET_RUN_STATUS: Operation = read("GetRunStatus", "/projects/{projectId}/runs/{runId}");
+pub const GET_RUN_STATUS: Operation = Operation {
+    headers: &[(EXPANDED_STATS, "true")],
+    ..read("GetRunStatus", "/projects/{projectId}/runs/{runId}")
+};
 /// Cells of a project's draft.
 pub const LIST_CELLS: Operation = list("ListCells", "/cells", "values", 100)
     .identified_by(&["staticId", "id"])
@@ -185,6 +217,7 @@ pub const EXPORT_PROJECT: Operation = Operation {
     effect: Effect::Read,
     listing: None,
     group: &limits::HEX_API,
+    headers: &[],
 };
 /// Grants users access to a project.
 pub const SHARE_WITH_USERS: Operation =

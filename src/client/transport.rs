@@ -65,6 +65,9 @@ impl Transport for Http {
         };
         let builder = self.http.request(method, self.base_url.join(request.path()));
         let mut builder = self.token.on(builder).header(reqwest::header::ACCEPT, "application/json");
+        for (name, value) in request.operation().headers {
+            builder = builder.header(*name, *value);
+        }
         if !request.query_pairs().is_empty() {
             builder = builder.query(request.query_pairs());
         }

@@ -82,6 +82,8 @@ pub(crate) struct Call<'a> {
     pub(super) args: BTreeMap<&'static str, String>,
     pub(super) query: Vec<(String, String)>,
     pub(super) body: &'a [u8],
+    /// Whether `stateEvents` of a single run are asked for.
+    pub(super) expanded_stats: bool,
     /// Type of the body.
     pub(super) content_type: &'a str,
     /// Root of the server as the client names it.

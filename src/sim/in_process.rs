@@ -27,12 +27,14 @@ impl Transport for InProcess {
             url::form_urlencoded::Serializer::new(String::new()).extend_pairs(request.query_pairs()).finish();
         Box::pin(async move {
             let body = request.json_body().map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
-            let wire = axum::http::Request::builder()
+            let mut wire = axum::http::Request::builder()
                 .method(request.operation().method.as_str())
                 .uri(format!("/api/v1{}?{query}", request.path()))
-                .header(header::AUTHORIZATION, "Bearer in-process")
-                .body(())
-                .map_err(|e| broken(e.to_string()))?;
+                .header(header::AUTHORIZATION, "Bearer in-process");
+            for (name, value) in request.operation().headers {
+                wire = wire.header(*name, *value);
+            }
+            let wire = wire.body(()).map_err(|e| broken(e.to_string()))?;
             let (parts, ()) = wire.into_parts();
             let reply = self.0.exchange(&parts, body).await.map_err(|e| broken(e.to_string()))?;
             if reply.fault == Fault::Truncate {

@@ -405,6 +405,7 @@ impl Sim {
             args: args.unwrap_or_default(),
             query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
             body,
+            expanded_stats: parts.headers.contains_key(operation::EXPANDED_STATS),
             content_type: parts
                 .headers
                 .get(header::CONTENT_TYPE)

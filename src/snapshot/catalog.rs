@@ -6,9 +6,8 @@ use std::path::PathBuf;
 use super::lake::{MANIFEST, PREFIX, file_name, folder_of};
 use super::manifest::{FileEntry, Manifest, TableEntry};
 use super::{Error, Lake, MANIFEST_VERSION};
-use crate::registry;
 use crate::schema::Table;
-use crate::tables::CRAWL_COVERAGE;
+use crate::tables::{self, CRAWL_COVERAGE};
 
 /// A snapshot whose manifest can't be read.
 #[derive(Debug)]
@@ -101,7 +100,7 @@ impl Manifests {
                     }
                     continue;
                 }
-                let is_split = registry::by_name(name).is_some_and(Table::is_split);
+                let is_split = tables::is_split(name);
                 if is_older(manifest) && !is_split {
                     elsewhere.entry(&manifest.snapshot_id).or_default().push(name);
                 }

@@ -10,8 +10,6 @@ use parquet::file::reader::SerializedFileReader;
 use super::lake::{PREFIX, file_name};
 use super::manifest::{FileEntry, Manifest, TableEntry};
 use super::{Error, Lake};
-use crate::registry;
-use crate::schema::Table;
 use crate::store::scratch;
 
 /// How the files of a local lake are used.
@@ -67,7 +65,7 @@ pub fn history(manifests: &[Manifest], base: &str, note: &str) -> String {
 
 /// Whether each snapshot holds a part of a table.
 fn is_split(name: &str) -> bool {
-    registry::by_name(name).is_some_and(Table::is_split)
+    crate::tables::is_split(name)
 }
 
 /// Of each table the newest snapshot, with the format that its history is read in.

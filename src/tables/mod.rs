@@ -82,3 +82,8 @@ pub const ENTITIES: &[&Table] = &[
 /// Tables of imported query histories.
 pub const HISTORY: &[&Table] =
     &[&WAREHOUSE_QUERIES, &QUERY_DAYS, &QUERY_RUNS, &QUERY_FINGERPRINTS, &EXECUTED_TABLES, &HISTORY_DAYS];
+
+/// Whether the rows of the table of this name are split over the snapshots of imports.
+pub fn is_split(name: &str) -> bool {
+    HISTORY.iter().any(|table| table.name == name && table.is_split())
+}

@@ -251,7 +251,7 @@ fn a_server_gets_every_event_though_it_is_busy_at_times() {
     // It refuses one: nothing counts as told, and all is told again.
     *catalog.broken.lock().unwrap() = true;
     let said = tell(6);
-    assert!(said.contains("400") && said.contains("next time"), "{said}");
+    assert!(said.contains("400") && said.contains("sends what wasn't delivered"), "{said}");
     *catalog.broken.lock().unwrap() = false;
     tell(0);
     let everything: BTreeSet<String> = emitted(dir.path(), &["--all"]).iter().map(Value::to_string).collect();
@@ -409,7 +409,7 @@ fn what_a_server_does_not_accept_is_not_remembered_as_told() {
         *answer.lock().unwrap() = StatusCode::from_u16(status).unwrap();
         let said = tell(&url, code);
         assert!(said.contains(&status.to_string()) && said.contains("said why"), "{said}");
-        assert!(said.contains("next time"), "{said}");
+        assert!(said.contains("sends what wasn't delivered"), "{said}");
     }
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     assert!(tell(&format!("http://{nobody}"), 6).contains("can't be reached"));

@@ -9,6 +9,18 @@ use serde_json::Value;
 
 use crate::support::*;
 
+/// The name of a connection of the workspace.
+fn a_connection(sim: &Sim) -> String {
+    sim.server.world().connections[0].name.clone()
+}
+
+/// The name of a table that a project of the workspace has queried.
+fn a_table(sim: &Sim) -> String {
+    let world = sim.server.world();
+    let tables = world.projects.iter().flat_map(|record| world.queried_tables(record));
+    tables.map(|table| table.table_name.rsplit('.').next().unwrap().to_owned()).min().unwrap()
+}
+
 /// Names that readers are known to stumble over.
 const AWKWARD: [&str; 4] = [
     "status=prod/type=raw/title=a/snapshot=x/lake",
@@ -43,7 +55,7 @@ fn no_character_of_a_path_means_anything() {
         run(&mut hexport(&["snapshots", "verify", dest]), 0);
         let history = "SELECT snapshot, count(*) FROM runs_history GROUP BY ALL ORDER BY ALL";
         let answers = vec![
-            answer(&["lineage", dest, "--connection", "Snowflake", "--output", "json"]),
+            answer(&["lineage", dest, "--connection", &a_connection(&sim), "--output", "json"]),
             answer(&["audit", dest, "--output", "json"]),
             answer(&["diff", dest, "--output", "json"]),
             answer(&["query", dest, "SELECT * EXCLUDE (extra) FROM projects ORDER BY 1", "--output", "json"]),
@@ -106,7 +118,7 @@ fn a_damaged_file_breaks_its_own_view_only() {
         assert!(stdout(&out).contains("6") && stderr(&out).contains("users"), "{}", stderr(&out));
         // Whoever needs it doesn't take it for empty.
         run(&mut hexport(&["audit", dest]), 6);
-        run(&mut hexport(&["lineage", dest, "--table", "orders"]), 0);
+        run(&mut hexport(&["lineage", dest, "--table", &a_table(&sim)]), 0);
     }
     // The next snapshot is whole; a hole in it is filled from the one before.
     std::fs::write(first.join("users.parquet"), &footer).unwrap();
@@ -132,7 +144,7 @@ fn an_export_of_some_tables_is_not_the_newest_of_the_others() {
     };
     let commands: [&[&str]; 3] = [
         &["audit", dest, "--output", "json"],
-        &["lineage", dest, "--table", "orders", "--output", "json"],
+        &["lineage", dest, "--table", &a_table(&sim), "--output", "json"],
         &["query", dest, "SELECT count(*) AS runs FROM runs", "--output", "json"],
     ];
     let before: Vec<Value> = commands.iter().map(|args| json(args).0).collect();
@@ -173,7 +185,7 @@ fn a_lake_of_csv_is_read_like_one_of_parquet() {
                      AND view_name = 'runs' AND column_name NOT IN ('notifications', 'state_events') ORDER BY ALL";
         vec![
             answer(&["audit", &dest, "--output", "json"]),
-            answer(&["lineage", &dest, "--connection", "Snowflake", "--output", "json"]),
+            answer(&["lineage", &dest, "--connection", &a_connection(&sim), "--output", "json"]),
             answer(&["openlineage", &dest]),
             answer(&["query", &dest, types, "--output", "json"]),
             answer(&["query", &dest, "SELECT status, count(*) FROM runs GROUP BY ALL ORDER BY ALL"]),
@@ -224,7 +236,7 @@ fn temporary_files_find_a_place_and_a_read_only_lake_is_read() {
     for args in [
         &["query", dest, "SELECT 1"][..],
         &["audit", dest],
-        &["lineage", dest, "--table", "orders"],
+        &["lineage", dest, "--table", &a_table(&sim)],
         &["snapshots", "list", dest],
         &["snapshots", "verify", dest],
         &["openlineage", dest],

@@ -379,3 +379,22 @@ fn cells_written_over_the_api_are_listed() {
     assert_eq!(ask(&sim, "DELETE", &format!("/cells/{static_id}"), None).status, 200);
     assert!(listed().as_array().unwrap().iter().all(|cell| cell["staticId"] != static_id));
 }
+
+#[test]
+fn state_events_of_a_run_want_their_header_and_hexport_asks_for_them() {
+    let sim = Sim::of_projects(40);
+    let (project, run_id) = {
+        let world = sim.server.world();
+        let found = world.projects.iter().find_map(|record| {
+            let of = |spec| (world.run(record, spec).state_events.is_some(), world.run_id(record, spec));
+            let run = world.runs(record).iter().map(of).find(|(has_events, _)| *has_events)?.1;
+            Some((record.project.id.clone(), run))
+        });
+        found.unwrap()
+    };
+    let path = format!("/projects/{project}/runs/{run_id}");
+    assert!(get(&sim, &path).json().get("stateEvents").is_none());
+    let out = run(&mut sim.hexport(&["runs", "get", &project, &run_id, "--output", "json"]), 0);
+    let shown: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert!(!shown["stateEvents"].as_array().unwrap().is_empty(), "{shown}");
+}

@@ -237,9 +237,11 @@ pub async fn run(command: Command, settings: &Settings, ui: &Ui) -> Result<Code,
         Command::Wait { project, run, once, wait: waiting, read } => {
             let session = read.open(settings, ui)?;
             let project = resolve(&session.client, Kind::Project, &project).await?;
-            let run = match (run, once) {
-                (Some(run), _) => run,
-                (None, Some(key)) => {
+            // clap asks for one of them; no key is no run's.
+            let run = match run {
+                Some(run) => run,
+                None => {
+                    let key = once.unwrap_or_default();
                     let known = Once::open(session.client.base_url(), &project, &key)?.run_id()?;
                     known.ok_or_else(|| {
                         Failure::new(
@@ -249,7 +251,6 @@ pub async fn run(command: Command, settings: &Settings, ui: &Ui) -> Result<Code,
                         .next("Start it with hexport runs start --once KEY, or name a run.")
                     })?
                 }
-                (None, None) => unreachable!("clap asks for one of them"),
             };
             wait(&session, &project, &run, &waiting).await
         }

@@ -89,7 +89,9 @@ impl Sim {
         let record = &world.projects[at];
         let spec = world.runs(record).iter().find(|spec| world.run_id(record, spec) == run);
         let spec = spec.ok_or_else(|| Failure::new(404, "Run not found"))?;
-        ok(&world.run(record, spec))
+        let mut run = world.run(record, spec);
+        run.state_events = run.state_events.filter(|_| call.expanded_stats);
+        ok(&run)
     }
 
     fn start_run(&self, call: &Call<'_>) -> Answer {
