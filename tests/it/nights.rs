@@ -297,7 +297,8 @@ impl Nights {
         let mut world = self.server.world_mut();
         let config = world.config.clone();
         let runs = World::runs_mut(&config, &mut world.projects[at]);
-        let kept = runs.len().saturating_sub(2);
+        // One stays, or it would be a project that never ran.
+        let kept = runs.len().saturating_sub(2).max(1);
         runs.truncate(kept);
         drop(world);
         self.happened("runs age out", at);

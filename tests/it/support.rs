@@ -315,7 +315,8 @@ pub fn true_rows(world: &World) -> BTreeMap<String, u64> {
 
 /// Pages of a project's queried tables; none where it is known that there are none: it never ran.
 pub fn pages_of_tables(world: &World, record: &ProjectRecord) -> u64 {
-    match world.runs(record).is_empty() {
+    let was_refreshed = record.project.analytics.published_results_updated_at.is_some();
+    match world.runs(record).is_empty() && !was_refreshed {
         true => 0,
         false => world.queried_tables(record).len().div_ceil(100).max(1) as u64,
     }

@@ -101,8 +101,9 @@ impl Engine {
         self.base.runs(project).is_some_and(|known| known.runs > 0)
     }
 
-    /// The project never ran, so it has queried nothing (hex-api.md); unless something is known of before, which only
-    /// an answer can end.
+    /// The project never ran, so it has queried nothing (hex-api.md): no run is listed, and its results were never
+    /// refreshed, which a run whose listing has aged out would have done. What is known from before only an answer can
+    /// end.
     pub(super) fn skip_queried_tables(
         &mut self,
         project: &Arc<str>,
@@ -110,7 +111,10 @@ impl Engine {
         runs_read_at: Option<DateTime<Utc>>,
     ) {
         let tables = self.base.known(Endpoint::QUERIED_TABLES, Some(project));
-        if self.has_run(project) || tables.is_some_and(|known| known.rows > 0) {
+        let is_refreshed =
+            |(task, _): &(Task, Decision)| task.facts.as_ref().is_none_or(|facts| facts.refreshed.is_some());
+        let has_results = self.awaiting_runs.get(project).is_some_and(is_refreshed);
+        if has_results || self.has_run(project) || tables.is_some_and(|known| known.rows > 0) {
             return self.settle_queried_tables(project, latest_api_run);
         }
         if let Some((mut task, _)) = self.awaiting_runs.remove(project) {

@@ -134,7 +134,10 @@ impl World {
     /// Tables that a project's published runs have queried: none for a project that was never published.
     pub fn queried_tables(&self, record: &ProjectRecord) -> Vec<QueriedTable> {
         // Published runs fill the list: without one it is empty (hex-api.md).
-        if record.project.last_published_at.is_none() || self.runs(record).is_empty() {
+        let has_run = || {
+            record.project.analytics.published_results_updated_at.is_some() || !self.runs(record).is_empty()
+        };
+        if record.project.last_published_at.is_none() || !has_run() {
             return Vec::new();
         }
         let tables: BTreeSet<QueriedTable> = self
