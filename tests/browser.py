@@ -49,6 +49,8 @@ def look(browser, asked, name, width, height, scheme):
     page.wait_for_selector("html[data-ready]")
     found = {"figures": page.evaluate("Object.fromEntries([...document.querySelectorAll('.figure')].map(f => [f.id, f.querySelector('b').textContent]))")}
     found["charts"] = {chart: page.evaluate(SERIES, chart) for chart in CHARTS}
+    found["cost"] = page.evaluate(ROWS, "table-cost")
+    found["cost_chart"] = page.evaluate(SERIES, "chart-cost")
     search(page, "#search-lineage", asked["table"], ["Enter"])
     found["readers"] = page.evaluate(ROWS, "table-lineage")
     found["readers_title"] = page.inner_text("#lineage-focus")

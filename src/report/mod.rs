@@ -3,6 +3,7 @@
 //! The page carries its data as JSON and makes its tables and charts from it. What people wrote (titles, names)
 //! is data only: it reaches the page as text, and the page's policy runs no script but its own two.
 
+mod costs;
 mod covered;
 mod figures;
 
@@ -19,6 +20,7 @@ use crate::derive::{COLUMN_LINEAGE, CONNECTION_USAGE, RUN_DAILY, RUN_STATS, TABL
 use crate::snapshot::rows::{self, Open};
 use crate::snapshot::{Lake, Manifest, TableReader};
 use crate::tables::{AUDIT_FINDINGS, PROJECT_SHARING};
+use costs::{Costs, costs};
 use covered::NotCovered;
 use figures::figures;
 
@@ -67,6 +69,8 @@ struct Data {
     people: Vec<Person>,
     roles: BTreeMap<String, usize>,
     access: BTreeMap<&'static str, usize>,
+    /// What queries used and cost; none where no query history was imported.
+    costs: Option<Costs>,
 }
 
 /// A finding: place of the rule, of the severity, of the project, name of what isn't a project, place of the owner,
@@ -388,6 +392,7 @@ fn collect(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) -
         people: rows::all(&open, &USER_ACTIVITY)?,
         roles,
         access: access(&facts),
+        costs: costs(&open, &places)?,
         projects,
         tables,
         connections,

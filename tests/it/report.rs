@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hexport::sim::history::{Form, render};
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -49,6 +50,11 @@ fn a_browser_shows_what_the_lake_holds_and_runs_nothing_that_people_wrote() {
     }
     let file = dir.path().join("report.html");
     let (lake_arg, file_arg) = (lake.to_str().unwrap(), file.to_str().unwrap());
+    let history = dir.path().join("history.csv");
+    let queries = sim.server.world().query_history(0);
+    std::fs::write(&history, render("snowflake", &queries, Form::Csv)).unwrap();
+    let import = ["import", "query-history", lake_arg, history.to_str().unwrap(), "--warehouse", "snowflake"];
+    run(&mut hexport(&import), 0);
     run(&mut hexport(&["report", lake_arg, "-o", file_arg]), 0);
     let page = std::fs::read_to_string(&file).unwrap();
     assert!(!page.contains("<img") && !page.contains("document.title='taken'</script>"));
@@ -102,6 +108,20 @@ fn a_browser_shows_what_the_lake_holds_and_runs_nothing_that_people_wrote() {
         }
         let roles = asked(&lake, "SELECT role, count(*) FROM users GROUP BY ALL");
         assert_eq!(points(&charts["chart-roles"], "people"), roles);
+        // Cost, of the query history.
+        let costs = ask(
+            &lake,
+            "SELECT title, sum(queries)::BIGINT FROM project_cost JOIN projects USING (project_id) \
+             WHERE day > (SELECT max(day) FROM project_cost) - 30 GROUP BY project_id, title",
+        );
+        let shown = seen["cost"].as_array().unwrap();
+        assert_eq!(shown.len(), costs.len().min(10), "{width}");
+        for row in shown {
+            let queries: f64 = row[1].as_str().unwrap().replace(',', "").parse().unwrap();
+            assert!(costs.contains(&vec![row[0].clone(), json!(queries as u64)]), "{width}: {row}");
+        }
+        let drawn = seen["cost_chart"]["series"][0]["data"].as_array().unwrap().len();
+        assert_eq!(drawn, costs.len().min(12), "{width}");
         // Lineage, by the search box.
         assert!(seen["readers_title"].as_str().unwrap().starts_with(&table), "{}", seen["readers_title"]);
         assert!(texts(&seen["readers"], 0).is_subset(&readers));

@@ -433,6 +433,28 @@
     ], data.tables, { label: 'tables', sort: 2, page: 10 });
   };
 
+  const cost = () => {
+    if (!data.costs) return;
+    const { since, until, currency, projects } = data.costs;
+    const node = section('cost', 'Cost', `What projects' queries used from ${day(since)} to ${day(until)}, by the query history of the warehouses.`);
+    const measures = [['cost', 'Cost' + (currency ? ` (${currency})` : '')], ['credits', 'Credits'], ['hours', 'Hours']];
+    const [key, name] = measures.find(([of]) => projects.some((p) => p[of])) ?? measures[2];
+    const round = (n) => (n === null || n === undefined ? null : Math.round(n * 100) / 100);
+    const most = projects.slice(0, 12);
+    node.append(el('h3', {}, `${name} by project`));
+    chart(node, 'chart-cost', `${name} by project`, () => sideways(most.map((p) => data.projects[p.project].title), most.map((p) => round(p[key])), name.toLowerCase()));
+    table(node, 'table-cost', [
+      { name: 'Project', kind: 'wide', value: (p) => data.projects[p.project].title, show: (p) => projectLink(p.project) },
+      { name: 'Queries', kind: 'number', value: (p) => p.queries, show: (p) => count(p.queries) },
+      { name: 'Failed', kind: 'number', value: (p) => p.failures, show: (p) => count(p.failures) },
+      { name: 'Hours', kind: 'number', value: (p) => round(p.hours) },
+      { name: 'Scheduled hours', kind: 'number', value: (p) => round(p.scheduled_hours) },
+      { name: 'Credits', kind: 'number', value: (p) => round(p.credits) },
+      ...(currency ? [{ name: `Cost (${currency})`, kind: 'number', value: (p) => round(p.cost) }] : []),
+      { name: 'Views in 30 days', kind: 'number', value: (p) => data.projects[p.project].views, show: (p) => count(data.projects[p.project].views) },
+    ], projects, { label: 'costs', page: 10 });
+  };
+
   const people = () => {
     const node = section('people', 'People and access', 'Who owns what, and who can open it.');
     const pair = el('div', { class: 'pair' }, el('div'), el('div'));
@@ -489,6 +511,7 @@
   lineage();
   runs();
   usage();
+  cost();
   people();
   notCovered();
 
