@@ -43,8 +43,12 @@ impl Engine {
             endpoint == Endpoint::QUERIED_TABLES && self.options.endpoints.contains(&Endpoint::RUNS);
         match decision {
             Decision::Skip(why) => self.finish(task, State::Skipped, Some(why.into()), false),
-            // With a budget, what is to be read doesn't wait for runs that may be read last; but for the first run.
-            Decision::Read(_) if runs_come && self.options.budget.is_limited() && self.has_run(&id) => {
+            // With a budget, what is to be read doesn't wait for runs that may be read last; unless there may be no run.
+            Decision::Read(_)
+                if runs_come
+                    && self.options.budget.is_limited()
+                    && (facts.refreshed.is_some() || self.has_run(&id)) =>
+            {
                 let latest = self.base.runs(&id).and_then(|runs| runs.latest_api_run);
                 self.carry_out(task, Decision::Read(None), latest);
             }
