@@ -48,7 +48,7 @@ pub struct Args {
     /// Form of the result
     #[arg(long, value_enum, default_value_t = Form::Text)]
     output: Form,
-    /// The time from which the next run is looked for, in place of now
+    /// Look for the next scheduled run after this time instead of now
     #[arg(long, value_name = "TIME", hide = true)]
     fixed_time: Option<DateTime<Utc>>,
 }

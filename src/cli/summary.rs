@@ -238,7 +238,9 @@ fn changes(shown: &Shown<'_>, base: Option<&Manifest>) -> Vec<String> {
         };
         let moved = match (base, &known) {
             (Some(base), Some(known)) if COMPARED.contains(name) => {
+                // Tables that can't be compared row by row still have their numbers of rows.
                 compared(shown.lake, base, manifest, table, known)
+                    .or_else(|| Some(difference(base.tables.get(*name)?.rows, entry.rows)))
             }
             (Some(base), _) => base.tables.get(*name).map(|old| difference(old.rows, entry.rows)),
             (None, _) => None,

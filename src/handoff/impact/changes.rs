@@ -1,4 +1,4 @@
-//! Changes of a warehouse: told from SQL, and from two manifests or catalogues of dbt.
+//! Changes of a warehouse, read from SQL and from two manifests or catalogs of dbt.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -70,7 +70,7 @@ pub struct Change {
     pub column: Option<String>,
     /// The new name or type.
     pub to: Option<String>,
-    /// Where it is told from.
+    /// The statement, or the difference between two artifacts, that says so.
     pub told_by: String,
     /// Whether it is sure to happen: a column that is only no longer documented may still be there.
     pub certain: bool,
