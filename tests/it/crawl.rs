@@ -341,6 +341,40 @@ fn runs_that_had_not_ended_are_read_again_until_they_have() {
 }
 
 #[test]
+fn runs_that_hang_for_more_than_a_week_are_given_up_and_not_asked_for_one_by_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = WorldConfig { runs_per_project: 400.0, ..world_of(40) };
+    let sim = Sim::start(SimConfig { world, ..SimConfig::default() });
+    // The oldest runs of a long history have a status that nobody knows, and never leave it.
+    let old: Vec<String> = {
+        let mut world = sim.server.world_mut();
+        let config = world.config.clone();
+        let at = (0..world.projects.len())
+            .find(|at| {
+                let runs = world.runs(&world.projects[*at]);
+                let days = |from: usize| (runs[0].triggered - runs[from].triggered).num_days();
+                runs.len() > 150 && days(runs.len() - 20) > 8
+            })
+            .unwrap();
+        let runs = World::runs_mut(&config, &mut world.projects[at]);
+        let first = runs.len() - 20;
+        for spec in &mut runs[first..] {
+            (spec.status, spec.elapsed_ms) = ("AWAITING_REVIEW", None);
+        }
+        let record = &world.projects[at];
+        world.runs(record)[first..].iter().map(|spec| world.run_id(record, spec)).collect()
+    };
+    sim.export(dir.path(), &[], 0);
+    sim.server.clear_requests();
+    sim.export(dir.path(), &[], 0);
+    let asked = sim.server.requests().iter().filter(|r| old.iter().any(|id| r.target.contains(id))).count();
+    assert_eq!(asked, 0);
+    let given_up =
+        ask_one(dir.path(), "SELECT count(*) FROM runs WHERE given_up AND status = 'AWAITING_REVIEW'");
+    assert_eq!(given_up.as_u64(), Some(20));
+}
+
+#[test]
 fn history_that_hex_no_longer_returns_stays_in_the_lake() {
     let dir = tempfile::tempdir().unwrap();
     let sim = Sim::of_projects(40);

@@ -525,3 +525,22 @@ fn a_gap_may_end_with_0_where_it_is_asked_for() {
     let summary = sim.export(dir.path(), &["--ok-incomplete"], 0);
     assert_eq!((&summary["complete"], &summary["exit_code"]), (&json!(false), &json!(4)));
 }
+
+#[test]
+fn a_rebuild_takes_the_last_committed_journal_and_never_an_open_one() {
+    let (dir, sim) = (tempfile::tempdir().unwrap(), Sim::of_projects(120));
+    let rebuild = |code: i32| run(&mut hexport(&["rebuild", dir.path().to_str().unwrap()]), code);
+    // A crawl that broke off is the next export's to resume, and no snapshot of half a workspace.
+    refuse(&sim, &["ListProjects@2=404"]);
+    sim.export(dir.path(), &[], 5);
+    let told = stderr(&rebuild(2));
+    assert!(told.contains("unfinished") && told.contains("--snapshot"), "{told}");
+    refuse(&sim, &[]);
+    sim.export(dir.path(), &["--keep-journal"], 0);
+    let committed = manifest(dir.path())["snapshot_id"].clone();
+    refuse(&sim, &["ListProjects@2=404"]);
+    sim.export(dir.path(), &["--tables", "projects"], 5);
+    assert_eq!(journals(dir.path()).len(), 2);
+    rebuild(0);
+    assert_eq!(manifest(dir.path())["snapshot_id"], committed);
+}
