@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::ask::{Answer, Source, ask, journalled};
 use super::gate::{Gates, Passage};
+use super::order::FIRST_LOOK;
 use super::runs::History;
 use super::task::{Rank, Task};
 use super::{Base, Coverage, Decision, Endpoint, Error, Options, Progress, ProjectFacts, Scope, State, Stop};
@@ -88,6 +89,7 @@ pub async fn crawl(
         held: Vec::new(),
         tasks: JoinSet::new(),
         under_way: HashMap::new(),
+        first_looks: 0,
         gates: Gates::default(),
         lists_open: 0,
         met: HashSet::new(),
@@ -117,6 +119,8 @@ struct Engine {
     held: Vec<Task>,
     tasks: JoinSet<Landed>,
     under_way: HashMap<Group, usize>,
+    /// Of those under way, what was never read before, lists and further pages among them.
+    first_looks: usize,
     gates: Gates,
     /// Lists of projects and groups that are not read to their end.
     lists_open: u32,
@@ -254,6 +258,9 @@ impl Engine {
         let groups: Vec<Group> = self.queues.keys().copied().collect();
         for group in groups {
             while self.under_way.get(group).copied().unwrap_or(0) < self.options.concurrency.max(1) {
+                if self.has_to_wait(group) {
+                    break;
+                }
                 let Some(task) = self.queues.get_mut(group).and_then(BinaryHeap::pop) else { break };
                 match self.gates.pass(task) {
                     Passage::Wait => {}
@@ -274,7 +281,18 @@ impl Engine {
         }
     }
 
+    /// Whether a group's next task is a second look that might take a request which a first look needs: with a
+    /// budget of requests, nothing is read again before everything unread, and what it leads to, has been asked for.
+    fn has_to_wait(&self, group: Group) -> bool {
+        let is_second_look = |task: &Task| task.rank.0 > FIRST_LOOK;
+        self.options.budget.requests.is_some()
+            && self.queues.get(group).and_then(BinaryHeap::peek).is_some_and(is_second_look)
+            && (self.first_looks > 0
+                || self.queues.values().filter_map(BinaryHeap::peek).any(|task| !is_second_look(task)))
+    }
+
     fn start(&mut self, task: Task, group: Group) {
+        self.first_looks += usize::from(task.rank.0 <= FIRST_LOOK);
         if task.visited.is_empty() && !task.in_stragglers {
             self.forget_if_old(&task);
         }

@@ -14,20 +14,23 @@ const EXPECTED: [(Endpoint, f64); 4] = [
     (Endpoint::GROUP_MEMBERS, 15.0),
 ];
 
+/// First part of the rank of what was never read; what is greater was.
+pub(super) const FIRST_LOOK: u8 = 1;
+
 /// Place of a fan-out's first request. What was never read comes before what was: of that, the lake has something.
 /// Within each, expected new rows x value x age, per request; the value of a project is its views.
 pub(super) fn rank(endpoint: Endpoint, views: i64, known: Option<&Known>, now: DateTime<Utc>) -> Rank {
     let usual = EXPECTED.iter().find(|(of, _)| *of == endpoint).map_or(1.0, |(_, rows)| *rows);
     let value = 1.0 + views.max(0) as f64;
     let Some((known, read)) = known.and_then(|known| Some((known, known.last_read_at?))) else {
-        return (1, -((usual * value * 1e3) as i64), 0);
+        return (FIRST_LOOK, -((usual * value * 1e3) as i64), 0);
     };
     let page = endpoint.operation().listing.map_or(1, |listing| u64::from(listing.max_page));
     // A history is read back to what is known, which takes one page whatever its length.
     let pages = if endpoint == Endpoint::RUNS { 1 } else { known.rows.div_ceil(page).max(1) };
     let rows = known.rows.clamp(1, pages * page) as f64;
     let hours = ((now - read).num_minutes() as f64 / 60.0).max(1.0);
-    (2, -((rows * value * hours / pages as f64 * 1e3) as i64), 0)
+    (FIRST_LOOK + 1, -((rows * value * hours / pages as f64 * 1e3) as i64), 0)
 }
 
 #[cfg(test)]

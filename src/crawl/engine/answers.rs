@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::super::ask::{Answer, Source};
 use super::super::endpoint::Need;
 use super::super::gate::forbidden;
+use super::super::order::FIRST_LOOK;
 use super::super::runs::History;
 use super::super::task::Task;
 use super::{Engine, Landed, group};
@@ -15,6 +16,7 @@ use crate::crawl::{Empty, Endpoint, Error, Scope, State, Workspace};
 
 impl Engine {
     pub(super) fn land(&mut self, (mut task, answer): Landed) -> Result<(), Error> {
+        self.first_looks -= usize::from(task.rank.0 <= FIRST_LOOK);
         if let Some(under_way) = self.under_way.get_mut(group(&task)) {
             *under_way -= 1;
         }
