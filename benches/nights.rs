@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use hexport::client::projects::Schedule as ApiSchedule;
-use hexport::client::{BaseUrl, Client, ClientConfig, Pace, Token};
+use hexport::client::{BaseUrl, Client, ClientConfig, Pace, ProjectId, Token};
 use hexport::crawl::{Freshness, Quiet, Source, Stop};
 use hexport::derive::schedule::Schedule;
 use hexport::export::{Options, choose, export};
@@ -33,7 +33,7 @@ struct Habits {
     api_runs_a_day: f64,
 }
 
-fn draw_habits(world: &World, rng: &mut ChaCha8Rng) -> HashMap<String, Habits> {
+fn draw_habits(world: &World, rng: &mut ChaCha8Rng) -> HashMap<ProjectId, Habits> {
     let of = |record: &hexport::sim::ProjectRecord, rng: &mut ChaCha8Rng| {
         let project = &record.project;
         let put_away = project.archived_at.is_some() || project.trashed_at.is_some();
@@ -107,10 +107,10 @@ enum Event {
 /// A day of the workspace. Gives how many runs each project had.
 fn pass_day(
     server: &SimServer,
-    habits: &HashMap<String, Habits>,
+    habits: &HashMap<ProjectId, Habits>,
     (from, until): (DateTime<Utc>, DateTime<Utc>),
     rng: &mut ChaCha8Rng,
-) -> BTreeMap<String, u64> {
+) -> BTreeMap<ProjectId, u64> {
     let mut ran = BTreeMap::new();
     let mut world = server.world_mut();
     let config = world.config.clone();
@@ -171,7 +171,7 @@ struct Nightly {
     folder: tempfile::TempDir,
     requests: u64,
     of_runs: u64,
-    unseen: BTreeMap<String, Vec<(u32, u64)>>,
+    unseen: BTreeMap<ProjectId, Vec<(u32, u64)>>,
     /// Runs by the nights that passed until they were seen.
     lateness: BTreeMap<u32, u64>,
     latest_put_away: u32,
@@ -189,7 +189,7 @@ impl Nightly {
         server: &SimServer,
         night: u32,
         at: DateTime<Utc>,
-        put_away: &HashSet<String>,
+        put_away: &HashSet<ProjectId>,
     ) {
         server.clear_requests();
         let mut config = ClientConfig::new(BaseUrl::default(), Token::new("bench").expect("a token"));
@@ -267,7 +267,7 @@ async fn nights(projects: usize, nights: u32) {
     let away = |record: &&hexport::sim::ProjectRecord| {
         record.project.archived_at.is_some() || record.project.trashed_at.is_some()
     };
-    let put_away: HashSet<String> =
+    let put_away: HashSet<ProjectId> =
         server.world().projects.iter().filter(away).map(|record| record.project.id.clone()).collect();
     let mut exact = Nightly::new("exact", Freshness::Exact);
     let mut within = Nightly::new("7d", Freshness::Within(TimeDelta::days(7)));

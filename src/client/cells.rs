@@ -3,14 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::operation::{GET_CELL, LIST_CELLS};
-use super::{ApiRequest, Client, Error, List};
+use super::{ApiRequest, Call, CellId, Client, ConnectionId, List, ProjectId};
 
 /// A cell. Sources are given for SQL, code and markdown cells alone.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Cell {
     /// Identifier within a version; changes with each edit.
-    pub id: String,
+    pub id: CellId,
     /// Durable identifier.
     pub static_id: String,
     /// `SQL`, `CODE`, `MARKDOWN`, `INPUT`, `CHART`, `COMPONENT_IMPORT`, ...
@@ -18,11 +18,11 @@ pub struct Cell {
     /// Label.
     pub label: Option<String>,
     /// Connection of a SQL cell; `None` when it queries dataframes.
-    pub data_connection_id: Option<String>,
+    pub data_connection_id: Option<ConnectionId>,
     /// Source.
     pub contents: CellContents,
     /// The project.
-    pub project_id: String,
+    pub project_id: ProjectId,
 }
 
 /// Source of a cell; at most one is set.
@@ -59,7 +59,7 @@ pub struct SqlSource {
 #[derive(Debug, Clone, Default)]
 pub struct ListCells {
     /// The project.
-    pub project_id: String,
+    pub project_id: ProjectId,
     /// Cells a page, 1 to 100; 100 by default.
     pub page_size: Option<u32>,
 }
@@ -85,8 +85,8 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// Any of [`Error`].
-    pub async fn get_cell(&self, cell_id: &str) -> Result<Cell, Error> {
-        self.fetch(ApiRequest::new(&GET_CELL, &[cell_id])).await
+    /// Any of [`Error`](super::Error).
+    pub fn get_cell(&self, cell_id: &CellId) -> Call<Cell> {
+        self.call(ApiRequest::new(&GET_CELL, &[cell_id]))
     }
 }

@@ -4,14 +4,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::operation::{CREATE_COLLECTION, EDIT_COLLECTION, GET_COLLECTION, LIST_COLLECTIONS};
-use super::{ApiRequest, Client, Error, List};
+use super::{ApiRequest, Call, Client, CollectionId, List, UserId};
 
 /// A collection.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Collection {
     /// Identifier (UUID).
-    pub id: String,
+    pub id: CollectionId,
     /// Name.
     pub name: String,
     /// Description.
@@ -31,7 +31,7 @@ pub struct Creator {
     /// Email address.
     pub email: String,
     /// User's identifier.
-    pub id: String,
+    pub id: UserId,
 }
 
 /// Sharing of a collection.
@@ -71,6 +71,8 @@ pub struct MembersAccess {
 /// Parameters of `ListCollections`.
 #[derive(Debug, Clone, Default)]
 pub struct ListCollections {
+    /// Whether they are sorted by name; by the API's own order by default.
+    pub by_name: bool,
     /// Collections a page, 1 to 100; 100 by default.
     pub page_size: Option<u32>,
 }
@@ -79,7 +81,9 @@ impl List for ListCollections {
     type Item = Collection;
 
     fn request(&self) -> ApiRequest {
-        ApiRequest::new(&LIST_COLLECTIONS, &[]).query("limit", self.page_size.unwrap_or(100))
+        ApiRequest::new(&LIST_COLLECTIONS, &[])
+            .query_opt("sortBy", self.by_name.then_some("NAME"))
+            .query("limit", self.page_size.unwrap_or(100))
     }
 }
 
@@ -94,9 +98,9 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// Any of [`Error`].
-    pub async fn get_collection(&self, collection_id: &str) -> Result<Collection, Error> {
-        self.fetch(ApiRequest::new(&GET_COLLECTION, &[collection_id])).await
+    /// Any of [`Error`](super::Error).
+    pub fn get_collection(&self, collection_id: &CollectionId) -> Call<Collection> {
+        self.call(ApiRequest::new(&GET_COLLECTION, &[collection_id]))
     }
 
     /// Creates a collection (`CreateCollection`). Sent once, whatever happens.
@@ -109,43 +113,52 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// Any of [`Error`].
-    pub async fn create_collection(
-        &self,
-        name: &str,
-        description: Option<&str>,
-    ) -> Result<Collection, Error> {
+    /// Any of [`Error`](super::Error).
+    pub fn create_collection(&self, name: &str, description: Option<&str>) -> Call<Collection> {
         let mut body = json!({ "name": name });
         if let Some(description) = description {
             body["description"] = json!(description);
         }
-        self.fetch(ApiRequest::new(&CREATE_COLLECTION, &[]).body(body)).await
+        self.call(ApiRequest::new(&CREATE_COLLECTION, &[]).body(body))
     }
 
-    /// Renames a collection (`EditCollection`), or changes who may use it. Sent once.
+    /// Changes a collection, or who may use it (`EditCollection`). Sent once.
     ///
     /// ```
     /// # hexport::sim::try_out(async |client, world| {
-    /// let renamed = client.edit_collection(&world.collections[0].id, Some("Finance, tidied"), None).await?;
+    /// use hexport::client::collections::CollectionEdit;
+    ///
+    /// let edit = CollectionEdit { name: Some("Finance, tidied".into()), ..CollectionEdit::default() };
+    /// let renamed = client.edit_collection(&world.collections[0].id, &edit).await?;
     /// assert_eq!(renamed.name, "Finance, tidied");
     /// # Ok(()) });
     /// ```
     ///
     /// # Errors
-    /// Any of [`Error`].
-    pub async fn edit_collection(
-        &self,
-        collection_id: &str,
-        name: Option<&str>,
-        grants: Option<&CollectionSharing>,
-    ) -> Result<Collection, Error> {
-        let mut body = json!({});
-        if let Some(name) = name {
-            body["name"] = json!(name);
-        }
-        if let Some(grants) = grants {
-            body["sharing"] = json!({ "upsert": grants });
-        }
-        self.fetch(ApiRequest::new(&EDIT_COLLECTION, &[collection_id]).body(body)).await
+    /// Any of [`Error`](super::Error).
+    pub fn edit_collection(&self, collection_id: &CollectionId, edit: &CollectionEdit) -> Call<Collection> {
+        let body = serde_json::to_value(edit).expect("an edit is JSON");
+        self.call(ApiRequest::new(&EDIT_COLLECTION, &[collection_id]).body(body))
     }
+}
+
+/// What changes about a collection; what is `None` stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct CollectionEdit {
+    /// New name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// New description.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Grants to add, or to change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sharing: Option<SharingEdit>,
+}
+
+/// Grants of an edit.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct SharingEdit {
+    /// Grants to add, or to change.
+    pub upsert: CollectionSharing,
 }

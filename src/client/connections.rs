@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::groups::NameOrCreated;
 use super::operation::{GET_DATA_CONNECTION, LIST_DATA_CONNECTIONS};
-use super::{ApiRequest, Client, Error, List, SortDirection};
+use super::{ApiRequest, Call, Client, ConnectionId, GroupId, List, SortDirection};
 
 /// A data connection. Of the short form (a token without rights to its settings) only the first four fields
 /// are set.
@@ -13,7 +13,7 @@ use super::{ApiRequest, Client, Error, List, SortDirection};
 #[serde(rename_all = "camelCase", default)]
 pub struct DataConnection {
     /// Identifier (UUID).
-    pub id: String,
+    pub id: ConnectionId,
     /// Name.
     pub name: String,
     /// Warehouse: `snowflake`, `bigquery`, `postgres`, ...
@@ -92,7 +92,7 @@ pub struct GroupRef {
     /// Name.
     pub name: String,
     /// Identifier.
-    pub id: String,
+    pub id: GroupId,
 }
 
 /// Parameters of `ListDataConnections`.
@@ -128,8 +128,8 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// Any of [`Error`].
-    pub async fn get_data_connection(&self, connection_id: &str) -> Result<DataConnection, Error> {
-        self.fetch(ApiRequest::new(&GET_DATA_CONNECTION, &[connection_id])).await
+    /// Any of [`Error`](super::Error).
+    pub fn get_data_connection(&self, connection_id: &ConnectionId) -> Call<DataConnection> {
+        self.call(ApiRequest::new(&GET_DATA_CONNECTION, &[connection_id]))
     }
 }

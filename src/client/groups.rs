@@ -4,14 +4,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::operation::{CREATE_GROUP, DELETE_GROUP, EDIT_GROUP, GET_GROUP, LIST_GROUPS};
-use super::{ApiRequest, Client, Error, List, SortDirection};
+use super::{ApiRequest, Call, Client, GroupId, List, SortDirection, UserId};
 
 /// A group. Its members come from [`ListUsers`](super::users::ListUsers) with its id.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Group {
     /// Identifier (UUID).
-    pub id: String,
+    pub id: GroupId,
     /// Name.
     pub name: String,
     /// Creation (ISO 8601).
@@ -69,28 +69,28 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// Any of [`Error`].
-    pub async fn get_group(&self, group_id: &str) -> Result<Group, Error> {
-        self.fetch(ApiRequest::new(&GET_GROUP, &[group_id])).await
+    /// Any of [`Error`](super::Error).
+    pub fn get_group(&self, group_id: &GroupId) -> Call<Group> {
+        self.call(ApiRequest::new(&GET_GROUP, &[group_id]))
     }
 
     /// Creates a group with these users (`CreateGroup`). Sent once, whatever happens.
     ///
     /// ```
     /// # hexport::sim::try_out(async |client, world| {
-    /// let group = client.create_group("Auditors", &[&world.users[1].id]).await?;
+    /// let group = client.create_group("Auditors", &[world.users[1].id.clone()]).await?;
     /// assert_eq!(group.members.users.len(), 1);
     /// # Ok(()) });
     /// ```
     ///
     /// # Errors
-    /// Any of [`Error`].
-    pub async fn create_group(&self, name: &str, users: &[&str]) -> Result<CreatedGroup, Error> {
+    /// Any of [`Error`](super::Error).
+    pub fn create_group(&self, name: &str, users: &[UserId]) -> Call<CreatedGroup> {
         let mut body = json!({ "name": name });
         if !users.is_empty() {
             body["members"] = json!({ "users": ids(users) });
         }
-        self.fetch(ApiRequest::new(&CREATE_GROUP, &[]).body(body)).await
+        self.call(ApiRequest::new(&CREATE_GROUP, &[]).body(body))
     }
 
     /// Changes a group (`EditGroup`). Sent once.
@@ -105,9 +105,9 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// Any of [`Error`].
-    pub async fn edit_group(&self, group_id: &str, edit: &GroupEdit) -> Result<Group, Error> {
-        self.fetch(ApiRequest::new(&EDIT_GROUP, &[group_id]).body(edit.body())).await
+    /// Any of [`Error`](super::Error).
+    pub fn edit_group(&self, group_id: &GroupId, edit: &GroupEdit) -> Call<Group> {
+        self.call(ApiRequest::new(&EDIT_GROUP, &[group_id]).body(edit.body()))
     }
 
     /// Deletes a group (`DeleteGroup`). Sent once.
@@ -119,9 +119,9 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// Any of [`Error`].
-    pub async fn delete_group(&self, group_id: &str) -> Result<(), Error> {
-        self.send(&ApiRequest::new(&DELETE_GROUP, &[group_id])).await.map(|_| ())
+    /// Any of [`Error`](super::Error).
+    pub fn delete_group(&self, group_id: &GroupId) -> Call<()> {
+        self.order(ApiRequest::new(&DELETE_GROUP, &[group_id]))
     }
 }
 
@@ -130,7 +130,7 @@ impl Client {
 #[serde(default)]
 pub struct CreatedGroup {
     /// Identifier (UUID).
-    pub id: String,
+    pub id: GroupId,
     /// Name.
     pub name: String,
     /// Members.
@@ -142,15 +142,15 @@ pub struct CreatedGroup {
 #[serde(default)]
 pub struct Members {
     /// Users, by identifier.
-    pub users: Vec<UserId>,
+    pub users: Vec<Member>,
 }
 
-/// A user's identifier.
+/// A user by identifier.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct UserId {
+pub struct Member {
     /// The identifier.
-    pub id: String,
+    pub id: UserId,
 }
 
 /// What changes about a group.
@@ -159,9 +159,9 @@ pub struct GroupEdit {
     /// New name.
     pub name: Option<String>,
     /// Users who become members, by identifier.
-    pub add: Vec<String>,
+    pub add: Vec<UserId>,
     /// Users who are members no more, by identifier.
-    pub remove: Vec<String>,
+    pub remove: Vec<UserId>,
 }
 
 impl GroupEdit {
@@ -173,14 +173,13 @@ impl GroupEdit {
         }
         for (what, users) in [("add", &self.add), ("remove", &self.remove)] {
             if !users.is_empty() {
-                let users: Vec<&str> = users.iter().map(String::as_str).collect();
-                body["members"][what] = json!({ "users": ids(&users) });
+                body["members"][what] = json!({ "users": ids(users) });
             }
         }
         body
     }
 }
 
-fn ids(users: &[&str]) -> Vec<Value> {
+fn ids(users: &[UserId]) -> Vec<Value> {
     users.iter().map(|id| json!({ "id": id })).collect()
 }

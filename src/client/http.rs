@@ -17,7 +17,7 @@ use super::error::{ApiErrorBody, Error, TransportKind};
 use super::gauge::LONGEST_PAUSE;
 use super::judge::{Verdict, judge};
 use super::operation::{Effect, Operation};
-use super::pace::{GroupId, GroupPace, Pace, PaceChange, Pacer};
+use super::pace::{Counter, GroupPace, Pace, PaceChange, Pacer};
 use super::request::ApiRequest;
 use super::transport::{Http, Transport, WireAnswer};
 pub(crate) use super::transport::{chain, plain};
@@ -244,12 +244,12 @@ impl Client {
     }
 
     /// The group that the server counts an operation in, as far as is known now.
-    pub fn group_of(&self, operation: &Operation) -> GroupId {
+    pub fn group_of(&self, operation: &Operation) -> Counter {
         self.inner.pacer.group_of(operation)
     }
 
     /// Time until a request of the group could leave if it were the next; announced pauses included.
-    pub fn ready_in(&self, group: GroupId) -> Duration {
+    pub fn ready_in(&self, group: Counter) -> Duration {
         self.inner.pacer.ready_in(group)
     }
 

@@ -14,10 +14,12 @@
 //! ```
 
 mod announced;
+mod call;
 pub(crate) mod config;
 mod error;
 mod gauge;
 pub(crate) mod http;
+mod id;
 mod json;
 pub mod judge;
 pub mod limits;
@@ -40,15 +42,17 @@ pub mod threads;
 pub mod users;
 
 pub use announced::{LimitHeaders, Policy};
+pub use call::Call;
 pub use config::{BaseUrl, DEFAULT_BASE_URL, Token};
 pub use error::{ApiErrorBody, Error, TransportKind};
 pub use gauge::Window;
 pub use http::{Client, ClientConfig, ClientEvent, Observer, Response, RetryPolicy};
+pub use id::{CellId, CollectionId, ConnectionId, GroupId, ProjectId, RunId, UserId};
 pub use json::{Repair, Repairs};
 pub use judge::{Verdict, identifier, judge};
 pub use limits::LimitGroup;
 pub use operation::Operation;
-pub use pace::{Figures, GroupId, GroupPace, Pace, PaceChange, Pacer};
+pub use pace::{Counter, Figures, GroupPace, Pace, PaceChange, Pacer};
 pub use page::{List, Page, PageItems, split_page};
 pub use request::{ApiRequest, Next, PageEnd};
 pub use transport::{Transport, WireAnswer, WireFailure};

@@ -71,7 +71,7 @@ impl Pace {
 
 /// A group of a pacer. Which operations are in it may change while the server teaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct GroupId(usize);
+pub struct Counter(usize);
 
 /// What became of the pace, and why. Something for a log that a person reads.
 #[derive(Debug, Clone, PartialEq)]
@@ -165,12 +165,12 @@ impl Pacer {
     }
 
     /// The group that an operation is in, by Hex's description or by what the server taught.
-    pub fn group_of(&self, operation: &Operation) -> GroupId {
-        GroupId(self.state().group_of(operation))
+    pub fn group_of(&self, operation: &Operation) -> Counter {
+        Counter(self.state().group_of(operation))
     }
 
     /// Time until a request of the group could leave if it were the next.
-    pub fn ready_in(&self, group: GroupId) -> Duration {
+    pub fn ready_in(&self, group: Counter) -> Duration {
         let (state, now) = (self.state(), Instant::now());
         let gauges = state.gauges_of(group.0).chain(self.total);
         let at = gauges.map(|at| state.gauges[at].ready_at(now)).max().unwrap_or(now);

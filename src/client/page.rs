@@ -170,12 +170,6 @@ impl Client {
         }
         Ok(value)
     }
-
-    /// Sends a request and decodes its answer.
-    pub(super) async fn fetch<T: DeserializeOwned>(&self, request: ApiRequest) -> Result<T, Error> {
-        let response = self.send(&request).await?;
-        decode(request.operation(), &response)
-    }
 }
 
 /// Where a list that is read page by page is.
@@ -228,6 +222,9 @@ fn malformed(operation: &'static Operation, detail: String) -> Error {
     Error::Malformed { operation, detail, attempts: 1 }
 }
 
-fn decode<T: DeserializeOwned>(operation: &'static Operation, response: &Response) -> Result<T, Error> {
+pub(super) fn decode<T: DeserializeOwned>(
+    operation: &'static Operation,
+    response: &Response,
+) -> Result<T, Error> {
     serde_json::from_slice(&response.body).map_err(|e| malformed(operation, e.to_string()))
 }

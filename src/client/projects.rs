@@ -7,14 +7,14 @@ use super::operation::{
     CREATE_PROJECT, EXPORT_PROJECT, GET_PROJECT, GET_QUERIED_TABLES, LIST_PROJECTS, SHARE_WITH_COLLECTIONS,
     SHARE_WITH_GROUPS, SHARE_WITH_USERS, SHARE_WITH_WORKSPACE, UPDATE_PROJECT,
 };
-use super::{ApiRequest, Client, Error, List, SortDirection};
+use super::{ApiRequest, Call, Client, CollectionId, ConnectionId, List, ProjectId, SortDirection};
 
 /// A project or component, as `ListProjects` and `GetProject` give it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Project {
     /// Identifier (UUID).
-    pub id: String,
+    pub id: ProjectId,
     /// Title.
     pub title: String,
     /// Description.
@@ -266,7 +266,7 @@ pub struct GroupGrant {
 #[serde(rename_all = "camelCase", default)]
 pub struct QueriedTable {
     /// Connection's identifier.
-    pub data_connection_id: String,
+    pub data_connection_id: ConnectionId,
     /// Connection's name.
     pub data_connection_name: String,
     /// Name as the warehouse gives it, usually `database.schema.table`.
@@ -330,7 +330,7 @@ pub struct ListProjects {
     /// Only of this owner.
     pub owner_email: Option<String>,
     /// Only in this collection.
-    pub collection_id: Option<String>,
+    pub collection_id: Option<CollectionId>,
     /// Sorted by; creation by default.
     pub sort_by: Option<ProjectSort>,
     /// Sort direction; descending by default.
@@ -376,7 +376,7 @@ impl List for ListProjects {
 #[derive(Debug, Clone)]
 pub struct ListQueriedTables {
     /// The project.
-    pub project_id: String,
+    pub project_id: ProjectId,
     /// Tables a page, 1 to 100; 100 by default.
     pub page_size: Option<u32>,
 }
@@ -402,7 +402,7 @@ pub enum Version {
 }
 
 impl Version {
-    pub(crate) fn json(self) -> Value {
+    fn json(self) -> Value {
         match self {
             Version::Draft => json!("draft"),
             Version::Latest => json!("latest"),
@@ -445,7 +445,7 @@ pub enum Principal {
 
 impl Principal {
     /// The request that grants access: identifiers and access levels.
-    pub(crate) fn request(self, project_id: &str, grants: &[(&str, &str)]) -> ApiRequest {
+    fn request(self, project_id: &ProjectId, grants: &[(&str, &str)]) -> ApiRequest {
         let (operation, many, one) = match self {
             Principal::Users => (&SHARE_WITH_USERS, "users", "user"),
             Principal::Groups => (&SHARE_WITH_GROUPS, "groups", "group"),
@@ -471,10 +471,9 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Api`] with 404 for an unknown project; any other of [`Error`].
-    pub async fn get_project(&self, project_id: &str, sharing: Include) -> Result<Project, Error> {
-        self.fetch(ApiRequest::new(&GET_PROJECT, &[project_id]).query_opt("includeSharing", sharing.flag()))
-            .await
+    /// [`Error::Api`](super::Error::Api) with 404 for an unknown project; any other of [`Error`](super::Error).
+    pub fn get_project(&self, project_id: &ProjectId, sharing: Include) -> Call<Project> {
+        self.call(ApiRequest::new(&GET_PROJECT, &[project_id]).query_opt("includeSharing", sharing.flag()))
     }
 
     /// Sets a project's status label, or clears it with `None` (`UpdateProject`). Gives the project as it is then.
@@ -490,9 +489,9 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Api`] with 400 for an unknown status, 404 for an unknown project; any other of [`Error`].
-    pub async fn update_project(&self, project_id: &str, status: Option<&str>) -> Result<Project, Error> {
-        self.fetch(ApiRequest::new(&UPDATE_PROJECT, &[project_id]).body(json!({ "status": status }))).await
+    /// [`Error::Api`](super::Error::Api) with 400 for an unknown status, 404 for an unknown project; any other of [`Error`](super::Error).
+    pub fn update_project(&self, project_id: &ProjectId, status: Option<&str>) -> Call<Project> {
+        self.call(ApiRequest::new(&UPDATE_PROJECT, &[project_id]).body(json!({ "status": status })))
     }
 
     /// Creates a project (`CreateProject`). Sent once, whatever happens.
@@ -505,13 +504,13 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// Any of [`Error`].
-    pub async fn create_project(&self, title: &str, description: Option<&str>) -> Result<Project, Error> {
+    /// Any of [`Error`](super::Error).
+    pub fn create_project(&self, title: &str, description: Option<&str>) -> Call<Project> {
         let mut body = json!({ "title": title });
         if let Some(description) = description {
             body["description"] = json!(description);
         }
-        self.fetch(ApiRequest::new(&CREATE_PROJECT, &[]).body(body)).await
+        self.call(ApiRequest::new(&CREATE_PROJECT, &[]).body(body))
     }
 
     /// A version of a project as a YAML file (`ExportProject`). A read, although it is a POST.
@@ -527,10 +526,10 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Api`] with 400 for an unknown project or version; any other of [`Error`].
-    pub async fn export_project(&self, project_id: &str, version: Version) -> Result<ProjectFile, Error> {
+    /// [`Error::Api`](super::Error::Api) with 400 for an unknown project or version; any other of [`Error`](super::Error).
+    pub fn export_project(&self, project_id: &ProjectId, version: Version) -> Call<ProjectFile> {
         let body = json!({ "projectId": project_id, "version": version.json() });
-        self.fetch(ApiRequest::new(&EXPORT_PROJECT, &[]).body(body)).await
+        self.call(ApiRequest::new(&EXPORT_PROJECT, &[]).body(body))
     }
 
     /// Grants access to a project (`EditProjectSharingUsers`, `...Groups`, `...Collections`): identifiers and
@@ -547,14 +546,14 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Api`] with 404 for an unknown project; any other of [`Error`].
-    pub async fn share_project(
+    /// [`Error::Api`](super::Error::Api) with 404 for an unknown project; any other of [`Error`](super::Error).
+    pub fn share_project(
         &self,
-        project_id: &str,
+        project_id: &ProjectId,
         with: Principal,
         grants: &[(&str, &str)],
-    ) -> Result<Shared, Error> {
-        self.fetch(with.request(project_id, grants)).await
+    ) -> Call<Shared> {
+        self.call(with.request(project_id, grants))
     }
 
     /// Sets what the workspace and the public web may do with a project (`EditProjectSharingOrgAndPublic`);
@@ -568,17 +567,16 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Api`] with 404 for an unknown project; any other of [`Error`].
-    pub async fn share_project_widely(
+    /// [`Error::Api`](super::Error::Api) with 404 for an unknown project; any other of [`Error`](super::Error).
+    pub fn share_project_widely(
         &self,
-        project_id: &str,
+        project_id: &ProjectId,
         workspace: Option<&str>,
         public_web: Option<&str>,
-    ) -> Result<Shared, Error> {
+    ) -> Call<Shared> {
         let mut sharing = serde_json::Map::new();
         sharing.extend(workspace.map(|access| ("workspace".to_owned(), json!(access))));
         sharing.extend(public_web.map(|access| ("publicWeb".to_owned(), json!(access))));
-        self.fetch(ApiRequest::new(&SHARE_WITH_WORKSPACE, &[project_id]).body(json!({ "sharing": sharing })))
-            .await
+        self.call(ApiRequest::new(&SHARE_WITH_WORKSPACE, &[project_id]).body(json!({ "sharing": sharing })))
     }
 }

@@ -4,18 +4,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::operation::{CANCEL_RUN, GET_PROJECT_RUNS, GET_RUN_STATUS, RUN_PROJECT};
-use super::{ApiRequest, Client, Error, List};
+use super::{ApiRequest, Call, Client, GroupId, List, ProjectId, RunId, UserId};
 
 /// A run, as `GetProjectRuns` and `GetRunStatus` give it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Run {
     /// The project.
-    pub project_id: String,
+    pub project_id: ProjectId,
     /// Version of the project that ran, from 1.
     pub project_version: i64,
     /// Identifier (UUID).
-    pub run_id: String,
+    pub run_id: RunId,
     /// Page of the run in Hex.
     pub run_url: String,
     /// `PENDING`, `RUNNING`, `ERRORED`, `COMPLETED`, `KILLED`, `UNABLE_TO_ALLOCATE_KERNEL`.
@@ -116,10 +116,10 @@ pub struct Notification {
     pub slack_channel_ids: Option<Vec<String>>,
     /// Users.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub user_ids: Option<Vec<String>>,
+    pub user_ids: Option<Vec<UserId>>,
     /// Groups.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub group_ids: Option<Vec<String>>,
+    pub group_ids: Option<Vec<GroupId>>,
     /// Subject.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
@@ -160,9 +160,9 @@ pub struct RunRequest {
 #[serde(rename_all = "camelCase", default)]
 pub struct StartedRun {
     /// The project.
-    pub project_id: String,
+    pub project_id: ProjectId,
     /// The run.
-    pub run_id: String,
+    pub run_id: RunId,
     /// Page of the run in Hex.
     pub run_url: String,
     /// Where its status is.
@@ -180,7 +180,7 @@ pub struct StartedRun {
 #[derive(Debug, Clone, Default)]
 pub struct ListRuns {
     /// The project.
-    pub project_id: String,
+    pub project_id: ProjectId,
     /// Only of this status.
     pub status: Option<String>,
     /// Only of this trigger: `API`, `SCHEDULED`, `APP_REFRESH`, `ALL`.
@@ -214,11 +214,11 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Api`] with 404 for an unknown or unpublished project, 422 for inputs that don't fit, 429 past
-    /// 20 a minute or 60 an hour, 503 when no kernel is free; any other of [`Error`].
-    pub async fn run_project(&self, project_id: &str, run: &RunRequest) -> Result<StartedRun, Error> {
+    /// [`Error::Api`](super::Error::Api) with 404 for an unknown or unpublished project, 422 for inputs that don't fit, 429 past
+    /// 20 a minute or 60 an hour, 503 when no kernel is free; any other of [`Error`](super::Error).
+    pub fn run_project(&self, project_id: &ProjectId, run: &RunRequest) -> Call<StartedRun> {
         let body = serde_json::to_value(run).expect("a run request is JSON");
-        self.fetch(ApiRequest::new(&RUN_PROJECT, &[project_id]).body(body)).await
+        self.call(ApiRequest::new(&RUN_PROJECT, &[project_id]).body(body))
     }
 
     /// One run (`GetRunStatus`).
@@ -232,9 +232,9 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Api`] with 404 for an unknown run; any other of [`Error`].
-    pub async fn get_run(&self, project_id: &str, run_id: &str) -> Result<Run, Error> {
-        self.fetch(ApiRequest::new(&GET_RUN_STATUS, &[project_id, run_id])).await
+    /// [`Error::Api`](super::Error::Api) with 404 for an unknown run; any other of [`Error`](super::Error).
+    pub fn get_run(&self, project_id: &ProjectId, run_id: &RunId) -> Call<Run> {
+        self.call(ApiRequest::new(&GET_RUN_STATUS, &[project_id, run_id]))
     }
 
     /// Cancels a run (`CancelRun`). Sent once.
@@ -250,8 +250,8 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Api`] with 404 for an unknown run, 422 for one that has ended; any other of [`Error`].
-    pub async fn cancel_run(&self, project_id: &str, run_id: &str) -> Result<(), Error> {
-        self.send(&ApiRequest::new(&CANCEL_RUN, &[project_id, run_id])).await.map(|_| ())
+    /// [`Error::Api`](super::Error::Api) with 404 for an unknown run, 422 for one that has ended; any other of [`Error`](super::Error).
+    pub fn cancel_run(&self, project_id: &ProjectId, run_id: &RunId) -> Call<()> {
+        self.order(ApiRequest::new(&CANCEL_RUN, &[project_id, run_id]))
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::operation::{LIST_THREADS, LIST_TOPICS};
-use super::{ApiRequest, List};
+use super::{ApiRequest, List, UserId};
 
 /// An agent thread.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -37,7 +37,7 @@ pub struct Thread {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// User who started it.
-    pub user_id: Option<String>,
+    pub user_id: Option<UserId>,
     /// `THREADS`, `NOTEBOOK`, `MODELING`.
     #[serde(rename = "type")]
     pub kind: String,

@@ -3,14 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::operation::{DEACTIVATE_USER, LIST_USERS, ME};
-use super::{ApiRequest, Client, Error, List, SortDirection};
+use super::{ApiRequest, Call, Client, GroupId, List, SortDirection, UserId};
 
 /// A user of the workspace.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct User {
     /// Identifier (UUID).
-    pub id: String,
+    pub id: UserId,
     /// Name.
     pub name: Option<String>,
     /// Email address.
@@ -27,7 +27,7 @@ pub struct User {
 pub struct Me {
     /// User's identifier.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
+    pub id: Option<UserId>,
     /// User's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -121,9 +121,9 @@ impl std::fmt::Display for UserSort {
 #[derive(Debug, Clone, Default)]
 pub struct ListUsers {
     /// Only members of this group.
-    pub group_id: Option<String>,
+    pub group_id: Option<GroupId>,
     /// Only these users.
-    pub user_ids: Vec<String>,
+    pub user_ids: Vec<UserId>,
     /// Sorted by; name by default.
     pub sort_by: Option<UserSort>,
     /// Sort direction; ascending by default.
@@ -156,9 +156,9 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Api`] with 401 for a token that is unknown or expired; any other of [`Error`].
-    pub async fn me(&self) -> Result<Me, Error> {
-        self.fetch(ApiRequest::new(&ME, &[])).await
+    /// [`Error::Api`](super::Error::Api) with 401 for a token that is unknown or expired; any other of [`Error`](super::Error).
+    pub fn me(&self) -> Call<Me> {
+        self.call(ApiRequest::new(&ME, &[]))
     }
 
     /// Deactivates a user (`DeactivateUser`). Sent once.
@@ -170,8 +170,8 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Api`] with 403 for a token that isn't an admin's; any other of [`Error`].
-    pub async fn deactivate_user(&self, user_id: &str) -> Result<serde_json::Value, Error> {
-        self.fetch(ApiRequest::new(&DEACTIVATE_USER, &[user_id])).await
+    /// [`Error::Api`](super::Error::Api) with 403 for a token that isn't an admin's; any other of [`Error`](super::Error).
+    pub fn deactivate_user(&self, user_id: &UserId) -> Call<serde_json::Value> {
+        self.call(ApiRequest::new(&DEACTIVATE_USER, &[user_id]))
     }
 }

@@ -108,8 +108,8 @@ const fn of_project(operation: &'static Operation, first: fn(Option<&str>) -> Ap
     Spec { scope: Scope::Project, ..workspace(operation, Shrink::Believed, first) }
 }
 
-fn id(entity: Option<&str>) -> String {
-    entity.unwrap_or_default().to_owned()
+fn id<I: for<'a> From<&'a str>>(entity: Option<&str>) -> I {
+    I::from(entity.unwrap_or_default())
 }
 
 fn runs_of_published(project: &ProjectFacts) -> Option<&'static str> {

@@ -82,10 +82,10 @@ impl World {
             Change::Create => {
                 let title = format!("Made while looking {}", self.projects.len());
                 let at = self.create_project(now, title, None);
-                Some(self.projects[at].project.id.clone())
+                Some(self.projects[at].project.id.to_string())
             }
             Change::Delete => {
-                let id = self.projects.get(at)?.project.id.clone();
+                let id = self.projects.get(at)?.project.id.to_string();
                 self.delete_project(at);
                 Some(id)
             }
@@ -96,9 +96,11 @@ impl World {
             Change::CreateCollection => {
                 let name = format!("Shelf {}", self.serial());
                 let at = self.create_collection(now, name);
-                Some(self.collections[at].id.clone())
+                Some(self.collections[at].id.to_string())
             }
-            Change::RemoveCollection => (at < self.collections.len()).then(|| self.remove_collection(at).id),
+            Change::RemoveCollection => {
+                (at < self.collections.len()).then(|| self.remove_collection(at).id.into())
+            }
             _ => self.change_project(change, at, now),
         }
     }
@@ -108,14 +110,14 @@ impl World {
             Change::CreateUser => {
                 let email = format!("new.{}@acme.example", self.serial());
                 let at = self.create_user(now, email, "EDITOR");
-                Some(self.users[at].id.clone())
+                Some(self.users[at].id.to_string())
             }
             Change::EditUser => {
                 let user = self.users.get_mut(at)?;
                 user.role = if user.role == "EDITOR" { "EXPLORER" } else { "EDITOR" }.to_owned();
-                Some(user.id.clone())
+                Some(user.id.to_string())
             }
-            _ => (at < self.users.len()).then(|| self.remove_user(at).id),
+            _ => (at < self.users.len()).then(|| self.remove_user(at).id.into()),
         }
     }
 
@@ -125,10 +127,10 @@ impl World {
                 let name = format!("Team {}", self.serial());
                 let members = (0..self.users.len().min(2)).collect();
                 let at = self.create_group(now, name, members);
-                Some(self.groups[at].id.clone())
+                Some(self.groups[at].id.to_string())
             }
             Change::EditGroup => {
-                let id = self.groups.get(at)?.id.clone();
+                let id = self.groups.get(at)?.id.to_string();
                 let name = format!("Team {}", self.serial());
                 self.rename_group(at, &name);
                 if !self.users.is_empty() {
@@ -136,7 +138,7 @@ impl World {
                 }
                 Some(id)
             }
-            _ => (at < self.groups.len()).then(|| self.remove_group(at).id),
+            _ => (at < self.groups.len()).then(|| self.remove_group(at).id.into()),
         }
     }
 
@@ -145,7 +147,7 @@ impl World {
         World::runs_mut(&self.config, self.projects.get_mut(at)?);
         let record = self.projects.get_mut(at)?;
         let project = &mut record.project;
-        let id = project.id.clone();
+        let id = project.id.to_string();
         match change {
             Change::Edit => {
                 record.edits += 1;

@@ -113,7 +113,7 @@ fn effective_access_is_the_truth_of_the_generator() {
     let mut through = BTreeSet::new();
     for record in &world.projects {
         let expected = owned(truth(&world, record));
-        assert_eq!(found.remove(&record.project.id).unwrap_or_default(), expected, "{}", record.project.id);
+        assert_eq!(found.remove(&*record.project.id).unwrap_or_default(), expected, "{}", record.project.id);
     }
     assert!(found.is_empty());
     for row in ask(
@@ -237,7 +237,7 @@ fn a_review_names_who_gained_and_lost_access() {
                 (Some(a), Some(b)) if rank(a) > rank(b) => "lowered",
                 _ => continue,
             };
-            expected.insert((record.project.id.clone(), who.clone(), kind.to_owned()));
+            expected.insert((record.project.id.to_string(), who.clone(), kind.to_owned()));
         }
     }
     assert!(expected.iter().any(|(_, who, kind)| who == "public" && kind == "gained"));
@@ -271,7 +271,7 @@ fn people_of_other_domains_and_former_groups_are_found() {
             serde_json::from_value(serde_json::json!({"access": "CAN_VIEW", "group": {"name": "Disbanded"}}))
                 .unwrap(),
         );
-        (world.projects[alive[0]].project.id.clone(), world.projects[alive[1]].project.id.clone())
+        (world.projects[alive[0]].project.id.to_string(), world.projects[alive[1]].project.id.to_string())
     };
     sim.export(dir.path(), &["--fixed-time", "2026-11-02T06:00:00Z"], 0);
     let found = |rule: &str, more: &[&str]| -> BTreeSet<String> {
@@ -309,7 +309,7 @@ fn people_of_other_domains_and_former_groups_are_found() {
                 || sharing.groups.iter().any(|g| in_group(&g.group.name))
                 || sharing.collections.iter().any(|g| in_collection(&g.collection.name))
         })
-        .map(|r| r.project.id.clone())
+        .map(|r| r.project.id.to_string())
         .collect();
     assert!(expected.contains(&outside));
     assert_eq!(found("access-external", &[]), expected);

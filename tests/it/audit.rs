@@ -43,7 +43,7 @@ fn truth(world: &World) -> BTreeMap<String, BTreeSet<String>> {
     let users: BTreeSet<&str> = world.users.iter().map(|u| u.email.as_str()).collect();
     let gone = |email: &str| !email.is_empty() && !users.contains(email);
     let projects = |keep: &dyn Fn(&ProjectRecord) -> bool| -> BTreeSet<String> {
-        world.projects.iter().filter(|r| keep(r)).map(|r| r.project.id.clone()).collect()
+        world.projects.iter().filter(|r| keep(r)).map(|r| r.project.id.to_string()).collect()
     };
     let tables = |r: &ProjectRecord| -> BTreeSet<hexport::sim::TableRef> {
         world.cells(r).into_iter().flat_map(|(_, truth)| truth.tables).collect()
@@ -60,8 +60,8 @@ fn truth(world: &World) -> BTreeMap<String, BTreeSet<String>> {
         .projects
         .iter()
         .flat_map(tables)
-        .map(|t| world.connections[t.connection].id.clone())
-        .chain(cells().filter_map(|(cell, _)| cell.data_connection_id))
+        .map(|t| world.connections[t.connection].id.to_string())
+        .chain(cells().filter_map(|(cell, _)| cell.data_connection_id.map(String::from)))
         .collect();
     // Everyone, through a collection: no group of the generator holds nearly all people.
     let open_collection = |i: &usize| {
@@ -77,7 +77,10 @@ fn truth(world: &World) -> BTreeMap<String, BTreeSet<String>> {
     let notifies =
         |r: &ProjectRecord| r.index % 9 == 4 && world.runs(r).iter().any(|run| run.trigger == "SCHEDULED");
     let connections = |keep: &dyn Fn(usize) -> bool| -> BTreeSet<String> {
-        (0..world.connections.len()).filter(|i| keep(*i)).map(|i| world.connections[i].id.clone()).collect()
+        (0..world.connections.len())
+            .filter(|i| keep(*i))
+            .map(|i| world.connections[i].id.to_string())
+            .collect()
     };
     let wide = |i: usize| world.connections[i].sharing.clone().unwrap().workspace.unwrap();
     let open = |access: &Option<String>| access.as_deref().is_some_and(|a| a != "NONE");
@@ -111,7 +114,7 @@ fn truth(world: &World) -> BTreeMap<String, BTreeSet<String>> {
                     && world.connections[i].allow_writeback_cells == Some(true)
             }),
         ),
-        ("connection-unused", connections(&|i| !used.contains(&world.connections[i].id))),
+        ("connection-unused", connections(&|i| !used.contains(&*world.connections[i].id))),
         ("schedule-failing", projects(&|r| alive(r) && scheduled(r) && streak(r) >= 3)),
         (
             "schedule-unviewed",
@@ -151,7 +154,7 @@ fn truth(world: &World) -> BTreeMap<String, BTreeSet<String>> {
             "group-empty",
             (0..world.groups.len())
                 .filter(|g| world.group_members(*g).is_empty())
-                .map(|g| world.groups[g].id.clone())
+                .map(|g| world.groups[g].id.to_string())
                 .collect(),
         ),
         ("too-many-admins", BTreeSet::from(["workspace".to_owned()])),
@@ -161,7 +164,7 @@ fn truth(world: &World) -> BTreeMap<String, BTreeSet<String>> {
                 .users
                 .iter()
                 .filter(|u| at(&u.last_login_date).is_some_and(|login| login < ago(90)))
-                .map(|u| u.id.clone())
+                .map(|u| u.id.to_string())
                 .collect(),
         ),
     ]);
@@ -198,7 +201,7 @@ fn findings_are_exactly_what_the_generator_planted() {
         .projects
         .iter()
         .filter(|r| r.project.owner.email.is_empty())
-        .map(|r| r.project.id.clone())
+        .map(|r| r.project.id.to_string())
         .collect();
     expected.insert("missing-owner".into(), ownerless);
     for (rule, ids) in &expected {
@@ -501,7 +504,7 @@ fn rules_of_ones_own_are_sql_files() {
         .projects
         .iter()
         .filter(|r| r.project.kind == "COMPONENT")
-        .map(|r| r.project.id.clone())
+        .map(|r| r.project.id.to_string())
         .collect();
     drop(world);
     assert!(!components.is_empty());

@@ -57,7 +57,15 @@ fn workspace(world: WorldConfig) -> (Sim, Value) {
         let world = sim.server.world();
         let published = |wanted: bool| {
             let fits = |r: &&hexport::sim::ProjectRecord| r.project.last_published_at.is_some() == wanted;
-            world.projects.iter().filter(fits).max_by_key(|r| world.runs(r).len()).unwrap().project.id.clone()
+            world
+                .projects
+                .iter()
+                .filter(fits)
+                .max_by_key(|r| world.runs(r).len())
+                .unwrap()
+                .project
+                .id
+                .to_string()
         };
         json!({
             "url": sim.server.url(),
@@ -79,7 +87,8 @@ fn title(sim: &Sim, asked: &Value) -> String {
 fn hex_toolkit_hex_api_and_airflows_hook_work() {
     let (sim, asked) = workspace(world_of(20));
     let seen = client("light", &asked).unwrap();
-    let all: BTreeSet<String> = sim.server.world().projects.iter().map(|r| r.project.id.clone()).collect();
+    let all: BTreeSet<String> =
+        sim.server.world().projects.iter().map(|r| r.project.id.to_string()).collect();
     let listed = |client: &str| -> BTreeSet<String> {
         serde_json::from_value(seen[client]["projects"].clone()).unwrap()
     };
@@ -126,7 +135,7 @@ fn imports(world: &World) -> BTreeMap<String, BTreeSet<String>> {
     let mut all = BTreeMap::new();
     for record in world.projects.iter().filter(|r| listed(&r.project.id) && r.project.kind == "PROJECT") {
         let imported = world.cells(record).into_iter().filter_map(|(_, truth)| Some(truth.component?.0));
-        all.insert(record.project.id.clone(), imported.filter(|id| listed(id)).collect());
+        all.insert(record.project.id.to_string(), imported.filter(|id| listed(id)).collect());
     }
     all
 }

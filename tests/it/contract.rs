@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use futures::TryStreamExt;
 use hexport::client::cells::ListCells;
-use hexport::client::collections::{CollectionSharing, IdGrant, ListCollections, MembersAccess};
+use hexport::client::collections::{
+    CollectionEdit, CollectionSharing, IdGrant, ListCollections, MembersAccess, SharingEdit,
+};
 use hexport::client::connections::ListDataConnections;
 use hexport::client::groups::{GroupEdit, ListGroups, NameOrCreated};
 use hexport::client::projects::{Include, ListProjects, ListQueriedTables, Principal, ProjectSort, Version};
@@ -666,7 +668,7 @@ fn every_request_of_the_client_is_one_that_the_description_allows() {
             page_size: Some(10),
         };
         assert!(drain(&client, runs).await > 20);
-        client.get_run(&project, &run).await.unwrap();
+        client.get_run(&project, &run.as_str().into()).await.unwrap();
         drain(&client, ListCells { project_id: project.clone(), page_size: Some(3) }).await;
         client.get_cell(&cell).await.unwrap();
         let users = ListUsers {
@@ -684,7 +686,7 @@ fn every_request_of_the_client_is_one_that_the_description_allows() {
         };
         drain(&client, groups).await;
         client.get_group(&group).await.unwrap();
-        drain(&client, ListCollections { page_size: Some(2) }).await;
+        drain(&client, ListCollections { page_size: Some(2), ..ListCollections::default() }).await;
         let connections = ListDataConnections {
             sort_by: Some(NameOrCreated::CreatedAt),
             sort_direction: None,
@@ -701,7 +703,7 @@ fn every_request_of_the_client_is_one_that_the_description_allows() {
             use_cached_sql_results: Some(true),
             notifications: Some(vec![Notification {
                 kind: "ALL".into(),
-                user_ids: Some(vec![group.clone()]),
+                user_ids: Some(vec![group.as_str().into()]),
                 ..Notification::default()
             }]),
             ..RunRequest::default()
@@ -718,13 +720,18 @@ fn every_request_of_the_client_is_one_that_the_description_allows() {
         client.share_project(&project, Principal::Groups, &[(&group, "NONE")]).await.unwrap();
         client.share_project(&project, Principal::Collections, &[(&collection, "APP_ONLY")]).await.unwrap();
         client.share_project_widely(&project, Some("NONE"), Some("APP_ONLY")).await.unwrap();
-        let grants = CollectionSharing {
-            users: Some(vec![IdGrant { access: "MANAGER".into(), id: user.clone() }]),
+        let upsert = CollectionSharing {
+            users: Some(vec![IdGrant { access: "MANAGER".into(), id: user.to_string() }]),
             workspace: Some(MembersAccess { members: Some("MEMBER".into()) }),
             groups: None,
         };
-        client.edit_collection(&collection, Some("Renamed"), Some(&grants)).await.unwrap();
-        let made = client.create_group("Mine", &[&user]).await.unwrap();
+        let edit = CollectionEdit {
+            name: Some("Renamed".into()),
+            description: None,
+            sharing: Some(SharingEdit { upsert }),
+        };
+        client.edit_collection(&collection, &edit).await.unwrap();
+        let made = client.create_group("Mine", std::slice::from_ref(&user)).await.unwrap();
         let edit =
             GroupEdit { name: Some("Ours".into()), add: vec![user.clone()], remove: vec![user.clone()] };
         client.edit_group(&made.id, &edit).await.unwrap();

@@ -158,15 +158,15 @@ fn check_totals(fixture: &Fixture) {
     for (kind, query) in fixture.truth() {
         let day = query.started.date_naive().to_string();
         let user = query.user.clone().unwrap_or("null".into());
-        let key = vec![query.project_id.clone(), day, query.context.to_owned(), user];
+        let key = vec![query.project_id.to_string(), day, query.context.to_owned(), user];
         add(&mut by_project, key, kind, query);
-        add(&mut by_cell, vec![query.project_id.clone(), query.cell_id.clone()], kind, query);
+        add(&mut by_cell, vec![query.project_id.to_string(), query.cell_id.clone()], kind, query);
         if let Some(run) = query.run_id.as_ref().filter(|_| query.has_trace) {
-            add(&mut by_run, vec![query.project_id.clone(), run.clone()], kind, query);
+            add(&mut by_run, vec![query.project_id.to_string(), run.clone()], kind, query);
         }
         let connection = &fixture.world.connections[query.connection].id;
         for table in &query.tables {
-            let edge = (query.project_id.clone(), connection.clone(), table.qualified());
+            let edge = (query.project_id.to_string(), connection.clone(), table.qualified());
             let at = query.started.timestamp_millis();
             let (n, first, last) = spans.entry(edge.clone()).or_insert((0u64, at, at));
             (*n, *first, *last) = (*n + 1, at.min(*first), at.max(*last));
@@ -192,7 +192,7 @@ fn check_totals(fixture: &Fixture) {
         .map(|row| {
             let text = |at: usize| row[at].as_str().unwrap().to_owned();
             let n = |at: usize| row[at].as_i64().unwrap();
-            ((text(0), text(1), text(2)), (n(3) as u64, n(4), n(5)))
+            ((text(0), text(1).into(), text(2)), (n(3) as u64, n(4), n(5)))
         })
         .collect();
     assert_eq!(found, spans);
@@ -210,7 +210,7 @@ fn check_joins_by_time(fixture: &Fixture) {
         .filter(|(_, query)| !query.has_trace)
         .filter_map(|(_, query)| {
             let minute = query.started.format("%Y-%m-%dT%H:%MZ").to_string();
-            Some(((query.project_id.clone(), minute), query.run_id.clone()?))
+            Some(((query.project_id.to_string(), minute), query.run_id.clone()?))
         })
         .collect();
     let rows = ask(
@@ -416,7 +416,7 @@ fn the_library_answers_about_cost_as_the_generator_knows() {
     let is_recent = |query: &&HistoryQuery| query.started.date_naive() > last - chrono::TimeDelta::days(30);
     let mut queries: BTreeMap<String, u64> = BTreeMap::new();
     for (_, query) in fixture.truth().filter(|(_, query)| is_recent(query)) {
-        *queries.entry(query.project_id.clone()).or_default() += 1;
+        *queries.entry(query.project_id.to_string()).or_default() += 1;
     }
     let found: BTreeMap<String, u64> =
         library("cost_by_project").iter().map(|row| (text(&row[8]), row[5].as_u64().unwrap())).collect();
@@ -427,11 +427,11 @@ fn the_library_answers_about_cost_as_the_generator_knows() {
         .iter()
         .filter(|record| record.project.analytics.app_views.last_thirty_days == 0)
         .filter(|record| record.index % 9 != 4)
-        .map(|record| record.project.id.clone())
+        .map(|record| record.project.id.to_string())
         .collect();
     let scheduled = fixture.truth().filter(|(_, query)| is_recent(query) && query.context == "SCHEDULED_RUN");
     let expected: BTreeSet<String> =
-        scheduled.map(|(_, query)| query.project_id.clone()).filter(|id| unviewed.contains(id)).collect();
+        scheduled.map(|(_, query)| query.project_id.to_string()).filter(|id| unviewed.contains(id)).collect();
     let found: BTreeSet<String> =
         library("costly_unviewed_schedules").iter().map(|row| text(&row[9])).collect();
     assert!(found.len() == expected.len().min(10) && found.is_subset(&expected), "{found:?} {expected:?}");
@@ -442,11 +442,11 @@ fn the_library_answers_about_cost_as_the_generator_knows() {
         .iter()
         .flat_map(|record| {
             let cells = fixture.world.cells(record).into_iter().flat_map(|(_, truth)| truth.tables);
-            cells.map(|table| (record.project.id.clone(), table.qualified())).collect::<Vec<_>>()
+            cells.map(|table| (record.project.id.to_string(), table.qualified())).collect::<Vec<_>>()
         })
         .collect();
     let executed = fixture.truth().flat_map(|(_, query)| {
-        query.tables.iter().map(|table| (query.project_id.clone(), table.qualified())).collect::<Vec<_>>()
+        query.tables.iter().map(|table| (query.project_id.to_string(), table.qualified())).collect::<Vec<_>>()
     });
     let expected: BTreeSet<_> = executed.filter(|edge| !sql.contains(edge)).collect();
     let rows = library("executed_beyond_sql");

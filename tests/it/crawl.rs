@@ -177,15 +177,15 @@ fn a_workspace_that_moves_is_exported_without_loss() {
         "SELECT p.project_id, count(static_id) FROM projects p LEFT JOIN cells USING (project_id) GROUP BY ALL",
     );
     let mut stable = 0;
-    for record in before.projects.iter().filter(|r| !touched.contains(&r.project.id)) {
+    for record in before.projects.iter().filter(|r| !touched.contains(&*r.project.id)) {
         stable += 1;
         assert_eq!(
-            runs.get(&record.project.id),
+            runs.get(&*record.project.id),
             Some(&(before.runs(record).len() as u64)),
             "{}",
             record.project.id
         );
-        assert_eq!(cells.get(&record.project.id), Some(&(before.cells(record).len() as u64)));
+        assert_eq!(cells.get(&*record.project.id), Some(&(before.cells(record).len() as u64)));
     }
     assert!(stable > 50, "{stable}");
 }
@@ -313,7 +313,7 @@ fn runs_that_had_not_ended_are_read_again_until_they_have() {
     let (project, open) = {
         let world = sim.server.world();
         let record = world.projects.iter().find(|r| world.runs(r).len() > 150).unwrap();
-        (record.project.id.clone(), world.run_id(record, &world.runs(record)[120]))
+        (record.project.id.to_string(), world.run_id(record, &world.runs(record)[120]))
     };
     // Far down the history, on the second page, one run hangs.
     let hang = |status: &'static str, elapsed_ms: Option<u32>| {
@@ -448,7 +448,7 @@ fn a_run_history_longer_than_the_budget_is_continued_where_it_ended() {
     let world = worlds.take(500).find(is_long).unwrap();
     let sim = Sim::start(SimConfig { world, ..SimConfig::default() });
     let lists = 9 + sim.server.world().groups.len() as u64;
-    let id = sim.server.world().projects[0].project.id.clone();
+    let id = sim.server.world().projects[0].project.id.to_string();
     let of_runs = |target: &str| target.starts_with(&format!("/projects/{id}/runs?"));
     let (mut asked, mut nights) = (0, 0);
     loop {
@@ -689,7 +689,7 @@ fn a_write_is_never_sent_twice() {
         });
         let config = ClientConfig::new(BaseUrl::new(&sim.server.url()).unwrap(), Token::new(SECRET).unwrap());
         let client = Client::new(config).unwrap();
-        let made = sim.block_on(client.create_collection("Once", None));
+        let made = sim.block_on(client.create_collection("Once", None).into_future());
         assert!(made.is_err(), "{faults}");
         assert_eq!(sim.server.requests().len(), 1, "{faults}");
     }

@@ -25,7 +25,7 @@ fn a_diff_names_what_was_changed_and_nothing_else() {
         project.owner.email = "new.owner@acme.example".into();
         // Views move by themselves.
         project.analytics.app_views.all_time += 1000;
-        (gone, made, project.id.clone())
+        (gone, made, project.id.to_string())
     };
     sim.export(dir.path(), &["--fixed-time", "2026-11-04T06:00:00Z"], 0);
     let diff = |args: &[&str]| -> Value {
@@ -88,7 +88,7 @@ fn a_schedule_is_known_by_what_it_says_and_not_by_its_place() {
             Some(hexport::client::projects::Custom { timezone: "+00:00".into(), cron: "7 3 * * *".into() });
         (second.hourly, second.daily, second.weekly, second.monthly) = (None, None, None, None);
         project.schedules.push(second);
-        project.id.clone()
+        project.id.to_string()
     };
     sim.export(dir.path(), &["--fixed-time", "2026-11-02T06:00:00Z"], 0);
     {

@@ -62,7 +62,7 @@ fn planted_anomalies_are_found_with_the_stated_precision_and_recall() {
         // Every third is slower by 2.5 times, every third fails two times of three.
         for (i, at) in fit.into_iter().enumerate() {
             let record = &mut world.projects[at];
-            let id = record.project.id.clone();
+            let id = record.project.id.to_string();
             let recent = World::runs_mut(&config, record).iter_mut().filter(|run| run.triggered > week);
             match i % 3 {
                 0 => {

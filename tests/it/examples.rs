@@ -13,7 +13,7 @@ use crate::support::*;
 fn outcomes(environment: &str, script: &str, name: &str) -> Option<[Value; 3]> {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join(".github/examples").join(name);
     let sim = Sim::of_projects(12);
-    let project = sim.server.world().projects[0].project.id.clone();
+    let project = sim.server.world().projects[0].project.id.to_string();
     let mut all = Vec::new();
     for (refusals, token) in [(None, SECRET), (Some(format!("ListCells:{project}=403")), SECRET), (None, "")]
     {

@@ -87,7 +87,7 @@ fn dbt_parses_exposures_whose_nodes_and_edges_are_those_of_the_lake() {
         let record = world.projects.iter_mut().find(is_it).unwrap();
         record.project.title = "{{ var('x') }}: \"it's\" #1 {% if %}".into();
         record.project.description = Some("a: b\n\n- {{ doc('x') }} {# no #}\n  'q' {% raw %}".into());
-        record.project.id.clone()
+        record.project.id.to_string()
     };
     sim.export(&lake, &NIGHT, 0);
     let dest = lake.to_str().unwrap();

@@ -61,7 +61,7 @@ async fn an_endpoint_that_is_down_is_a_gap_and_costs_few_requests() {
 async fn single_entities_that_fail_do_not_count_as_an_endpoint_that_is_down() {
     let server = serve("latency=100ms");
     let failing: Vec<String> =
-        server.world().projects.iter().step_by(20).map(|record| record.project.id.clone()).collect();
+        server.world().projects.iter().step_by(20).map(|record| record.project.id.to_string()).collect();
     server.refuse(failing.iter().map(|id| Refusal::of("ListCells", Refused::Status(500)).about(id)));
     let outcome = export_from(&server, None).await.unwrap();
     assert_eq!(count(&outcome, Endpoint::CELLS, State::Failed), failing.len());
@@ -131,7 +131,7 @@ fn with_a_bound_only_projects_that_can_have_run_are_asked_and_all_within_it() {
         let mut world = sim.server.world_mut();
         for at in 0..world.projects.len() {
             let project = &world.projects[at].project;
-            if !published.contains(&project.id)
+            if !published.contains(&*project.id)
                 || project.archived_at.is_some()
                 || project.trashed_at.is_some()
             {

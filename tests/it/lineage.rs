@@ -20,22 +20,24 @@ fn texts(rows: Vec<Vec<Value>>) -> BTreeSet<Vec<String>> {
 /// Project, connection and table of what the cells' SQL reads.
 fn true_tables(world: &World) -> BTreeSet<Vec<String>> {
     let of = |record: &ProjectRecord| -> Vec<Vec<String>> {
-        let id = record.project.id.clone();
+        let id = record.project.id.to_string();
         let cells = world.cells(record);
         let tables = cells.iter().flat_map(|(_, truth)| &truth.tables);
-        tables.map(|t| vec![id.clone(), world.connections[t.connection].id.clone(), t.qualified()]).collect()
+        tables
+            .map(|t| vec![id.to_string(), world.connections[t.connection].id.to_string(), t.qualified()])
+            .collect()
     };
     world.projects.iter().flat_map(of).collect()
 }
 
 fn true_columns(world: &World) -> BTreeSet<Vec<String>> {
     let of = |record: &ProjectRecord| -> Vec<Vec<String>> {
-        let id = record.project.id.clone();
+        let id = record.project.id.to_string();
         let cells = world.cells(record);
         let columns = cells.iter().flat_map(|(_, truth)| &truth.columns);
         columns
             .map(|(t, c)| {
-                vec![id.clone(), world.connections[t.connection].id.clone(), t.qualified(), c.clone()]
+                vec![id.to_string(), world.connections[t.connection].id.to_string(), t.qualified(), c.clone()]
             })
             .collect()
     };
@@ -66,7 +68,7 @@ fn lineage_is_exact_from_queried_tables_and_nearly_so_from_sql() {
             world
                 .queried_tables(r)
                 .into_iter()
-                .map(|t| vec![r.project.id.clone(), t.data_connection_id, t.table_name])
+                .map(|t| vec![r.project.id.to_string(), t.data_connection_id.into(), t.table_name])
         })
         .collect();
     assert!(truth.len() > 500);
@@ -292,7 +294,7 @@ fn the_query_library_answers_as_the_generator_knows() {
     let at =
         |text: &Option<String>| text.as_deref().map(|t| t.parse::<chrono::DateTime<chrono::Utc>>().unwrap());
     let ids = |keep: &dyn Fn(&ProjectRecord) -> bool| -> BTreeSet<String> {
-        world.projects.iter().filter(|r| keep(r)).map(|r| r.project.id.clone()).collect()
+        world.projects.iter().filter(|r| keep(r)).map(|r| r.project.id.to_string()).collect()
     };
     let alive = |r: &ProjectRecord| r.project.archived_at.is_none() && r.project.trashed_at.is_none();
     let truth = true_tables(&world);

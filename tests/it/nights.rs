@@ -306,7 +306,7 @@ impl Nights {
 
     fn change_token(&mut self, is_quiet: bool) {
         let projects: Vec<String> =
-            self.server.world().projects.iter().map(|r| r.project.id.clone()).collect();
+            self.server.world().projects.iter().map(|r| r.project.id.to_string()).collect();
         let emails: Vec<String> = self.server.world().users.iter().map(|user| user.email.clone()).collect();
         let gone = self.token.user.as_ref().is_some_and(|email| !emails.contains(email));
         if gone || self.chance(0.12) {
@@ -409,9 +409,9 @@ impl Nights {
             let (project, group) = (self.below(project), self.below(group));
             let world = self.server.world();
             match operation {
-                "ListUsers" => world.groups.get(group).map(|group| group.id.clone()),
+                "ListUsers" => world.groups.get(group).map(|group| group.id.to_string()),
                 "ListCells" | "GetProjectRuns" | "GetQueriedTables" | "GetRunStatus" => {
-                    Some(world.projects[project].project.id.clone())
+                    Some(world.projects[project].project.id.to_string())
                 }
                 _ => None,
             }
@@ -460,7 +460,7 @@ impl Nights {
         let newest = self.lake.latest().unwrap().map(|manifest| manifest.snapshot_id);
         let fixed = plan.options.fixed_time.map(|at| at.timestamp_micros());
         for id in found.chain(newest.clone()) {
-            let (_, fixed) = *self.journals.entry(id.clone()).or_insert((first, fixed));
+            let (_, fixed) = *self.journals.entry(id.to_string()).or_insert((first, fixed));
             let is_open = !committed.contains(&id);
             if let Some(fixed) =
                 fixed.filter(|_| is_open || self.newest.as_ref().is_none_or(|n| n.id() != id))

@@ -98,14 +98,14 @@ fn events_are_those_of_the_specification_and_say_what_the_generator_made() {
     for record in &world.projects {
         for run in world.runs(record).iter().map(|spec| world.run(record, spec)) {
             let Some(start) = &run.start_time else { continue };
-            expected.insert((run.run_id.clone(), "START"), start.clone());
+            expected.insert((run.run_id.to_string(), "START"), start.clone());
             let end = match run.status.as_str() {
                 "COMPLETED" => "COMPLETE",
                 "KILLED" => "ABORT",
                 "ERRORED" | "UNABLE_TO_ALLOCATE_KERNEL" => "FAIL",
                 _ => continue,
             };
-            expected.insert((run.run_id.clone(), end), run.end_time.clone().unwrap_or_default());
+            expected.insert((run.run_id.to_string(), end), run.end_time.clone().unwrap_or_default());
         }
     }
     let mut found = BTreeMap::new();
@@ -158,7 +158,7 @@ fn what_was_told_is_not_told_again() {
         let project = &mut world.projects[3].project;
         project.title = "A new name".into();
         project.last_edited_at = "2026-11-02T07:00:00.000Z".into();
-        let id = project.id.clone();
+        let id = project.id.to_string();
         let config = world.config.clone();
         for record in &mut world.projects {
             for spec in World::runs_mut(&config, record).iter_mut().filter(|spec| spec.elapsed_ms.is_none()) {
@@ -340,7 +340,7 @@ fn a_run_that_waited_gets_its_start_later_and_a_project_that_went_gets_a_tombsto
             let runs = world.runs(record);
             let waiting =
                 runs.iter().map(|spec| world.run(record, spec)).filter(|run| run.start_time.is_none());
-            pending.extend(waiting.filter(|run| run.status == "PENDING").map(|run| run.run_id.clone()));
+            pending.extend(waiting.filter(|run| run.status == "PENDING").map(|run| run.run_id.to_string()));
         }
         pending
     };

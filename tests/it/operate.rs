@@ -28,7 +28,7 @@ fn strings(list: &Value, field: &str) -> Vec<String> {
 /// A project that the generator made, by what is wanted of it.
 fn pick(sim: &Sim, wanted: impl Fn(&ProjectRecord) -> bool) -> String {
     let world = sim.server.world();
-    world.projects.iter().find(|record| wanted(record)).unwrap().project.id.clone()
+    world.projects.iter().find(|record| wanted(record)).unwrap().project.id.to_string()
 }
 
 fn published(sim: &Sim) -> String {
@@ -51,7 +51,7 @@ fn projects_are_listed_filtered_sorted_and_limited() {
         let p = &r.project;
         p.archived_at.is_none() && p.trashed_at.is_none() && p.kind == "PROJECT"
     });
-    let expected: Vec<String> = expected.map(|r| r.project.id.clone()).collect();
+    let expected: Vec<String> = expected.map(|r| r.project.id.to_string()).collect();
     assert_eq!(strings(&plain, "id"), expected);
     assert_eq!(plain[0], {
         let mut p = json!(world.projects[world.find_project(&expected[0]).unwrap()].project);
@@ -103,14 +103,14 @@ fn a_project_is_named_by_identifier_title_or_page() {
         world.projects[2].project.title = twin.to_uppercase();
         world.projects[3].project.title = twin.to_uppercase();
         world.projects[0].project.title = "Only One".into();
-        (world.projects[0].project.id.clone(), "only one", world.org_id.clone(), twin)
+        (world.projects[0].project.id.to_string(), "only one", world.org_id.clone(), twin)
     };
     let page = format!("https://app.hex.tech/{org}/hex/{id}/draft/logic");
     for name in [id.as_str(), title, &page] {
         assert_eq!(answer(&sim, &["projects", "get", name])["id"], id.as_str(), "{name}");
     }
     // One that is the same to the letter is meant; else the candidates are listed.
-    let exact = sim.server.world().projects[1].project.id.clone();
+    let exact = sim.server.world().projects[1].project.id.to_string();
     assert_eq!(answer(&sim, &["projects", "get", &twins])["id"], exact.as_str());
     let said = refusal(&sim, &["projects", "get", &twins.to_lowercase()], 2);
     assert!(said.contains("names 3 projects") && said.contains(&exact), "{said}");

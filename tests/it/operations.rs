@@ -81,7 +81,7 @@ impl Case {
 fn busy(sim: &Sim) -> String {
     let world = sim.server.world();
     let wanted = |r: &&ProjectRecord| world.runs(r).len() > 12 && world.queried_tables(r).len() > 2;
-    world.projects.iter().find(wanted).unwrap().project.id.clone()
+    world.projects.iter().find(wanted).unwrap().project.id.to_string()
 }
 
 fn reads(sim: &Sim) -> Vec<Case> {
@@ -307,7 +307,7 @@ fn words_for_published_state_give_way_to_labels_of_the_workspace() {
             let p = &r.project;
             p.archived_at.is_none() && p.trashed_at.is_none() && p.kind == "PROJECT"
         };
-        world.projects.iter().filter(plain).filter(|r| wanted(r)).map(|r| r.project.id.clone()).collect()
+        world.projects.iter().filter(plain).filter(|r| wanted(r)).map(|r| r.project.id.to_string()).collect()
     };
     let label = |r: &ProjectRecord| r.project.status.as_ref().map_or(String::new(), |s| s.name.clone());
     let is_published = |r: &ProjectRecord| r.project.last_published_at.is_some();

@@ -62,7 +62,7 @@ fn refusals_strike_by_operation_entity_page_and_number_of_times() {
     let sim = Sim::of_projects(20);
     let (first, second) = {
         let world = sim.server.world();
-        (world.projects[0].project.id.clone(), world.projects[1].project.id.clone())
+        (world.projects[0].project.id.to_string(), world.projects[1].project.id.to_string())
     };
     let refuse = |texts: &[&str]| {
         let refusals = texts.iter().map(|text| text.parse().unwrap()).collect();
@@ -104,7 +104,7 @@ fn refusals_strike_by_operation_entity_page_and_number_of_times() {
 #[test]
 fn pages_lead_astray_as_told_and_are_whole_otherwise() {
     let sim = Sim::of_projects(20);
-    let ids: Vec<String> = sim.server.world().collections.iter().map(|c| c.id.clone()).collect();
+    let ids: Vec<String> = sim.server.world().collections.iter().map(|c| c.id.to_string()).collect();
     sim.server.set_faults(Faults { page_cap: Some(1), ..Faults::default() });
     let (plain, ended) = pages(&sim, "/collections?limit=100", 50);
     assert!(ended && plain.iter().all(|page| page.len() == 1), "{plain:?}");
@@ -135,7 +135,7 @@ fn a_token_sees_and_may_what_it_is_given() {
     let sim = Sim::of_projects(20);
     let (one, two, other) = {
         let world = sim.server.world();
-        let id = |at: usize| world.projects[at].project.id.clone();
+        let id = |at: usize| world.projects[at].project.id.to_string();
         (id(0), id(1), world.users[3].email.clone())
     };
     let all = "/projects?limit=100&includeArchived=true&includeComponents=true&includeTrashed=true";
@@ -189,7 +189,7 @@ fn the_world_changes_under_the_tests_control_and_the_clock_goes_where_it_is_set(
             p.last_edited_at.clone(),
         )
     };
-    let id = sim.server.world().projects[at].project.id.clone();
+    let id = sim.server.world().projects[at].project.id.to_string();
     let before = stamps(&sim);
     sim.server.change(Change::RunNewTable, at);
     assert_eq!(stamps(&sim), before, "a run over the API moves no stamp");
@@ -256,7 +256,7 @@ fn started(sim: &Sim, project: &str, body: Value) -> Value {
 fn published(sim: &Sim) -> String {
     let world = sim.server.world();
     let record = world.projects.iter().find(|r| r.project.last_published_at.is_some()).unwrap();
-    record.project.id.clone()
+    record.project.id.to_string()
 }
 
 #[test]
@@ -388,7 +388,7 @@ fn state_events_of_a_run_want_their_header_and_hexport_asks_for_them() {
         let found = world.projects.iter().find_map(|record| {
             let of = |spec| (world.run(record, spec).state_events.is_some(), world.run_id(record, spec));
             let run = world.runs(record).iter().map(of).find(|(has_events, _)| *has_events)?.1;
-            Some((record.project.id.clone(), run))
+            Some((record.project.id.to_string(), run))
         });
         found.unwrap()
     };

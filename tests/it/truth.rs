@@ -48,7 +48,7 @@ fn busy_project(sim: &Sim) -> String {
     let is_busy = |r: &&hexport::sim::ProjectRecord| {
         !world.runs(r).is_empty() && !world.queried_tables(r).is_empty() && !world.cells(r).is_empty()
     };
-    world.projects.iter().find(is_busy).unwrap().project.id.clone()
+    world.projects.iter().find(is_busy).unwrap().project.id.to_string()
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn a_crawl_never_continues_in_another_workspace() {
     let (dir, sim) = (tempfile::tempdir().unwrap(), Sim::of_projects(120));
     refuse(&sim, &["ListCells=404", "ListProjects@2=404"]);
     sim.export(dir.path(), &[], 5);
-    let ours: Vec<String> = sim.server.world().projects.iter().map(|r| r.project.id.clone()).collect();
+    let ours: Vec<String> = sim.server.world().projects.iter().map(|r| r.project.id.to_string()).collect();
     refuse(&sim, &[]);
     sim.server.swap_workspace(other());
     sim.server.clear_requests();
@@ -364,7 +364,7 @@ fn a_sudden_shrink_is_believed_on_its_second_night() {
     sim.export(dir.path(), &[], 0);
     let cells = rows(dir.path(), "cells");
     let gone: std::collections::HashSet<String> =
-        sim.server.world().projects.iter().take(20).map(|r| r.project.id.clone()).collect();
+        sim.server.world().projects.iter().take(20).map(|r| r.project.id.to_string()).collect();
     sim.server.set_token(SimToken { hidden: gone.clone(), ..SimToken::default() });
     let summary = sim.export(dir.path(), &[], 4);
     assert_eq!(summary["tables"]["projects"]["state"], "stale");
@@ -376,13 +376,13 @@ fn a_sudden_shrink_is_believed_on_its_second_night() {
     assert_eq!(rows(dir.path(), "projects"), 40);
     // A person can say it at once.
     let more: Vec<String> =
-        sim.server.world().projects.iter().skip(20).take(15).map(|r| r.project.id.clone()).collect();
+        sim.server.world().projects.iter().skip(20).take(15).map(|r| r.project.id.to_string()).collect();
     let hidden = gone.iter().cloned().chain(more).collect();
     sim.server.set_token(SimToken { hidden, ..SimToken::default() });
     sim.export(dir.path(), &["--accept-shrink=projects"], 0);
     assert_eq!(rows(dir.path(), "projects"), 25);
     // None at all is no night's business.
-    let all = sim.server.world().projects.iter().map(|r| r.project.id.clone()).collect();
+    let all = sim.server.world().projects.iter().map(|r| r.project.id.to_string()).collect();
     sim.server.set_token(SimToken { hidden: all, ..SimToken::default() });
     let told = said(&sim, dir.path(), &[], 5);
     assert!(told.contains("--accept-shrink=projects"), "{told}");
@@ -394,7 +394,7 @@ fn another_user_sees_less_and_nothing_is_deleted_for_it() {
     let (dir, sim) = (tempfile::tempdir().unwrap(), Sim::of_projects(60));
     sim.export(dir.path(), &[], 0);
     let user = sim.server.world().users[3].email.clone();
-    let hidden = sim.server.world().projects.iter().take(2).map(|r| r.project.id.clone()).collect();
+    let hidden = sim.server.world().projects.iter().take(2).map(|r| r.project.id.to_string()).collect();
     let less = SimToken { hidden, user: Some(user.clone()), ..SimToken::default() };
     sim.server.set_token(less);
     for _ in 0..2 {
@@ -419,7 +419,7 @@ fn a_project_deleted_during_the_crawl_is_gone_and_no_gap() {
             body["values"].as_array_mut().unwrap().remove(0);
         }
     };
-    let first = sim.server.world().projects[0].project.id.clone();
+    let first = sim.server.world().projects[0].project.id.to_string();
     refuse(&sim, &[&format!("*:{first}=404")]);
     let url = sim.block_on(changing_answers(sim.server.url(), late));
     run(sim.hexport(&["export", dir.path().to_str().unwrap()]).env("HEX_API_URL", url), 0);

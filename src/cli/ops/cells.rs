@@ -1,14 +1,13 @@
 //! `hexport cells`.
 
-use super::resolve::{Kind, resolve};
+use super::resolve::resolve;
 use super::shape::CELLS;
 use super::{ListArgs, ReadArgs};
 use crate::cli::Ui;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::settings::Settings;
+use crate::client::List;
 use crate::client::cells::ListCells;
-use crate::client::operation::GET_CELL;
-use crate::client::{ApiRequest, List};
 
 /// Commands on cells.
 #[derive(Debug, clap::Subcommand)]
@@ -39,12 +38,13 @@ pub async fn run(command: Command, settings: &Settings, ui: &Ui) -> Result<Code,
     match command {
         Command::List { project, list } => {
             let session = list.read.open(settings, ui)?;
-            let project_id = resolve(&session.client, Kind::Project, &project).await?;
+            let project_id = resolve(&session.client, &project).await?;
             let request = ListCells { project_id, page_size: None }.request();
             session.list(request, list.limit, &CELLS).await
         }
         Command::Get { cell, read } => {
-            read.open(settings, ui)?.get(ApiRequest::new(&GET_CELL, &[&cell]), &CELLS).await
+            let session = read.open(settings, ui)?;
+            session.get(session.client.get_cell(&cell.into()), &CELLS).await
         }
     }
 }

@@ -1,13 +1,15 @@
 //! `hexport collections`.
 
-use super::resolve::{Kind, resolve};
+use super::resolve::resolve;
 use super::shape::COLLECTIONS;
 use super::{ListArgs, ReadArgs, WriteArgs, grant};
 use crate::cli::Ui;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::settings::Settings;
-use crate::client::ApiRequest;
-use crate::client::operation::{CREATE_COLLECTION, EDIT_COLLECTION, GET_COLLECTION, LIST_COLLECTIONS};
+use crate::client::collections::{
+    CollectionEdit, CollectionSharing, IdGrant, ListCollections, MembersAccess, SharingEdit,
+};
+use crate::client::{GroupId, List, UserId};
 
 /// Commands on collections.
 #[derive(Debug, clap::Subcommand)]
@@ -79,57 +81,41 @@ pub async fn run(command: Command, settings: &Settings, ui: &Ui) -> Result<Code,
     match command {
         Command::List { sort: SortBy::Name, list } => {
             let session = list.read.open(settings, ui)?;
-            let request = ApiRequest::new(&LIST_COLLECTIONS, &[]).query("sortBy", "NAME");
+            let request = ListCollections { by_name: true, page_size: None }.request();
             session.list(request, list.limit, &COLLECTIONS).await
         }
         Command::Get { collection, read } => {
             let session = read.open(settings, ui)?;
-            let id = resolve(&session.client, Kind::Collection, &collection).await?;
-            session.get(ApiRequest::new(&GET_COLLECTION, &[&id]), &COLLECTIONS).await
+            let id = resolve(&session.client, &collection).await?;
+            session.get(session.client.get_collection(&id), &COLLECTIONS).await
         }
         Command::Create { name, description, write } => {
             let (read, writing) = write.split();
             let session = read.open(settings, ui)?;
-            let mut body = serde_json::json!({ "name": name });
-            if let Some(description) = description {
-                body["description"] = description.into();
-            }
-            session
-                .write(ApiRequest::new(&CREATE_COLLECTION, &[]).body(body), &writing, None, &COLLECTIONS)
-                .await
+            let call = session.client.create_collection(&name, description.as_deref());
+            session.write(call, &writing, None, &COLLECTIONS).await
         }
         Command::Edit { collection, name, description, user, group, workspace, write } => {
             let (read, writing) = write.split();
             let session = read.open(settings, ui)?;
-            let id = resolve(&session.client, Kind::Collection, &collection).await?;
-            let mut body = serde_json::json!({});
-            if let Some(name) = name {
-                body["name"] = name.into();
+            let id = resolve(&session.client, &collection).await?;
+            let mut upsert = CollectionSharing::default();
+            for (who, access) in user {
+                let id: UserId = resolve(&session.client, &who).await?;
+                upsert.users.get_or_insert_default().push(IdGrant { access, id: id.into() });
             }
-            if let Some(description) = description {
-                body["description"] = description.into();
+            for (who, access) in group {
+                let id: GroupId = resolve(&session.client, &who).await?;
+                upsert.groups.get_or_insert_default().push(IdGrant { access, id: id.into() });
             }
-            for (kind, many, grants) in [(Kind::User, "users", user), (Kind::Group, "groups", group)] {
-                for (who, access) in grants {
-                    let id = resolve(&session.client, kind, &who).await?;
-                    let grant = serde_json::json!({ "access": access, "id": id });
-                    let list = &mut body["sharing"]["upsert"][many];
-                    match list.as_array_mut() {
-                        Some(list) => list.push(grant),
-                        None => *list = serde_json::json!([grant]),
-                    }
-                }
-            }
-            if let Some(access) = workspace {
-                body["sharing"]["upsert"]["workspace"]["members"] = access.to_uppercase().into();
-            }
-            if body.as_object().is_some_and(serde_json::Map::is_empty) {
+            upsert.workspace = workspace.map(|access| MembersAccess { members: Some(access.to_uppercase()) });
+            let sharing = (upsert != CollectionSharing::default()).then_some(SharingEdit { upsert });
+            let edit = CollectionEdit { name, description, sharing };
+            if edit == CollectionEdit::default() {
                 return Err(Failure::new(Code::Usage, "there is nothing to change")
                     .next("Give --name, --description, --user, --group or --workspace."));
             }
-            session
-                .write(ApiRequest::new(&EDIT_COLLECTION, &[&id]).body(body), &writing, None, &COLLECTIONS)
-                .await
+            session.write(session.client.edit_collection(&id, &edit), &writing, None, &COLLECTIONS).await
         }
     }
 }

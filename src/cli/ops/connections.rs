@@ -1,7 +1,7 @@
 //! `hexport connections`.
 
 use super::projects::Direction;
-use super::resolve::{Kind, resolve};
+use super::resolve::resolve;
 use super::shape::CONNECTIONS;
 use super::{ListArgs, ReadArgs};
 use crate::cli::Ui;
@@ -9,8 +9,7 @@ use crate::cli::exit::{Code, Failure};
 use crate::cli::settings::Settings;
 use crate::client::connections::ListDataConnections;
 use crate::client::groups::NameOrCreated;
-use crate::client::operation::GET_DATA_CONNECTION;
-use crate::client::{ApiRequest, List, SortDirection};
+use crate::client::{List, SortDirection};
 
 /// Commands on data connections.
 #[derive(Debug, clap::Subcommand)]
@@ -82,8 +81,8 @@ pub async fn run(command: Command, settings: &Settings, ui: &Ui) -> Result<Code,
         }
         Command::Get { connection, read } => {
             let session = read.open(settings, ui)?;
-            let id = resolve(&session.client, Kind::Connection, &connection).await?;
-            session.get(ApiRequest::new(&GET_DATA_CONNECTION, &[&id]), &CONNECTIONS).await
+            let id = resolve(&session.client, &connection).await?;
+            session.get(session.client.get_data_connection(&id), &CONNECTIONS).await
         }
     }
 }

@@ -1,15 +1,14 @@
 //! `hexport groups`.
 
 use super::connections::Order;
-use super::resolve::{Kind, resolve};
+use super::resolve::resolve;
 use super::shape::{GROUPS, PLAIN};
 use super::{ListArgs, ReadArgs, Session, WriteArgs};
 use crate::cli::Ui;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::settings::Settings;
 use crate::client::groups::{GroupEdit, ListGroups};
-use crate::client::operation::{CREATE_GROUP, DELETE_GROUP, EDIT_GROUP, GET_GROUP};
-use crate::client::{ApiRequest, List};
+use crate::client::{List, UserId};
 
 /// Commands on groups.
 #[derive(Debug, clap::Subcommand)]
@@ -67,10 +66,10 @@ pub enum Command {
     },
 }
 
-async fn users(session: &Session, names: &[String]) -> Result<Vec<String>, Failure> {
+async fn users(session: &Session, names: &[String]) -> Result<Vec<UserId>, Failure> {
     let mut ids = Vec::new();
     for name in names {
-        ids.push(resolve(&session.client, Kind::User, name).await?);
+        ids.push(resolve(&session.client, name).await?);
     }
     Ok(ids)
 }
@@ -89,19 +88,14 @@ pub async fn run(command: Command, settings: &Settings, ui: &Ui) -> Result<Code,
         }
         Command::Get { group, read } => {
             let session = read.open(settings, ui)?;
-            let id = resolve(&session.client, Kind::Group, &group).await?;
-            session.get(ApiRequest::new(&GET_GROUP, &[&id]), &GROUPS).await
+            let id = resolve(&session.client, &group).await?;
+            session.get(session.client.get_group(&id), &GROUPS).await
         }
         Command::Create { name, user, write } => {
             let (read, writing) = write.split();
             let session = read.open(settings, ui)?;
-            let members: Vec<_> =
-                users(&session, &user).await?.iter().map(|id| serde_json::json!({ "id": id })).collect();
-            let mut body = serde_json::json!({ "name": name });
-            if !members.is_empty() {
-                body["members"] = serde_json::json!({ "users": members });
-            }
-            session.write(ApiRequest::new(&CREATE_GROUP, &[]).body(body), &writing, None, &GROUPS).await
+            let members = users(&session, &user).await?;
+            session.write(session.client.create_group(&name, &members), &writing, None, &GROUPS).await
         }
         Command::Edit { group, name, add, remove, write } => {
             if name.is_none() && add.is_empty() && remove.is_empty() {
@@ -110,22 +104,20 @@ pub async fn run(command: Command, settings: &Settings, ui: &Ui) -> Result<Code,
             }
             let (read, writing) = write.split();
             let session = read.open(settings, ui)?;
-            let id = resolve(&session.client, Kind::Group, &group).await?;
+            let id = resolve(&session.client, &group).await?;
             let edit = GroupEdit {
                 name,
                 add: users(&session, &add).await?,
                 remove: users(&session, &remove).await?,
             };
-            session
-                .write(ApiRequest::new(&EDIT_GROUP, &[&id]).body(edit.body()), &writing, None, &GROUPS)
-                .await
+            session.write(session.client.edit_group(&id, &edit), &writing, None, &GROUPS).await
         }
         Command::Delete { group, write } => {
             let (read, writing) = write.split();
             let session = read.open(settings, ui)?;
-            let id = resolve(&session.client, Kind::Group, &group).await?;
+            let id = resolve(&session.client, &group).await?;
             let what = format!("Deleting the group {group}");
-            session.write(ApiRequest::new(&DELETE_GROUP, &[&id]), &writing, Some(&what), &PLAIN).await
+            session.write(session.client.delete_group(&id), &writing, Some(&what), &PLAIN).await
         }
     }
 }

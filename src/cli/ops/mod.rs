@@ -35,7 +35,7 @@ use super::Ui;
 use super::exit::{Code, Failure};
 use super::progress::Reporter;
 use super::settings::{ApiArgs, Settings};
-use crate::client::{ApiRequest, Client, Page, split_page};
+use crate::client::{ApiRequest, Call, Client, Page, split_page};
 
 use output::OutputArgs;
 use shape::Shape;
@@ -146,12 +146,12 @@ impl Session {
         Ok(printed)
     }
 
-    /// Prints the one answer to a request.
+    /// Prints the answer to a call.
     ///
     /// # Errors
     /// If the API refuses it.
-    pub async fn get(&self, request: ApiRequest, shape: &Shape) -> Result<Code, Failure> {
-        let answer = self.client.send_json(&request).await?;
+    pub async fn get<T>(&self, call: Call<T>, shape: &Shape) -> Result<Code, Failure> {
+        let answer = call.json().await?;
         self.output.print_one(&shape.complete(answer))?;
         Ok(Code::Complete)
     }
@@ -161,20 +161,20 @@ impl Session {
     ///
     /// # Errors
     /// If it is not confirmed, or the API refuses it.
-    pub async fn write(
+    pub async fn write<T>(
         &self,
-        request: ApiRequest,
+        call: Call<T>,
         write: &Writing,
         undo: Option<&str>,
         shape: &Shape,
     ) -> Result<Code, Failure> {
         if write.dry_run {
-            return self.show(&request);
+            return self.show(call.request());
         }
         if let Some(what) = undo {
             write.confirm(what)?;
         }
-        let answer = self.client.send_json(&request).await?;
+        let answer = call.json().await?;
         if !answer.is_null() {
             self.output.print_one(&shape.complete(answer))?;
         }

@@ -6,17 +6,14 @@ use std::path::PathBuf;
 use futures::TryStreamExt;
 use serde_json::Value;
 
-use super::resolve::{Kind, resolve};
+use super::resolve::{Named, resolve};
 use super::shape::{PROJECTS, TABLES};
 use super::{ListArgs, ReadArgs, Session, WriteArgs, grant};
 use crate::cli::Ui;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::settings::Settings;
-use crate::client::operation::{
-    CREATE_PROJECT, EXPORT_PROJECT, GET_PROJECT, SHARE_WITH_WORKSPACE, UPDATE_PROJECT,
-};
 use crate::client::projects::{Include, ListProjects, ListQueriedTables, Principal, ProjectSort, Version};
-use crate::client::{ApiRequest, Error, List, SortDirection};
+use crate::client::{CollectionId, Error, GroupId, List, ProjectId, SortDirection, UserId};
 
 /// Commands on projects.
 #[derive(Debug, clap::Subcommand)]
@@ -204,27 +201,21 @@ pub async fn run(command: Command, settings: &Settings, ui: &Ui) -> Result<Code,
         Command::List(listing) => list(listing, settings, ui).await,
         Command::Get { project, sharing, read } => {
             let session = read.open(settings, ui)?;
-            let id = resolve(&session.client, Kind::Project, &project).await?;
-            let request = ApiRequest::new(&GET_PROJECT, &[&id]);
-            let request = if sharing { request.query("includeSharing", true) } else { request };
-            session.get(request, &PROJECTS).await
+            let id = resolve(&session.client, &project).await?;
+            session.get(session.client.get_project(&id, include(sharing)), &PROJECTS).await
         }
         Command::Create { title, description, write } => {
             let (read, writing) = write.split();
             let session = read.open(settings, ui)?;
-            let mut body = serde_json::json!({ "title": title });
-            if let Some(description) = description {
-                body["description"] = description.into();
-            }
-            session.write(ApiRequest::new(&CREATE_PROJECT, &[]).body(body), &writing, None, &PROJECTS).await
+            let call = session.client.create_project(&title, description.as_deref());
+            session.write(call, &writing, None, &PROJECTS).await
         }
         Command::Update { project, status, write } => {
             let (read, writing) = write.split();
             let session = read.open(settings, ui)?;
-            let id = resolve(&session.client, Kind::Project, &project).await?;
-            let body = serde_json::json!({ "status": status.status });
-            let request = ApiRequest::new(&UPDATE_PROJECT, &[&id]).body(body);
-            let written = session.write(request, &writing, None, &PROJECTS).await;
+            let id = resolve(&session.client, &project).await?;
+            let call = session.client.update_project(&id, status.status.as_deref());
+            let written = session.write(call, &writing, None, &PROJECTS).await;
             match (written, status.status) {
                 (Err(failure), Some(label)) if failure.code == Code::Usage => {
                     Err(with_labels(failure, &session, &label).await)
@@ -235,16 +226,14 @@ pub async fn run(command: Command, settings: &Settings, ui: &Ui) -> Result<Code,
         Command::Share(sharing) => share(sharing, settings, ui).await,
         Command::Export { project, version, file, read } => {
             let session = read.open(settings, ui)?;
-            let id = resolve(&session.client, Kind::Project, &project).await?;
-            let body = serde_json::json!({ "projectId": id, "version": version.json() });
-            let answer = session.client.send_json(&ApiRequest::new(&EXPORT_PROJECT, &[]).body(body)).await?;
-            write_file(file, &answer)
+            let id = resolve(&session.client, &project).await?;
+            let exported = session.client.export_project(&id, version).await?;
+            write_file(file, &exported.content)
         }
     }
 }
 
-fn write_file(file: Option<PathBuf>, answer: &Value) -> Result<Code, Failure> {
-    let content = answer["content"].as_str().unwrap_or_default();
+fn write_file(file: Option<PathBuf>, content: &str) -> Result<Code, Failure> {
     match file {
         None => print!("{content}"),
         Some(path) => std::fs::write(&path, content).map_err(|e| {
@@ -285,7 +274,7 @@ impl Published {
 async fn list(listing: Listing, settings: &Settings, ui: &Ui) -> Result<Code, Failure> {
     let session = listing.list.read.open(settings, ui)?;
     let collection_id = match &listing.collection {
-        Some(collection) => Some(resolve(&session.client, Kind::Collection, collection).await?),
+        Some(collection) => Some(resolve(&session.client, collection).await?),
         None => None,
     };
     let (mut states, mut labels) = (Vec::new(), Vec::new());
@@ -369,35 +358,38 @@ async fn with_labels(failure: Failure, session: &Session, label: &str) -> Failur
     }
 }
 
+/// Grants with the identifiers of those who are named.
+async fn resolved<'a, I: Named + Into<String>>(
+    session: &Session,
+    grants: &'a [(String, String)],
+) -> Result<Vec<(String, &'a str)>, Failure> {
+    let mut found = Vec::new();
+    for (who, level) in grants {
+        found.push((resolve::<I>(&session.client, who).await?.into(), level.as_str()));
+    }
+    Ok(found)
+}
+
 async fn share(sharing: Sharing, settings: &Settings, ui: &Ui) -> Result<Code, Failure> {
     let (read, writing) = sharing.write.split();
     let session = read.open(settings, ui)?;
-    let id = resolve(&session.client, Kind::Project, &sharing.project).await?;
-    let mut requests = Vec::new();
-    for (kind, principal, grants) in [
-        (Kind::User, Principal::Users, &sharing.user),
-        (Kind::Group, Principal::Groups, &sharing.group),
-        (Kind::Collection, Principal::Collections, &sharing.collection),
+    let id: ProjectId = resolve(&session.client, &sharing.project).await?;
+    let mut calls = Vec::new();
+    for (principal, grants) in [
+        (Principal::Users, resolved::<UserId>(&session, &sharing.user).await?),
+        (Principal::Groups, resolved::<GroupId>(&session, &sharing.group).await?),
+        (Principal::Collections, resolved::<CollectionId>(&session, &sharing.collection).await?),
     ] {
-        let mut resolved = Vec::new();
-        for (who, level) in grants {
-            resolved.push((resolve(&session.client, kind, who).await?, level.as_str()));
-        }
-        let pairs: Vec<(&str, &str)> = resolved.iter().map(|(id, level)| (id.as_str(), *level)).collect();
+        let pairs: Vec<(&str, &str)> = grants.iter().map(|(id, level)| (id.as_str(), *level)).collect();
         // The API takes 25 grants a call.
-        requests.extend(pairs.chunks(25).map(|chunk| principal.request(&id, chunk)));
+        calls.extend(pairs.chunks(25).map(|chunk| session.client.share_project(&id, principal, chunk)));
     }
     let level = |text: &String| text.to_uppercase().replace('-', "_");
     let (workspace, public) = (sharing.workspace.as_ref().map(level), sharing.public_web.as_ref().map(level));
     if workspace.is_some() || public.is_some() {
-        let mut wide = serde_json::Map::new();
-        wide.extend(workspace.map(|access| ("workspace".to_owned(), access.into())));
-        wide.extend(public.clone().map(|access| ("publicWeb".to_owned(), access.into())));
-        requests.push(
-            ApiRequest::new(&SHARE_WITH_WORKSPACE, &[&id]).body(serde_json::json!({ "sharing": wide })),
-        );
+        calls.push(session.client.share_project_widely(&id, workspace.as_deref(), public.as_deref()));
     }
-    if requests.is_empty() {
+    if calls.is_empty() {
         return Err(Failure::new(Code::Usage, "there is nobody to share with")
             .next("Name someone with --user, --group, --collection, --workspace or --public-web."));
     }
@@ -405,8 +397,8 @@ async fn share(sharing: Sharing, settings: &Settings, ui: &Ui) -> Result<Code, F
         .is_some_and(|access| access != "NONE")
         .then_some("Everyone on the web will see the project, which");
     if writing.dry_run {
-        for request in &requests {
-            session.show(request)?;
+        for call in &calls {
+            session.show(call.request())?;
         }
         return Ok(Code::Complete);
     }
@@ -414,8 +406,8 @@ async fn share(sharing: Sharing, settings: &Settings, ui: &Ui) -> Result<Code, F
         writing.confirm(what)?;
     }
     let mut refused = Vec::new();
-    for request in requests {
-        let answer = session.client.send_json(&request).await?;
+    for call in calls {
+        let answer = call.json().await?;
         refused.extend(answer["errors"].as_array().into_iter().flatten().map(Value::to_string));
         session.output.print_one(&answer)?;
     }
@@ -442,7 +434,7 @@ pub struct TablesArgs {
 /// If the API refuses it.
 pub async fn tables(args: TablesArgs, settings: &Settings, ui: &Ui) -> Result<Code, Failure> {
     let session = args.list.read.open(settings, ui)?;
-    let project_id = resolve(&session.client, Kind::Project, &args.project).await?;
+    let project_id = resolve(&session.client, &args.project).await?;
     let request = ListQueriedTables { project_id, page_size: None }.request();
     session.list(request, args.list.limit, &TABLES).await
 }

@@ -10,7 +10,7 @@ use crate::client::connections::ListDataConnections;
 use crate::client::groups::ListGroups;
 use crate::client::projects::ListProjects;
 use crate::client::users::ListUsers;
-use crate::client::{ApiRequest, Client, List};
+use crate::client::{ApiRequest, Client, CollectionId, ConnectionId, GroupId, List, ProjectId, UserId};
 
 /// What can be named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,11 +60,41 @@ impl Kind {
     }
 }
 
+/// An identifier of something that can be named.
+pub trait Named: From<String> {
+    /// What it identifies.
+    const KIND: Kind;
+}
+
+impl Named for ProjectId {
+    const KIND: Kind = Kind::Project;
+}
+
+impl Named for CollectionId {
+    const KIND: Kind = Kind::Collection;
+}
+
+impl Named for GroupId {
+    const KIND: Kind = Kind::Group;
+}
+
+impl Named for ConnectionId {
+    const KIND: Kind = Kind::Connection;
+}
+
+impl Named for UserId {
+    const KIND: Kind = Kind::User;
+}
+
 /// The identifier of what `text` names.
 ///
 /// # Errors
 /// If nothing has the name, or more than one thing; then the candidates are listed.
-pub async fn resolve(client: &Client, kind: Kind, text: &str) -> Result<String, Failure> {
+pub async fn resolve<I: Named>(client: &Client, text: &str) -> Result<I, Failure> {
+    resolve_kind(client, I::KIND, text).await.map(I::from)
+}
+
+async fn resolve_kind(client: &Client, kind: Kind, text: &str) -> Result<String, Failure> {
     let text = text.trim();
     if let Some(id) = uuid_in(text) {
         return Ok(id);

@@ -7,7 +7,7 @@ use futures::{StreamExt, TryStreamExt};
 use serde_json::{Map, Value, json};
 
 use super::once::Once;
-use super::resolve::{Kind, resolve};
+use super::resolve::resolve;
 use super::shape::{RUNS, STARTED_RUNS};
 use super::wait::{WaitArgs, wait};
 use super::watch::{WatchArgs, watch};
@@ -15,9 +15,8 @@ use super::{ListArgs, ReadArgs, Session, WriteArgs, Writing};
 use crate::cli::Ui;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::settings::Settings;
-use crate::client::operation::{CANCEL_RUN, GET_RUN_STATUS, RUN_PROJECT};
-use crate::client::runs::{ListRuns, Notification, RunRequest, is_terminal};
-use crate::client::{ApiRequest, Error, List};
+use crate::client::runs::{ListRuns, Notification, RunRequest, StartedRun, is_terminal};
+use crate::client::{Call, Error, List, ProjectId, RunId};
 
 /// Commands on runs.
 #[derive(Debug, clap::Subcommand)]
@@ -216,7 +215,7 @@ pub async fn run(command: Command, settings: &Settings, ui: &Ui) -> Result<Code,
     match command {
         Command::List { project, status, trigger, offset, list } => {
             let session = list.read.open(settings, ui)?;
-            let project_id = resolve(&session.client, Kind::Project, &project).await?;
+            let project_id = resolve(&session.client, &project).await?;
             let status = status.as_ref().and_then(name);
             let trigger = trigger.as_ref().and_then(name);
             let request = ListRuns { project_id, status, trigger, page_size: None }.request();
@@ -224,19 +223,19 @@ pub async fn run(command: Command, settings: &Settings, ui: &Ui) -> Result<Code,
         }
         Command::Get { of, read } => {
             let session = read.open(settings, ui)?;
-            let project = resolve(&session.client, Kind::Project, &of.project).await?;
-            session.get(ApiRequest::new(&GET_RUN_STATUS, &[&project, &of.run]), &RUNS).await
+            let project = resolve(&session.client, &of.project).await?;
+            session.get(session.client.get_run(&project, &of.run.into()), &RUNS).await
         }
         Command::Start(start) => start_run(*start, settings, ui).await,
         Command::Cancel { of, write } => {
             let (read, writing) = write.split();
             let session = read.open(settings, ui)?;
-            let project = resolve(&session.client, Kind::Project, &of.project).await?;
-            cancel(&session, &project, &of.run, &writing).await
+            let project = resolve(&session.client, &of.project).await?;
+            cancel(&session, &project, &of.run.into(), &writing).await
         }
         Command::Wait { project, run, once, wait: waiting, read } => {
             let session = read.open(settings, ui)?;
-            let project = resolve(&session.client, Kind::Project, &project).await?;
+            let project: ProjectId = resolve(&session.client, &project).await?;
             // clap asks for one of them; no key is no run's.
             let run = match run {
                 Some(run) => run,
@@ -252,26 +251,33 @@ pub async fn run(command: Command, settings: &Settings, ui: &Ui) -> Result<Code,
                     })?
                 }
             };
-            wait(&session, &project, &run, &waiting).await
+            wait(&session, &project, &run.into(), &waiting).await
         }
         Command::Watch(args) => watch(args, settings, ui).await,
     }
 }
 
+fn some<I>(ids: Vec<I>) -> Option<Vec<I>> {
+    (!ids.is_empty()).then_some(ids)
+}
+
 /// Cancels a run that has not ended.
-async fn cancel(session: &Session, project: &str, run: &str, writing: &Writing) -> Result<Code, Failure> {
-    let request = ApiRequest::new(&CANCEL_RUN, &[project, run]);
+async fn cancel(
+    session: &Session,
+    project: &ProjectId,
+    run: &RunId,
+    writing: &Writing,
+) -> Result<Code, Failure> {
+    let call = session.client.cancel_run(project, run);
     if writing.dry_run {
-        return session.show(&request);
+        return session.show(call.request());
     }
-    let status = async || -> Result<String, Failure> {
-        let answer = session.client.send_json(&ApiRequest::new(&GET_RUN_STATUS, &[project, run])).await?;
-        Ok(answer["status"].as_str().unwrap_or_default().to_owned())
-    };
+    let status =
+        async || -> Result<String, Failure> { Ok(session.client.get_run(project, run).await?.status) };
     let mut ended = Some(status().await?).filter(|status| is_terminal(status));
     if ended.is_none() {
-        match session.client.send_json(&request).await {
-            Ok(_) => {}
+        match call.await {
+            Ok(()) => {}
             // It may have ended between the two.
             Err(e) => match status().await {
                 Ok(status) if is_terminal(&status) => ended = Some(status),
@@ -298,16 +304,15 @@ async fn start_run(start: Start, settings: &Settings, ui: &Ui) -> Result<Code, F
     let (waits, waiting) = (start.wait, start.waiting);
     let (read, writing) = start.write.split();
     let session = read.open(settings, ui)?;
-    let project = resolve(&session.client, Kind::Project, &start.project).await?;
+    let project: ProjectId = resolve(&session.client, &start.project).await?;
     let mut users = Vec::new();
     for user in &start.notify_user {
-        users.push(resolve(&session.client, Kind::User, user).await?);
+        users.push(resolve(&session.client, user).await?);
     }
     let mut groups = Vec::new();
     for group in &start.notify_group {
-        groups.push(resolve(&session.client, Kind::Group, group).await?);
+        groups.push(resolve(&session.client, group).await?);
     }
-    let some = |ids: Vec<String>| (!ids.is_empty()).then_some(ids);
     let notification = Notification {
         kind: name(&start.notify_on).unwrap_or_default(),
         include_success_screenshot: start.notify_screenshot.is_some(),
@@ -318,8 +323,9 @@ async fn start_run(start: Start, settings: &Settings, ui: &Ui) -> Result<Code, F
         subject: start.notify_subject,
         body: start.notify_body,
     };
-    let told = [&notification.slack_channel_ids, &notification.user_ids, &notification.group_ids];
-    let is_told = told.into_iter().any(Option::is_some);
+    let is_told = notification.slack_channel_ids.is_some()
+        || notification.user_ids.is_some()
+        || notification.group_ids.is_some();
     let request = RunRequest {
         input_params: (!inputs.is_empty()).then_some(inputs),
         dry_run: start.validate,
@@ -329,38 +335,36 @@ async fn start_run(start: Start, settings: &Settings, ui: &Ui) -> Result<Code, F
         use_cached_sql_results: if start.no_cached_sql { Some(false) } else { start.use_cached_sql_results },
         view_id: start.view,
     };
-    let body = serde_json::to_value(&request).expect("a run request is JSON");
-    let request = ApiRequest::new(&RUN_PROJECT, &[&project]).body(body);
+    let call = session.client.run_project(&project, &request);
     if writing.dry_run {
-        return session.show(&request);
+        return session.show(call.request());
     }
     let answer = match &start.once {
-        None => session.client.send_json(&request).await?,
-        Some(key) => start_once(&session, &project, key, &request).await?,
+        None => call.json().await?,
+        Some(key) => start_once(&session, &project, key, &call).await?,
     };
     if !waits || start.validate == Some(true) {
         session.output.print_one(&STARTED_RUNS.complete(answer))?;
         return Ok(Code::Complete);
     }
     let run = answer["runId"].as_str().unwrap_or_default();
-    wait(&session, &project, run, &waiting).await
+    wait(&session, &project, &run.into(), &waiting).await
 }
 
 /// Starts a run, unless the key has started one before; then that one is given.
 async fn start_once(
     session: &Session,
-    project: &str,
+    project: &ProjectId,
     key: &str,
-    request: &ApiRequest,
+    call: &Call<StartedRun>,
 ) -> Result<Value, Failure> {
-    let body = request.json_body().cloned().unwrap_or_default();
+    let body = call.request().json_body().cloned().unwrap_or_default();
     let mut once = Once::open(session.client.base_url(), project, key)?;
     if let Some(answer) = once.known(&body)? {
         eprintln!("note: the key '{key}' has started this run before; nothing was started");
         return Ok(answer);
     }
-    let of_api =
-        ListRuns { project_id: project.to_owned(), trigger: Some("API".into()), ..ListRuns::default() };
+    let of_api = ListRuns { project_id: project.clone(), trigger: Some("API".into()), ..ListRuns::default() };
     let newest = |runs: &[Value]| runs.first().and_then(|run| run["runId"].as_str()).map(str::to_owned);
     let runs: Vec<Value> = session.client.list_json(of_api.request()).take(100).try_collect().await?;
     if let Some(before) = once.unfinished() {
@@ -390,7 +394,7 @@ async fn start_once(
         }
     }
     once.begin(&body, newest(&runs))?;
-    let answer = match session.client.send_json(request).await {
+    let answer = match call.json().await {
         Err(e @ Error::Api { .. }) => {
             // A refusal starts nothing: the key stays free.
             once.forget()?;

@@ -1,15 +1,14 @@
 //! `hexport users`.
 
 use super::projects::Direction;
-use super::resolve::{Kind, resolve};
+use super::resolve::resolve;
 use super::shape::{PLAIN, USERS};
 use super::{ListArgs, ReadArgs, WriteArgs};
 use crate::cli::Ui;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::settings::Settings;
-use crate::client::operation::{DEACTIVATE_USER, ME};
+use crate::client::List;
 use crate::client::users::{ListUsers, UserSort};
-use crate::client::{ApiRequest, List};
 
 /// Commands on users.
 #[derive(Debug, clap::Subcommand)]
@@ -64,7 +63,7 @@ pub async fn run(command: Command, settings: &Settings, ui: &Ui) -> Result<Code,
         Command::List { group, id, sort, direction, list } => {
             let session = list.read.open(settings, ui)?;
             let group_id = match &group {
-                Some(group) => Some(resolve(&session.client, Kind::Group, group).await?),
+                Some(group) => Some(resolve(&session.client, group).await?),
                 None => None,
             };
             let sort_by = sort.map(|by| match by {
@@ -73,20 +72,23 @@ pub async fn run(command: Command, settings: &Settings, ui: &Ui) -> Result<Code,
             });
             let request = ListUsers {
                 group_id,
-                user_ids: id,
+                user_ids: id.into_iter().map(Into::into).collect(),
                 sort_by,
                 sort_direction: direction.map(Into::into),
                 page_size: None,
             };
             session.list(request.request(), list.limit, &USERS).await
         }
-        Command::Me { read } => read.open(settings, ui)?.get(ApiRequest::new(&ME, &[]), &PLAIN).await,
+        Command::Me { read } => {
+            let session = read.open(settings, ui)?;
+            session.get(session.client.me(), &PLAIN).await
+        }
         Command::Deactivate { user, write } => {
             let (read, writing) = write.split();
             let session = read.open(settings, ui)?;
-            let id = resolve(&session.client, Kind::User, &user).await?;
+            let id = resolve(&session.client, &user).await?;
             let what = format!("Deactivating {user}");
-            session.write(ApiRequest::new(&DEACTIVATE_USER, &[&id]), &writing, Some(&what), &PLAIN).await
+            session.write(session.client.deactivate_user(&id), &writing, Some(&what), &PLAIN).await
         }
     }
 }

@@ -10,9 +10,8 @@ use tokio::time::Instant;
 use super::shape::RUNS;
 use super::{Session, ask};
 use crate::cli::exit::{Code, Failure};
-use crate::client::operation::{CANCEL_RUN, GET_RUN_STATUS};
 use crate::client::runs::is_terminal;
-use crate::client::{ApiRequest, Error};
+use crate::client::{Error, ProjectId, RunId};
 use crate::units::parse_duration;
 
 /// Timeout and polling.
@@ -30,7 +29,12 @@ pub struct WaitArgs {
 ///
 /// # Errors
 /// If the API can't be read, or the wait is interrupted.
-pub async fn wait(session: &Session, project: &str, run: &str, args: &WaitArgs) -> Result<Code, Failure> {
+pub async fn wait(
+    session: &Session,
+    project: &ProjectId,
+    run: &RunId,
+    args: &WaitArgs,
+) -> Result<Code, Failure> {
     let line = ProgressLine::new();
     let started = Instant::now();
     loop {
@@ -71,12 +75,12 @@ pub fn outcome(status: &str) -> Code {
 }
 
 /// The run as it is. One that was only just started may not be known everywhere yet.
-async fn look(session: &Session, project: &str, run: &str) -> Result<Value, Error> {
-    let request = ApiRequest::new(&GET_RUN_STATUS, &[project, run]);
-    match session.client.send_json(&request).await {
+async fn look(session: &Session, project: &ProjectId, run: &RunId) -> Result<Value, Error> {
+    let call = session.client.get_run(project, run);
+    match call.json().await {
         Err(Error::Api { status: 404, .. }) => {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            session.client.send_json(&request).await
+            call.json().await
         }
         answer => answer,
     }
@@ -85,8 +89,8 @@ async fn look(session: &Session, project: &str, run: &str) -> Result<Value, Erro
 /// The run goes on without us, unless a person who is there wants it cancelled.
 async fn interrupted(
     session: &Session,
-    project: &str,
-    run: &str,
+    project: &ProjectId,
+    run: &RunId,
     line: &ProgressLine,
 ) -> Result<Code, Failure> {
     line.end();
@@ -100,7 +104,7 @@ async fn interrupted(
     if !wanted {
         return Err(left);
     }
-    session.client.send_json(&ApiRequest::new(&CANCEL_RUN, &[project, run])).await?;
+    session.client.cancel_run(project, run).await?;
     Err(Failure::new(Code::Interrupted, format!("interrupted; the run {run} was cancelled")))
 }
 

@@ -6,7 +6,7 @@ use futures::{StreamExt, TryStreamExt};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::resolve::{Kind, resolve};
+use super::resolve::resolve;
 use super::runs::Trigger;
 use super::shape::RUNS;
 use super::wait::{ProgressLine, WaitArgs, outcome};
@@ -14,8 +14,8 @@ use super::{ReadArgs, Session};
 use crate::cli::Ui;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::settings::Settings;
-use crate::client::List;
 use crate::client::runs::{ListRuns, is_terminal};
+use crate::client::{List, ProjectId};
 
 /// Runs looked at each time. More never end between two looks: Hex starts at most twenty a minute.
 const NEWEST: usize = 100;
@@ -47,7 +47,7 @@ pub struct WatchArgs {
 /// If the API can't be read.
 pub async fn watch(args: WatchArgs, settings: &Settings, ui: &Ui) -> Result<Code, Failure> {
     let session = args.read.open(settings, ui)?;
-    let project = resolve(&session.client, Kind::Project, &args.project).await?;
+    let project: ProjectId = resolve(&session.client, &args.project).await?;
     let trigger = super::runs::name(&args.trigger);
     let list = ListRuns { project_id: project.clone(), trigger, ..ListRuns::default() };
     let line = ProgressLine::new();

@@ -74,9 +74,9 @@ impl Sim {
         }
         write_source(&mut cell, &body["contents"])?;
         let connection = &body["contents"]["sqlCell"]["dataConnectionId"];
-        cell.data_connection_id = connection_of(&world, connection)?;
+        cell.data_connection_id = connection_of(&world, connection)?.map(Into::into);
         let now = self.now();
-        (cell.id, cell.static_id) = (world.new_id("cell-version", now), world.new_id("cell", now));
+        (cell.id, cell.static_id) = (world.new_id("cell-version", now).into(), world.new_id("cell", now));
         let after = body["location"]["insertAfterCellId"].as_str().map(str::to_owned);
         world.projects[at].authored.added.push((after, cell.clone()));
         world.touch(at, now);
@@ -91,10 +91,10 @@ impl Sim {
             write_source(&mut cell, &body["contents"])?;
         }
         if body.get("dataConnectionId").is_some() {
-            cell.data_connection_id = connection_of(&world, &body["dataConnectionId"])?;
+            cell.data_connection_id = connection_of(&world, &body["dataConnectionId"])?.map(Into::into);
         }
         let now = self.now();
-        cell.id = world.new_id("cell-version", now);
+        cell.id = world.new_id("cell-version", now).into();
         let authored = &mut world.projects[at].authored;
         match authored.added.iter_mut().find(|(_, added)| added.static_id == cell.static_id) {
             Some((_, added)) => *added = cell.clone(),

@@ -21,7 +21,7 @@ impl Sim {
     fn list_collections(&self, call: &Call<'_>) -> Answer {
         call.one_of("sortBy", &["NAME"])?;
         let world = self.world();
-        let items = world.collections.iter().map(|c| ((c.name.clone(), c.id.clone()), c)).collect();
+        let items = world.collections.iter().map(|c| ((c.name.clone(), c.id.to_string()), c)).collect();
         sorted_page(call, items, false, 100)
     }
 

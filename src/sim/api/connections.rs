@@ -68,7 +68,7 @@ impl Sim {
             .connections
             .iter()
             .enumerate()
-            .map(|(i, c)| ((if by_name { c.name.clone() } else { format!("{i:06}") }, c.id.clone()), c))
+            .map(|(i, c)| ((if by_name { c.name.clone() } else { format!("{i:06}") }, c.id.to_string()), c))
             .collect();
         items.sort_by(|a, b| if descending { b.0.cmp(&a.0) } else { a.0.cmp(&b.0) });
         let page = cut(call, items, 25, 100)?;
@@ -121,7 +121,7 @@ impl Sim {
             ..DataConnection::default()
         };
         write_connection(&world, &mut connection, &body)?;
-        connection.id = world.new_id("connection", self.now());
+        connection.id = world.new_id("connection", self.now()).into();
         world.connections.push(connection.clone());
         Ok((201, Some(json!(connection))))
     }

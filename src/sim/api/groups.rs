@@ -24,7 +24,7 @@ impl Sim {
         let by_name = call.one_of("sortBy", &["CREATED_AT", "NAME"])? == Some("NAME");
         let descending = call.one_of("sortDirection", &["DESC", "ASC"])? == Some("DESC");
         let world = self.world();
-        let key = |g: &Group| (if by_name { g.name.clone() } else { g.created_at.clone() }, g.id.clone());
+        let key = |g: &Group| (if by_name { g.name.clone() } else { g.created_at.clone() }, g.id.to_string());
         sorted_page(call, world.groups.iter().map(|g| (key(g), g)).collect(), descending, 500)
     }
 

@@ -65,7 +65,7 @@ impl Sim {
                     "LAST_PUBLISHED_AT" => p.last_published_at.clone().unwrap_or_default(),
                     _ => p.created_at.clone(),
                 };
-                items.push(((key, p.id.clone()), record));
+                items.push(((key, p.id.to_string()), record));
             }
         }
         if ascending {

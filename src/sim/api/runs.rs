@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 
 use super::Route;
+use crate::client::RunId;
 use crate::client::operation as op;
 use crate::client::runs::{Notification, NotificationRecipient, Recipient, RunRequest, StartedRun};
 use crate::sim::call::Style::Older;
@@ -124,7 +125,7 @@ impl Sim {
         }
         let notifications = recipients(&world, run.notifications.as_deref().unwrap_or_default());
         let (project_id, version) = (record.project.id.clone(), record.version);
-        let run_id = world.new_id("live-run", now);
+        let run_id = RunId::from(world.new_id("live-run", now));
         let started = StartedRun {
             run_url: world.run_url(&project_id, &run_id),
             run_status_url: format!("{}/api/v1/projects/{project_id}/runs/{run_id}", call.base),
@@ -140,8 +141,8 @@ impl Sim {
             let number = runs.len() as u32;
             let r = &mut rng::of(config.seed, "live-run-fate", u64::from(number));
             lock(&self.live).runs.push(LiveRun {
-                project: started.project_id.clone(),
-                run: started.run_id.clone(),
+                project: started.project_id.to_string(),
+                run: started.run_id.to_string(),
                 triggered: now,
                 elapsed: TimeDelta::milliseconds(r.random_range(2_000..9_000)),
                 fails: params.get("lower").is_some_and(|v| v.as_f64() == Some(-1.0)),
@@ -149,7 +150,7 @@ impl Sim {
                 killed: None,
             });
             let trace = call.trace.clone();
-            let id = started.run_id.clone();
+            let id = started.run_id.to_string();
             let api = Some(Box::new(ApiRun { id, trace, version, notifications, ..ApiRun::default() }));
             let (status, trigger) = ("PENDING", "API");
             runs.insert(0, RunSpec { number, triggered: now, elapsed_ms: None, status, trigger, api });

@@ -53,7 +53,7 @@ impl Sim {
         };
         let key = |u: &User| {
             let key = if by_email { u.email.clone() } else { u.name.clone().unwrap_or_default() };
-            (key, u.id.clone())
+            (key, u.id.to_string())
         };
         let items =
             users.into_iter().filter(|u| only.as_ref().is_none_or(|ids| ids.contains(&u.id.as_str())));

@@ -79,7 +79,7 @@ impl World {
             let static_id = rng::uuid(config.seed, "cell", key);
             let version = key.wrapping_add(u64::from(edits) << 44);
             let mut cell = Cell {
-                id: rng::uuid(config.seed, "cell-version", version),
+                id: rng::uuid(config.seed, "cell-version", version).into(),
                 static_id,
                 project_id: record.project.id.clone(),
                 label: chance(r, 0.4).then(|| format!("Step {at}")),

@@ -32,7 +32,7 @@ pub(super) fn connections(
                 })
                 .collect();
             let connection = DataConnection {
-                id: rng::uuid(config.seed, "connection", i as u64),
+                id: rng::uuid(config.seed, "connection", i as u64).into(),
                 name: format!("{} {}", pick(r, &["Warehouse", "Analytics", "Product DB", "Lake", "Legacy"]), i + 1),
                 kind: kind.into(),
                 description: chance(r, 0.6).then(|| format!("Main {kind} for reporting")),

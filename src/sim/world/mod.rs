@@ -194,7 +194,7 @@ impl World {
         world.projects = (0..world.config.projects).map(|i| world.make_project(i as u64, &gone)).collect();
         let components = world.projects.iter().filter(|record| record.project.kind == "COMPONENT");
         world.components =
-            components.map(|record| (record.project.id.clone(), record.version.max(1))).collect();
+            components.map(|record| (record.project.id.to_string(), record.version.max(1))).collect();
         world.projects.sort_by(|a, b| {
             (&b.project.created_at, &b.project.id).cmp(&(&a.project.created_at, &a.project.id))
         });

@@ -55,7 +55,7 @@ impl World {
 
     /// Adds a user.
     pub fn create_user(&mut self, now: DateTime<Utc>, email: String, role: &str) -> usize {
-        let id = self.new_id("user", now);
+        let id = self.new_id("user", now).into();
         self.users.push(User {
             id,
             name: None,
@@ -78,7 +78,7 @@ impl World {
 
     /// Adds a group with these members (places of users).
     pub fn create_group(&mut self, now: DateTime<Utc>, name: String, members: Vec<usize>) -> usize {
-        let id = self.new_id("group", now);
+        let id = self.new_id("group", now).into();
         self.groups.push(Group { id, name, created_at: iso(now) });
         self.members.push(members);
         self.groups.len() - 1
@@ -114,7 +114,7 @@ impl World {
 
     /// Adds an empty collection.
     pub fn create_collection(&mut self, now: DateTime<Utc>, name: String) -> usize {
-        let id = self.new_id("collection", now);
+        let id = self.new_id("collection", now).into();
         self.collections.push(Collection { id, name, ..Collection::default() });
         self.collections.len() - 1
     }
@@ -152,7 +152,7 @@ pub(super) fn users(config: &WorldConfig, count: usize) -> Vec<User> {
             };
             let idle = (r.random::<f64>().powi(3) * 600_000.0) as i64;
             User {
-                id: rng::uuid(config.seed, "user", i as u64),
+                id: rng::uuid(config.seed, "user", i as u64).into(),
                 name: chance(r, 0.97).then(|| format!("{first} {last}")),
                 email: format!("{}.{}{i}@acme.example", ascii(first), ascii(last)),
                 role: role.to_owned(),
@@ -174,7 +174,7 @@ pub(super) fn groups(config: &WorldConfig, users: usize, count: usize) -> (Vec<G
                 None => format!("{} {}", teams[i % teams.len()], i / teams.len()),
             };
             let created = config.epoch - TimeDelta::minutes(r.random_range(1000..900_000));
-            Group { id: rng::uuid(config.seed, "group", i as u64), name, created_at: iso(created) }
+            Group { id: rng::uuid(config.seed, "group", i as u64).into(), name, created_at: iso(created) }
         })
         .collect();
     let members = (0..count)
@@ -203,17 +203,17 @@ pub(super) fn collections(
             let creator = &users[skewed(r, users.len())];
             let member = &users[skewed(r, users.len())];
             Collection {
-                id: rng::uuid(config.seed, "collection", i as u64),
+                id: rng::uuid(config.seed, "collection", i as u64).into(),
                 name: format!("{} {}", pick(r, &THEMES), i + 1),
                 description: chance(r, 0.5).then(|| "Kept tidy, mostly.".to_owned()),
                 creator: chance(r, 0.95)
                     .then(|| Creator { email: creator.email.clone(), id: creator.id.clone() }),
                 sharing: CollectionSharing {
-                    users: Some(vec![IdGrant { access: "MANAGER".into(), id: member.id.clone() }]),
+                    users: Some(vec![IdGrant { access: "MANAGER".into(), id: member.id.to_string() }]),
                     groups: chance(r, 0.5).then(|| {
                         vec![IdGrant {
                             access: "MEMBER".into(),
-                            id: groups[skewed(r, groups.len())].id.clone(),
+                            id: groups[skewed(r, groups.len())].id.to_string(),
                         }]
                     }),
                     workspace: chance(r, 0.6)

@@ -110,7 +110,7 @@ impl World {
         in_collections.retain(|collection| *collection < self.collections.len());
         let sharing = self.sharing(r, &owner, &in_collections);
         let project = Project {
-            id: rng::uuid(config.seed, "project", index),
+            id: rng::uuid(config.seed, "project", index).into(),
             title,
             description: chance(r, 0.6).then(|| format!("What we know about it.\nAsk {owner}, \"please\".")),
             kind: if component { "COMPONENT" } else { "PROJECT" }.into(),
@@ -180,7 +180,7 @@ impl World {
         let mut record = self.make_project(index, &[]);
         let at = iso(now);
         let project = &mut record.project;
-        project.id = rng::uuid7(self.config.seed, "project", index, now);
+        project.id = rng::uuid7(self.config.seed, "project", index, now).into();
         project.title = title;
         project.description = description;
         project.kind = "PROJECT".into();
@@ -231,7 +231,7 @@ impl World {
     /// The project with this identifier.
     pub fn find_project(&self, id: &str) -> Option<usize> {
         let places = self.places.get_or_init(|| {
-            self.projects.iter().enumerate().map(|(at, record)| (record.project.id.clone(), at)).collect()
+            self.projects.iter().enumerate().map(|(at, record)| (record.project.id.to_string(), at)).collect()
         });
         places.get(&id.to_ascii_lowercase()).copied()
     }

@@ -119,7 +119,7 @@ impl World {
             project_id: record.project.id.clone(),
             project_version: spec.api.as_ref().map_or(record.version, |api| api.version).max(1),
             run_url: self.run_url(&record.project.id, &id),
-            run_id: id,
+            run_id: id.into(),
             status: spec.status.into(),
             run_trigger: spec.trigger.into(),
             start_time: started.map(iso),

@@ -65,7 +65,7 @@ impl Nights {
         let states = begun..=history.last();
         for (table, rows) in &snapshot.tables {
             for (id, row) in rows {
-                self.check_row(snapshot, &history, (*table, id.clone()), row, states.clone());
+                self.check_row(snapshot, &history, (*table, id.to_string()), row, states.clone());
             }
             self.check_presence(snapshot, &history, table, states.clone());
             self.check_departures(snapshot, &history, table, states.clone(), plan);

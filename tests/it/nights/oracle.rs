@@ -53,7 +53,7 @@ pub fn truth(world: &World, token: &SimToken) -> Rows {
     for collection in &world.collections {
         add("collections", &[&collection.id], json!([collection.name]));
     }
-    for record in world.projects.iter().filter(|record| !token.hidden.contains(&record.project.id)) {
+    for record in world.projects.iter().filter(|record| !token.hidden.contains(&*record.project.id)) {
         let p = &record.project;
         let (edited, published, refreshed) =
             (&p.last_edited_at, &p.last_published_at, &p.analytics.published_results_updated_at);
@@ -203,7 +203,7 @@ impl Snapshot {
             let endpoint =
                 Endpoint::of(row["operation"].as_str().unwrap(), id.is_some() && !is_missing).unwrap();
             if let (true, Some(id)) = (is_missing, &id) {
-                missing.insert((endpoint, id.clone()));
+                missing.insert((endpoint, id.to_string()));
             } else {
                 coverage
                     .insert((endpoint, id), Covered { state, last_read_at: micros(&row["last_read_at"]) });
