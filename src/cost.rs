@@ -17,7 +17,7 @@ use crate::tables::{
 };
 
 /// What costs are added up by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
     /// Project
     Project,

@@ -7,26 +7,45 @@
 //! [`lineage`], [`cost`], [`diff`], [`audit`] and [`access`] answer from it, and [`handoff`] gives it to other tools. [`sim`]
 //! is a simulated workspace to run them against. [`cli`] is the `hexport` command.
 
+#[cfg(feature = "lake")]
 pub mod access;
+#[cfg(feature = "lake")]
 pub mod audit;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod client;
+#[cfg(feature = "lake")]
 pub mod cost;
+#[cfg(feature = "lake")]
 pub mod crawl;
+#[cfg(feature = "lake")]
 pub mod derive;
+#[cfg(feature = "lake")]
 pub mod diff;
+#[cfg(feature = "lake")]
 pub mod export;
+#[cfg(feature = "lake")]
 pub mod handoff;
+#[cfg(feature = "lake")]
 pub mod history;
+#[cfg(feature = "lake")]
 pub mod journal;
+#[cfg(feature = "lake")]
 pub mod lineage;
+#[cfg(feature = "lake")]
 pub mod notify;
+#[cfg(feature = "lake")]
 pub mod registry;
+#[cfg(feature = "lake")]
 pub mod report;
+#[cfg(feature = "lake")]
 pub mod schema;
 #[cfg(feature = "sim")]
 pub mod sim;
+#[cfg(feature = "lake")]
 pub mod snapshot;
+#[cfg(feature = "lake")]
 pub mod store;
+#[cfg(feature = "lake")]
 pub mod tables;
 pub mod units;

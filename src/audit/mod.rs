@@ -73,7 +73,7 @@ pub enum Error {
 }
 
 /// Severity of a finding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Tidiness.
@@ -95,6 +95,12 @@ impl Severity {
             Severity::Medium => "medium",
             Severity::High => "high",
         }
+    }
+
+    /// The severity of a name, in any case.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Severity::Info, Severity::Low, Severity::Medium, Severity::High];
+        all.into_iter().find(|severity| severity.name().eq_ignore_ascii_case(name))
     }
 }
 

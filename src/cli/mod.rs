@@ -53,6 +53,7 @@ mod simulate;
 mod snapshots;
 mod strict;
 mod summary;
+mod values;
 mod why;
 
 use std::io::IsTerminal;

@@ -19,8 +19,7 @@ use super::judge::{Verdict, judge};
 use super::operation::{Effect, Operation};
 use super::pace::{Counter, GroupPace, Pace, PaceChange, Pacer};
 use super::request::ApiRequest;
-use super::transport::{Http, Transport, WireAnswer};
-pub(crate) use super::transport::{chain, plain};
+use super::transport::{Http, Transport, WireAnswer, chain};
 use super::vitals::Vitals;
 
 /// Attempts to reach a server that has not answered like Hex yet.

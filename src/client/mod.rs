@@ -28,7 +28,7 @@ mod outage;
 mod pace;
 mod page;
 mod request;
-mod transport;
+pub(crate) mod transport;
 mod vitals;
 
 pub mod cells;

@@ -5,12 +5,11 @@ use std::fmt;
 use crate::derive::names::Warehouse;
 
 /// A kind of warehouse whose query history can be imported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// Snowflake: QUERY_HISTORY, with QUERY_ATTRIBUTION_HISTORY and ACCESS_HISTORY
     Snowflake,
     /// BigQuery: INFORMATION_SCHEMA.JOBS
-    #[value(name = "bigquery")]
     BigQuery,
     /// Databricks: system.query.history
     Databricks,
@@ -19,7 +18,6 @@ pub enum Kind {
     /// Athena: query executions, as the AWS CLI lists them
     Athena,
     /// ClickHouse: system.query_log
-    #[value(name = "clickhouse")]
     ClickHouse,
     /// PostgreSQL: csvlog, with log_duration or auto_explain
     Postgres,

@@ -42,7 +42,7 @@ impl Default for Config {
 }
 
 /// A kind of receiver.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum To {
     /// A Slack incoming webhook, in HEXPORT_SLACK_URL

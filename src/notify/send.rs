@@ -8,7 +8,8 @@ use url::Url;
 
 use super::{Channel, Error, Mail, Message, To, email};
 use crate::client::config::is_loopback;
-use crate::client::http::{plain, retry_after};
+use crate::client::http::retry_after;
+use crate::client::transport::plain;
 
 /// Times that a message is sent before it is given up.
 const TRIES: u32 = 5;
@@ -104,5 +105,5 @@ async fn post(address: &str, body: &str) -> Result<(), Undelivered> {
 
 /// An error's causes, without the URL that it would name.
 fn secretless(error: reqwest::Error) -> String {
-    crate::client::http::chain(&error.without_url())
+    crate::client::transport::chain(&error.without_url())
 }

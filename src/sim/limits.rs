@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::client::limits::{self, LimitGroup};
 
 /// How requests are counted against a limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitKind {
     /// So many in a window, which begins with the first request after the last one ended. Hex's way
     FixedWindow,
@@ -52,7 +52,7 @@ pub struct Limits {
 }
 
 /// Headers that announce limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitForm {
     /// X-RateLimit-* and the older draft's RateLimit-*
     Fields,

@@ -56,7 +56,7 @@ use crate::schema::Table;
 use crate::store;
 
 /// What a Delta table holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeltaMode {
     /// The rows of every snapshot, partitioned by the snapshot's day.
     History,

@@ -38,7 +38,7 @@ pub enum Scope {
 }
 
 /// How far people may rely on an exposure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Maturity {
     /// Production.

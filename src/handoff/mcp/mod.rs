@@ -333,7 +333,7 @@ fn require(manifest: &Manifest, tables: &[&'static str]) -> Result<(), Error> {
 
 fn findings(lake: &Lake, manifest: &Manifest, args: &FindingsArgs) -> Result<Value, Error> {
     require(manifest, &["audit_findings"])?;
-    let severity = |name: &str| <Severity as clap::ValueEnum>::from_str(name, true).ok();
+    let severity = Severity::named;
     let least = match &args.severity {
         None => Severity::Info,
         Some(name) => severity(name).ok_or_else(|| {

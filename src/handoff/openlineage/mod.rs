@@ -87,7 +87,7 @@ pub struct Style {
 }
 
 /// Kinds of events.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Kinds {
     /// Of datasets, jobs and runs.
     #[default]
@@ -107,7 +107,7 @@ pub enum Case {
 }
 
 /// Names of jobs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum JobNames {
     /// The project's identifier, which never changes.
     #[default]

@@ -9,7 +9,8 @@ use url::Url;
 
 use crate::client::Token;
 use crate::client::config::is_loopback;
-use crate::client::http::{chain, plain, retry_after};
+use crate::client::http::retry_after;
+use crate::client::transport::{chain, plain};
 
 /// Times that an event is sent before it is given up.
 const TRIES: u32 = 6;

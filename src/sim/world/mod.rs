@@ -33,7 +33,7 @@ pub use runs::{ApiRun, RunSpec};
 pub use semantic::SemanticProject;
 
 /// A workspace's plan; queried tables need `Enterprise`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plan {
     /// Free.
     Community,
