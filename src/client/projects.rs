@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::operation::{
-    CREATE_PROJECT, EXPORT_PROJECT, GET_PROJECT, GET_QUERIED_TABLES, LIST_PROJECTS, SHARE_WITH_COLLECTIONS,
+    CREATE_PROJECT, GET_PROJECT, GET_QUERIED_TABLES, LIST_PROJECTS, SHARE_WITH_COLLECTIONS,
     SHARE_WITH_GROUPS, SHARE_WITH_USERS, SHARE_WITH_WORKSPACE, UPDATE_PROJECT,
 };
+use super::project_file::export_request;
 use super::{ApiRequest, Client, Error, List, SortDirection};
 
 /// A project or component, as `ListProjects` and `GetProject` give it.
@@ -529,8 +530,7 @@ impl Client {
     /// # Errors
     /// [`Error::Api`] with 400 for an unknown project or version; any other of [`Error`].
     pub async fn export_project(&self, project_id: &str, version: Version) -> Result<ProjectFile, Error> {
-        let body = json!({ "projectId": project_id, "version": version.json() });
-        self.fetch(ApiRequest::new(&EXPORT_PROJECT, &[]).body(body)).await
+        self.fetch(export_request(project_id, version)).await
     }
 
     /// Grants access to a project (`EditProjectSharingUsers`, `...Groups`, `...Collections`): identifiers and

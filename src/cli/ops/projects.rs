@@ -12,9 +12,8 @@ use super::{ListArgs, ReadArgs, Session, WriteArgs, grant};
 use crate::cli::Ui;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::settings::Settings;
-use crate::client::operation::{
-    CREATE_PROJECT, EXPORT_PROJECT, GET_PROJECT, SHARE_WITH_WORKSPACE, UPDATE_PROJECT,
-};
+use crate::client::operation::{CREATE_PROJECT, GET_PROJECT, SHARE_WITH_WORKSPACE, UPDATE_PROJECT};
+use crate::client::project_file::export_request;
 use crate::client::projects::{Include, ListProjects, ListQueriedTables, Principal, ProjectSort, Version};
 use crate::client::{ApiRequest, Error, List, SortDirection};
 
@@ -236,8 +235,7 @@ pub async fn run(command: Command, settings: &Settings, ui: &Ui) -> Result<Code,
         Command::Export { project, version, file, read } => {
             let session = read.open(settings, ui)?;
             let id = resolve(&session.client, Kind::Project, &project).await?;
-            let body = serde_json::json!({ "projectId": id, "version": version.json() });
-            let answer = session.client.send_json(&ApiRequest::new(&EXPORT_PROJECT, &[]).body(body)).await?;
+            let answer = session.client.send_json(&export_request(&id, version)).await?;
             write_file(file, &answer)
         }
     }
