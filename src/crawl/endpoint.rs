@@ -214,9 +214,8 @@ impl Endpoint {
         Self::GROUP_MEMBERS,
         Self::QUERIED_TABLES,
         Self::RUNS,
-        // Before the cells, which it waits for.
-        Self::COMPONENT_IMPORTS,
         Self::CELLS,
+        Self::COMPONENT_IMPORTS,
     ];
 
     /// Description.

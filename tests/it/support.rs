@@ -1,6 +1,6 @@
 //! A simulator, the binary, DuckDB, and the truth.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -324,6 +324,31 @@ pub fn true_rows(world: &World) -> BTreeMap<String, u64> {
 /// Cells of a project that import a component.
 pub fn imports(world: &World, record: &ProjectRecord) -> usize {
     world.cells(record).iter().filter(|(cell, _)| cell.cell_type == "COMPONENT_IMPORT").count()
+}
+
+/// Projects with the components that they import, directly or through others: by walking over the generator's
+/// imports again and again until nothing new is reached.
+pub fn components_of(world: &World) -> BTreeSet<(String, String)> {
+    let of = |record: &ProjectRecord| {
+        let imported = world.cells(record).into_iter().filter_map(|(_, truth)| truth.component);
+        imported.map(|(component, _)| (record.project.id.clone(), component)).collect::<Vec<_>>()
+    };
+    let mut reached: BTreeSet<(String, String)> = world.projects.iter().flat_map(of).collect();
+    loop {
+        let further: Vec<(String, String)> = reached
+            .iter()
+            .flat_map(|(project, component)| {
+                let imported = reached.iter().filter(move |(importer, _)| importer == component);
+                imported.map(|(_, next)| (project.clone(), next.clone()))
+            })
+            .collect();
+        let before = reached.len();
+        reached.extend(further);
+        if reached.len() == before {
+            reached.retain(|(project, component)| project != component);
+            return reached;
+        }
+    }
 }
 
 /// Pages of a project's queried tables; none where it is known that there are none: it never ran.

@@ -19,7 +19,10 @@ impl Engine {
         if !self.met.insert(facts.id.clone()) {
             return;
         }
-        for endpoint in Endpoint::PROJECTS.names() {
+        // What is imported waits for the cells, which may be settled at once.
+        let waiting = [Endpoint::COMPONENT_IMPORTS];
+        let others = Endpoint::PROJECTS.names().filter(|endpoint| !waiting.contains(endpoint));
+        for endpoint in waiting.into_iter().chain(others) {
             if self.options.endpoints.contains(&endpoint) {
                 self.plan_project(endpoint, &facts);
             }
