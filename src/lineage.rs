@@ -1,7 +1,7 @@
 //! Answers about lineage from a committed snapshot: who reads and writes a table, what a connection or project
 //! touches.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::derive::{COLUMN_LINEAGE, LINEAGE};
 use crate::snapshot::{Error, Lake, Manifest, TableReader};
+use crate::tables::PROJECTS;
 
 /// Subject of a question.
 #[derive(Debug, Clone)]
@@ -39,8 +40,10 @@ pub struct Edge {
     pub owner: Option<String>,
     /// `read` or `write`.
     pub direction: String,
-    /// Kinds of evidence: `executed`, `queried`, `scanned`, `sql`.
+    /// Kinds of evidence: `component`, `executed`, `queried`, `scanned`, `sql`.
     pub evidence: Vec<String>,
+    /// Titles of the imported components whose cells read or write it.
+    pub via_components: Vec<String>,
     /// SQL cells that read or write it.
     pub cells: Option<i64>,
     /// Queries that read or wrote it, by imported query histories.
@@ -51,7 +54,7 @@ pub struct Edge {
     pub archived: bool,
     /// Start of the project's last run.
     pub last_run_at: Option<DateTime<Utc>>,
-    /// Columns that the project's SQL reads.
+    /// Columns that the SQL of the project and of those components reads.
     pub columns: Vec<String>,
 }
 
@@ -79,14 +82,21 @@ pub fn find(
     column: Option<&str>,
 ) -> Result<Option<Vec<Edge>>, Error> {
     let Some(reader) = TableReader::open(lake, manifest, &LINEAGE)? else { return Ok(None) };
-    let mut edges: BTreeMap<(String, String, String, bool), Edge> = BTreeMap::new();
+    let mut edges: BTreeMap<Key, Edge> = BTreeMap::new();
+    // Edges by the use of a table that they rest on: the project's own, or that of a component which it imports.
+    let mut rest_on: HashMap<(String, String, String), Vec<Key>> = HashMap::new();
     for batch in reader {
         let batch = batch?;
         for row in 0..batch.num_rows() {
             if matches(question, &batch, row) {
                 let id = text(&batch, "data_connection_id", row).unwrap_or_default();
                 let edge = edge(&batch, row);
-                edges.insert((edge.project_id.clone(), id, edge.table.clone(), edge.is_read()), edge);
+                let key = (edge.project_id.clone(), id.clone(), edge.table.clone(), edge.is_read());
+                for user in edge.via_components.iter().chain([&edge.project_id]).filter(|_| edge.is_read()) {
+                    let used = (user.clone(), id.clone(), edge.table.clone());
+                    rest_on.entry(used).or_default().push(key.clone());
+                }
+                edges.insert(key, edge);
             }
         }
     }
@@ -97,19 +107,52 @@ pub fn find(
                 let [project, connection, table, column] =
                     ["project_id", "data_connection_id", "table_key", "column_name"]
                         .map(|n| text(&batch, n, row).unwrap_or_default());
-                if let Some(edge) = edges.get_mut(&(project, connection, table, true)) {
-                    edge.columns.push(column);
+                for key in rest_on.get(&(project, connection, table)).into_iter().flatten() {
+                    let edge = edges.get_mut(key).expect("inserted with its key");
+                    if !edge.columns.contains(&column) {
+                        edge.columns.push(column.clone());
+                    }
                 }
             }
         }
     }
     let mut edges: Vec<Edge> = edges.into_values().collect();
+    edges.iter_mut().for_each(|edge| edge.columns.sort());
+    name_components(lake, manifest, &mut edges)?;
     if let Some(column) = column {
         // All columns of a table are read with `*`, this one among them.
         edges.retain(|edge| edge.columns.iter().any(|c| c.eq_ignore_ascii_case(column) || c == "*"));
     }
     edges.sort();
     Ok(Some(edges))
+}
+
+/// A project, connection, table, and whether it is read.
+type Key = (String, String, String, bool);
+
+/// Puts the titles of components in the place of their identifiers.
+fn name_components(lake: &Lake, manifest: &Manifest, edges: &mut [Edge]) -> Result<(), Error> {
+    let ids: HashSet<&String> = edges.iter().flat_map(|edge| &edge.via_components).collect();
+    let mut titles: HashMap<String, String> = HashMap::new();
+    if !ids.is_empty()
+        && let Some(reader) = TableReader::open_columns(lake, manifest, &PROJECTS, &["project_id", "title"])?
+    {
+        for batch in reader {
+            let batch = batch?;
+            for row in 0..batch.num_rows() {
+                let id = text(&batch, "project_id", row).filter(|id| ids.contains(id));
+                let title = text(&batch, "title", row).filter(|title| !title.trim().is_empty());
+                titles.extend(id.zip(title));
+            }
+        }
+    }
+    for component in edges.iter_mut().flat_map(|edge| &mut edge.via_components) {
+        if let Some(title) = titles.get(component) {
+            component.clone_from(title);
+        }
+    }
+    edges.iter_mut().for_each(|edge| edge.via_components.sort());
+    Ok(())
 }
 
 fn text(batch: &RecordBatch, column: &str, row: usize) -> Option<String> {
@@ -145,9 +188,14 @@ fn edge(batch: &RecordBatch, row: usize) -> Edge {
         let times = column.as_primitive::<TimestampMicrosecondType>();
         times.is_valid(row).then(|| DateTime::from_timestamp_micros(times.value(row))).flatten()
     };
-    let evidence =
-        batch.column_by_name("evidence").expect("a column of the table").as_list::<i32>().value(row);
-    let evidence = evidence.as_string::<i32>();
+    let list = |name: &str| -> Vec<String> {
+        let column = batch.column_by_name(name).expect("a column of the table").as_list::<i32>();
+        // What is null in a list may still have a value behind it.
+        let value = column.is_valid(row).then(|| column.value(row));
+        value.map_or(Vec::new(), |value| {
+            value.as_string::<i32>().iter().flatten().map(str::to_owned).collect()
+        })
+    };
     let archived = batch.column_by_name("is_archived").expect("a column of the table").as_boolean();
     Edge {
         connection: text("connection_name").or_else(|| text("data_connection_id")).unwrap_or_default(),
@@ -157,7 +205,8 @@ fn edge(batch: &RecordBatch, row: usize) -> Edge {
         project_id: text("project_id").unwrap_or_default(),
         owner: text("owner_email"),
         direction: text("direction").unwrap_or_default(),
-        evidence: evidence.iter().flatten().map(str::to_owned).collect(),
+        evidence: list("evidence"),
+        via_components: list("via_component_ids"),
         cells: number("cells"),
         executions: number("executions"),
         last_executed_at: time("last_executed_at"),
@@ -222,6 +271,7 @@ mod tests {
             owner: None,
             direction: "read".into(),
             evidence: vec!["sql".into()],
+            via_components: Vec::new(),
             cells: None,
             executions: None,
             last_executed_at: None,

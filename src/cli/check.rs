@@ -99,7 +99,8 @@ pub async fn show(client: &Client, output: Output) -> Result<(), Failure> {
 fn one_item(endpoint: Endpoint, entity: Option<&str>) -> ApiRequest {
     // One published project tells about all three things asked of projects.
     let most = if endpoint == Endpoint::PROJECTS { 100 } else { 1 };
-    endpoint.first_request(entity).with_query("limit", most)
+    let request = endpoint.first_request(entity);
+    if endpoint.operation().listing.is_some() { request.with_query("limit", most) } else { request }
 }
 
 fn first_project(response: &Response) -> Option<String> {
@@ -132,6 +133,8 @@ fn outcome(endpoint: Endpoint, result: Result<Response, Error>) -> Result<Reach,
                 "needs Hex's Enterprise plan; no token helps"
             } else if endpoint == Endpoint::THREADS {
                 "needs a manager's or admin's token"
+            } else if endpoint == Endpoint::COMPONENT_IMPORTS {
+                "Hex enables the export of projects on request"
             } else {
                 "the token's user or scope doesn't allow it"
             };

@@ -179,10 +179,14 @@ fn columns(hit: &Hit) -> [String; 8] {
         (false, false, false) => " (draft)",
         (false, false, true) => "",
     };
+    let via = match &*hit.via_components {
+        [] => String::new(),
+        names => format!(" (through {})", one_line(&names.join(", "))),
+    };
     [
         hit.severity.name().to_owned(),
         certainty.to_owned(),
-        format!("{}{state}", hit.project),
+        format!("{}{state}{via}", hit.project),
         hit.owner.clone().unwrap_or_else(|| "no owner".into()),
         format!("{} ({})", hit.table, one_line(&hit.connection)),
         cells(hit),

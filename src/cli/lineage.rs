@@ -167,6 +167,7 @@ fn print_csv(edges: &[Edge]) -> Result<(), Failure> {
         "archived",
         "last_run_at",
         "columns",
+        "via_components",
     ])
     .map_err(failed)?;
     for e in edges {
@@ -177,7 +178,7 @@ fn print_csv(edges: &[Edge]) -> Result<(), Failure> {
         let (kind, owner) = (e.connection_type.as_deref().unwrap_or(""), e.owner.as_deref().unwrap_or(""));
         let [cells, executions] = [e.cells, e.executions].map(|n| n.map_or(String::new(), |n| n.to_string()));
         let archived = e.archived.to_string();
-        let columns = e.columns.join(" ");
+        let (columns, via) = (e.columns.join(" "), e.via_components.join("; "));
         csv.write_record([
             &e.connection,
             kind,
@@ -193,6 +194,7 @@ fn print_csv(edges: &[Edge]) -> Result<(), Failure> {
             &archived,
             &run,
             &columns,
+            &via,
         ])
         .map_err(failed)?;
     }
@@ -218,7 +220,11 @@ fn print_tree(question: &Question, edges: &[Edge], with_columns: bool) {
         let executed = e.last_executed_at.map(|at| format!(", last executed {}", at.format("%Y-%m-%d")));
         let cells = cells + &executed.unwrap_or_default();
         let verb = if e.is_read() { "" } else { "writes: " };
-        format!("[{verb}{}{cells}]{columns}", e.evidence_text())
+        let via = match &*e.via_components {
+            [] => String::new(),
+            names => format!(", through {}", one_line(&names.join(", "))),
+        };
+        format!("[{verb}{}{cells}{via}]{columns}", e.evidence_text())
     };
     let rows: Vec<[String; 3]> = match question {
         Question::Project(_) => {

@@ -36,6 +36,7 @@ pub mod collections;
 pub mod connections;
 pub mod groups;
 pub mod guides;
+pub mod project_file;
 pub mod projects;
 pub mod runs;
 pub mod threads;

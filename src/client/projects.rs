@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::operation::{
-    CREATE_PROJECT, EXPORT_PROJECT, GET_PROJECT, GET_QUERIED_TABLES, LIST_PROJECTS, SHARE_WITH_COLLECTIONS,
+    CREATE_PROJECT, GET_PROJECT, GET_QUERIED_TABLES, LIST_PROJECTS, SHARE_WITH_COLLECTIONS,
     SHARE_WITH_GROUPS, SHARE_WITH_USERS, SHARE_WITH_WORKSPACE, UPDATE_PROJECT,
 };
+use super::project_file::export_request;
 use super::{ApiRequest, Call, Client, CollectionId, ConnectionId, List, ProjectId, SortDirection};
 
 /// A project or component, as `ListProjects` and `GetProject` give it.
@@ -402,7 +403,7 @@ pub enum Version {
 }
 
 impl Version {
-    fn json(self) -> Value {
+    pub(super) fn json(self) -> Value {
         match self {
             Version::Draft => json!("draft"),
             Version::Latest => json!("latest"),
@@ -528,8 +529,7 @@ impl Client {
     /// # Errors
     /// [`Error::Api`](super::Error::Api) with 400 for an unknown project or version; any other of [`Error`](super::Error).
     pub fn export_project(&self, project_id: &ProjectId, version: Version) -> Call<ProjectFile> {
-        let body = json!({ "projectId": project_id, "version": version.json() });
-        self.call(ApiRequest::new(&EXPORT_PROJECT, &[]).body(body))
+        self.call(export_request(project_id, version))
     }
 
     /// Grants access to a project (`EditProjectSharingUsers`, `...Groups`, `...Collections`): identifiers and

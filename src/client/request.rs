@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::operation::{Operation, Paging};
+use super::operation::{Effect, Operation, Paging};
 
 /// A request: operation, path parameters filled in, query and body.
 ///
@@ -96,7 +96,7 @@ impl ApiRequest {
         self.body.as_ref()
     }
 
-    /// Method, path and query in one string: equal for requests that ask the same.
+    /// Method, path, query and, of a read, body in one string: equal for requests that ask the same.
     pub fn key(&self) -> String {
         let mut key = format!("{} {}", self.op.method.as_str(), self.path);
         for (i, (name, value)) in self.query.iter().enumerate() {
@@ -104,6 +104,11 @@ impl ApiRequest {
             key.push_str(name);
             key.push('=');
             key.push_str(value);
+        }
+        // A read by POST asks by its body.
+        if let (Effect::Read, Some(body)) = (self.op.effect, &self.body) {
+            key.push(' ');
+            key.push_str(&body.to_string());
         }
         key
     }

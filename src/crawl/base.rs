@@ -9,11 +9,12 @@ use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Endpoint, Scope, State};
+use crate::client::project_file::COMPONENT_IMPORT;
 use crate::client::runs::is_terminal;
 use crate::client::users::ActingAs;
 use crate::schema::{GONE, Table};
 use crate::snapshot::{self, Lake, Manifest, TableReader};
-use crate::tables::{CRAWL_COVERAGE, ENTITIES, RUNS};
+use crate::tables::{CELLS, CRAWL_COVERAGE, ENTITIES, RUNS};
 
 /// Latest known final runs that are kept of each project: a page that has one of them has reached what is
 /// known. More than one, since a run may be deleted.
@@ -63,6 +64,8 @@ pub struct Base {
     listed: HashMap<Endpoint, HashSet<Arc<str>>>,
     latest_run: Option<i64>,
     runs: HashMap<Arc<str>, Arc<KnownRuns>>,
+    /// Projects that have a cell which imports a component.
+    importers: HashSet<Arc<str>>,
 }
 
 impl Base {
@@ -97,6 +100,7 @@ impl Base {
         for endpoint in Endpoint::ALL.into_iter().filter(|e| e.scope() == Scope::Workspace) {
             base.read_listed(lake, endpoint)?;
         }
+        base.read_importers(lake)?;
         let columns = ["project_id", "run_id", "status", "run_trigger", "start_time", "first_seen_at", GONE];
         if let Some(manifest) = base.manifests.get(RUNS.name)
             && let Some(reader) = TableReader::open_columns(lake, manifest, &RUNS, &columns)?
@@ -183,6 +187,31 @@ impl Base {
         }
         self.listed.insert(list, ids);
         Ok(())
+    }
+
+    /// Which projects have a cell that imports a component.
+    fn read_importers(&mut self, lake: &Lake) -> Result<(), snapshot::Error> {
+        let Some(manifest) = self.manifests.get(CELLS.name) else { return Ok(()) };
+        let Some(reader) = TableReader::open_columns(lake, manifest, &CELLS, &["project_id", "cell_type"])?
+        else {
+            return Ok(());
+        };
+        for batch in reader {
+            let batch = batch?;
+            let (project, kind) = (texts(&batch, "project_id"), texts(&batch, "cell_type"));
+            for i in (0..batch.num_rows()).filter(|i| kind.value(*i) == COMPONENT_IMPORT) {
+                if !self.importers.contains(project.value(i)) {
+                    self.importers.insert(Arc::from(project.value(i)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a cell of a project imports a component; `None` if its cells aren't known.
+    pub fn imports_components(&self, project: &Arc<str>) -> Option<bool> {
+        let cells = self.known(Endpoint::CELLS, Some(project)).filter(|known| known.last_read_at.is_some());
+        cells.map(|_| self.importers.contains(project))
     }
 
     fn read_coverage(&mut self, batch: &RecordBatch, endpoints: &HashSet<Endpoint>) {

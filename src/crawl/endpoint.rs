@@ -15,7 +15,8 @@ use crate::client::connections::ListDataConnections;
 use crate::client::groups::ListGroups;
 use crate::client::guides::ListDraftGuides;
 use crate::client::operation::{self, Operation};
-use crate::client::projects::{ListProjects, ListQueriedTables};
+use crate::client::project_file::{count_imports, export_request};
+use crate::client::projects::{ListProjects, ListQueriedTables, Version};
 use crate::client::runs::ListRuns;
 use crate::client::threads::{ListThreads, ListTopics};
 use crate::client::users::ListUsers;
@@ -80,6 +81,8 @@ pub struct Spec {
     pub stamp: Option<fn(&ProjectFacts) -> String>,
     /// Why the answer is known to be empty, if it is.
     pub known_empty: fn(&ProjectFacts) -> Option<&'static str>,
+    /// Counts what is wanted of an answer that isn't a page of a list, or says why it can't be read.
+    pub count: fn(&[u8]) -> Result<u64, String>,
 }
 
 /// Something that a crawl reads. The order is the order in which a crawl prefers to read.
@@ -101,6 +104,7 @@ const fn workspace(
         first,
         stamp: None,
         known_empty: |_| None,
+        count: |_| Ok(1),
     }
 }
 
@@ -156,6 +160,12 @@ static RUNS: Spec = Spec {
         ListRuns { project_id: id(project), ..ListRuns::default() }.request()
     })
 };
+static COMPONENT_IMPORTS: Spec = Spec {
+    // The file is the draft's, as the cells are.
+    stamp: Some(ProjectFacts::draft_stamp),
+    count: count_imports,
+    ..of_project(&operation::EXPORT_PROJECT, |project| export_request(&id(project), Version::Draft))
+};
 static CELLS: Spec = Spec {
     stamp: Some(ProjectFacts::draft_stamp),
     ..of_project(&operation::LIST_CELLS, |project| {
@@ -186,11 +196,13 @@ impl Endpoint {
     pub const QUERIED_TABLES: Self = Self(&QUERIED_TABLES);
     /// Run history of each project.
     pub const RUNS: Self = Self(&RUNS);
+    /// What the cells of each project import: asked of those alone that have a cell which imports.
+    pub const COMPONENT_IMPORTS: Self = Self(&COMPONENT_IMPORTS);
     /// Cells of each project.
     pub const CELLS: Self = Self(&CELLS);
 
     /// Every endpoint, in the order in which a crawl prefers to read.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::PROJECTS,
         Self::GROUPS,
         Self::USERS,
@@ -203,6 +215,7 @@ impl Endpoint {
         Self::QUERIED_TABLES,
         Self::RUNS,
         Self::CELLS,
+        Self::COMPONENT_IMPORTS,
     ];
 
     /// Description.

@@ -94,6 +94,7 @@ pub async fn crawl(
         lists_open: 0,
         met: HashSet::new(),
         awaiting_runs: HashMap::new(),
+        awaiting_cells: HashMap::new(),
         first_lists: BTreeMap::new(),
         serial: 0,
         spent,
@@ -130,6 +131,8 @@ struct Engine {
     /// Queried tables wait for their project's runs: API runs may have them read that would be reused, and the
     /// latest that is known when they are read is noted.
     awaiting_runs: HashMap<Arc<str>, (Task, Decision)>,
+    /// Imported components wait for their project's cells, which tell whether there are any.
+    awaiting_cells: HashMap<Arc<str>, (Task, Decision)>,
     /// Lists that are being read once more, and what they said the first time.
     first_lists: BTreeMap<Endpoint, (Coverage, HashSet<Arc<str>>)>,
     serial: u64,
@@ -157,7 +160,7 @@ impl Engine {
             self.drop_unlisted();
         }
         debug_assert!(self.queues.values().all(BinaryHeap::is_empty) && self.held.is_empty());
-        debug_assert!(self.awaiting_runs.is_empty());
+        debug_assert!(self.awaiting_runs.is_empty() && self.awaiting_cells.is_empty());
         Ok(())
     }
 
@@ -383,6 +386,7 @@ impl Engine {
         let known = self.base.known(task.endpoint, task.entity.as_ref());
         let read_before: Option<DateTime<Utc>> = known.and_then(|known| known.last_read_at);
         let untouched = task.read_at.is_none();
+        let imports = task.imports;
         let latest_api_run =
             task.history.as_ref().and_then(History::latest_api_run).max(
                 task.entity.as_ref().and_then(|id| self.base.runs(id)).and_then(|runs| runs.latest_api_run),
@@ -418,7 +422,11 @@ impl Engine {
         let has_none = coverage.rows == 0
             && (coverage.state == State::Reused || (coverage.state == State::Fetched && coverage.whole));
         let read_at = coverage.last_read_at;
+        let cells = (coverage.endpoint == Endpoint::CELLS).then(|| coverage.clone());
         self.report.add(coverage);
+        if let Some(cells) = cells {
+            self.settle_imports(&cells, imports);
+        }
         if let Some(project) = runs_of {
             match has_none {
                 true => self.skip_queried_tables(&project, latest_api_run, read_at),

@@ -5,6 +5,9 @@ use serde::Serialize;
 use super::gate::REFUSALS;
 use super::{Base, Decision, Endpoint, Freshness, Probe, Report, Reread, Scope, decide};
 
+/// Of projects whose cells nobody has read, one in so many is taken to import a component.
+const IMPORTERS: u64 = 4;
+
 /// What reading an endpoint would cost.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Estimate {
@@ -41,7 +44,7 @@ impl Estimate {
 pub fn estimate(endpoint: Endpoint, report: &Report, base: Option<&Base>, reread: &Reread) -> Estimate {
     let mut sum =
         Estimate { endpoint: endpoint.name(), group: endpoint.operation().group.name, ..Estimate::default() };
-    let page = endpoint.operation().listing.map_or(1, |listing| u64::from(listing.max_page));
+    let page = endpoint.operation().listing.map_or(u64::MAX, |listing| u64::from(listing.max_page));
     match endpoint.scope() {
         Scope::Workspace => {
             sum.read = 1;
@@ -63,9 +66,26 @@ pub fn estimate(endpoint: Endpoint, report: &Report, base: Option<&Base>, reread
                     Freshness::Exact => "a project doesn't show new runs; read back to the last known one",
                     Freshness::Within(_) => "a run was due, the project changed, or it was read long ago",
                 },
+                endpoint if endpoint == Endpoint::COMPONENT_IMPORTS => {
+                    "a cell imports a component, and the project is new or was edited or published"
+                }
                 _ => "never read, or the project was edited, published or refreshed",
             };
+            let mut unknown = 0;
             for project in &report.projects {
+                if endpoint == Endpoint::COMPONENT_IMPORTS {
+                    match base.and_then(|base| base.imports_components(&project.id)) {
+                        Some(true) => {}
+                        Some(false) => {
+                            sum.skipped += 1;
+                            continue;
+                        }
+                        None => {
+                            unknown += 1;
+                            continue;
+                        }
+                    }
+                }
                 match decide(endpoint, project, base, reread) {
                     Decision::Skip(_) => sum.skipped += 1,
                     Decision::Reuse => sum.reused += 1,
@@ -80,6 +100,11 @@ pub fn estimate(endpoint: Endpoint, report: &Report, base: Option<&Base>, reread
                     }
                 }
             }
+            // Only their cells tell whether they import anything.
+            let likely = unknown / IMPORTERS;
+            sum.read += likely;
+            sum.requests += likely;
+            sum.skipped += unknown - likely;
         }
     }
     sum

@@ -7,11 +7,12 @@ use super::{Endpoint, Known};
 
 /// Items of a page that nothing is known of yet, by what is usual: a project has some runs, a few cells, fewer
 /// tables.
-const EXPECTED: [(Endpoint, f64); 4] = [
+const EXPECTED: [(Endpoint, f64); 5] = [
     (Endpoint::RUNS, 50.0),
     (Endpoint::CELLS, 15.0),
     (Endpoint::QUERIED_TABLES, 5.0),
     (Endpoint::GROUP_MEMBERS, 15.0),
+    (Endpoint::COMPONENT_IMPORTS, 2.0),
 ];
 
 /// First part of the rank of what was never read; what is greater was.
@@ -25,7 +26,7 @@ pub(super) fn rank(endpoint: Endpoint, views: i64, known: Option<&Known>, now: D
     let Some((known, read)) = known.and_then(|known| Some((known, known.last_read_at?))) else {
         return (FIRST_LOOK, -((usual * value * 1e3) as i64), 0);
     };
-    let page = endpoint.operation().listing.map_or(1, |listing| u64::from(listing.max_page));
+    let page = endpoint.operation().listing.map_or(u64::MAX, |listing| u64::from(listing.max_page));
     // A history is read back to what is known, which takes one page whatever its length.
     let pages = if endpoint == Endpoint::RUNS { 1 } else { known.rows.div_ceil(page).max(1) };
     let rows = known.rows.clamp(1, pages * page) as f64;

@@ -38,6 +38,8 @@ pub(super) struct Task {
     /// Single runs that are asked for after the pages.
     pub stragglers: Vec<String>,
     pub in_stragglers: bool,
+    /// Whether one of the cells read imports a component.
+    pub imports: bool,
     seen: HashSet<u64>,
     barren: u32,
 }
@@ -59,6 +61,7 @@ impl Task {
             read_at: None,
             stragglers: Vec::new(),
             in_stragglers: false,
+            imports: false,
             seen: HashSet::new(),
             barren: 0,
         }

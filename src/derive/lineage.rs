@@ -1,8 +1,9 @@
-//! `lineage`: which project reads or writes which table, by four kinds of evidence.
+//! `lineage`: which project reads or writes which table, by five kinds of evidence.
 
 use polars::prelude::*;
 
 use super::cells::READ;
+use super::components;
 use super::connections::{Naming, namings, text as text_at};
 use super::names::reported;
 use super::{Inputs, RUN_STATS, SQL_TABLES, by_nullable_key, scan};
@@ -13,11 +14,12 @@ use crate::tables::{CELLS, DATA_CONNECTIONS, EXECUTED_TABLES, PROJECTS};
 /// One row a project, connection, table and direction.
 pub static LINEAGE: Table = Table {
     name: "lineage",
-    doc: "Warehouse tables that projects read or write, by Hex's queried tables, the cells' SQL and executed queries",
+    doc: "Warehouse tables that projects read or write, by Hex's queried tables, the cells' SQL, imported components and executed queries",
     origin: Origin::Derived(&[
         "queried_tables",
         "sql_tables",
         "executed_tables",
+        "component_imports",
         "cells",
         "projects",
         "data_connections",
@@ -39,10 +41,16 @@ pub static LINEAGE: Table = Table {
             "evidence",
             schema::Type::List(&schema::Type::Utf8),
             "",
-            "Sorted: executed (warehouses' query histories), queried (Hex's queried tables), scanned (SQL that could not be parsed), sql (parsed SQL)",
+            "Sorted: component (a component that the project imports), executed (warehouses' query histories), queried (Hex's queried tables), scanned (SQL that could not be parsed), sql (parsed SQL)",
         )
         .required(),
-        int("cells", "", "SQL cells that read or write it"),
+        schema::Column::new(
+            "via_component_ids",
+            schema::Type::List(&schema::Type::Utf8),
+            "",
+            "Components whose cells read or write it, of those that the project imports, directly or through others; null if none does",
+        ),
+        int("cells", "", "SQL cells of the project itself that read or write it"),
         int("executions", "", "Queries that read or wrote it, by imported query histories").noise(),
         time("first_executed_at", "", "Start of the first of them").noise(),
         time("last_executed_at", "", "Start of the last of them").noise(),
@@ -63,7 +71,7 @@ pub static LINEAGE: Table = Table {
     explode: itself,
 };
 
-const KEY: [&str; 4] = ["project_id", "data_connection_id", "table_key", "direction"];
+pub(super) const KEY: [&str; 4] = ["project_id", "data_connection_id", "table_key", "direction"];
 
 /// Computes the rows.
 pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
@@ -94,8 +102,9 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
     let full = || by_nullable_key(JoinType::Full).with_coalesce(JoinCoalesce::CoalesceColumns);
     let both = queried(inputs)?.lazy().join(sql, by_key(), by_key(), full());
     let all = both.join(executed(inputs)?, by_key(), by_key(), full());
-    let either = |queried: &str, sql: &'static str, executed: &str| {
-        coalesce(&[col(queried), col(sql), col(executed)]).alias(sql)
+    let all = all.join(components::tables(inputs)?, by_key(), by_key(), full());
+    let either = |queried: &str, sql: &'static str, executed: &str, via: &str| {
+        coalesce(&[col(queried), col(sql), col(executed), col(via)]).alias(sql)
     };
     let projects = inputs.scan(&PROJECTS)?.select([
         col("project_id"),
@@ -118,11 +127,12 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
     let left = || JoinArgs::new(JoinType::Left);
     let joined = all
         .with_columns([
-            either("queried_database", "database_name", "executed_database"),
-            either("queried_schema", "schema_name", "executed_schema"),
-            either("queried_table", "table_name", "executed_table"),
+            either("queried_database", "database_name", "executed_database", "via_database"),
+            either("queried_schema", "schema_name", "executed_schema", "via_schema"),
+            either("queried_table", "table_name", "executed_table", "via_table"),
             col("parsed").fill_null(lit(true)),
-            later(later(col("queried_seen"), col("sql_seen")), col("executed_seen")).alias("last_seen_at"),
+            later(later(later(col("queried_seen"), col("sql_seen")), col("executed_seen")), col("via_seen"))
+                .alias("last_seen_at"),
         ])
         .join(projects, [col("project_id")], [col("project_id")], left())
         .join(connections, [col("data_connection_id")], [col("data_connection_id")], left())
@@ -155,9 +165,16 @@ fn with_evidence(mut found: DataFrame) -> PolarsResult<DataFrame> {
     let (scanned, parsed) = (scanned?, parsed?);
     let executed = found.column("executions")?.is_not_null();
     let mut lists = ListStringChunkedBuilder::new("evidence".into(), found.height(), found.height() * 2);
+    let component = found.column("via_component_ids")?.is_not_null();
     let of_rows = executed.iter().zip(queried.iter()).zip(scanned.iter().zip(parsed.iter()));
-    for ((executed, queried), (scanned, parsed)) in of_rows {
-        let kinds = [(executed, "executed"), (queried, "queried"), (scanned, "scanned"), (parsed, "sql")];
+    for (((executed, queried), (scanned, parsed)), component) in of_rows.zip(component.iter()) {
+        let kinds = [
+            (component, "component"),
+            (executed, "executed"),
+            (queried, "queried"),
+            (scanned, "scanned"),
+            (parsed, "sql"),
+        ];
         lists.append_values_iter(kinds.into_iter().filter(|(is, _)| *is == Some(true)).map(|(_, name)| name));
     }
     found.with_column(lists.finish().into_series().into())?;

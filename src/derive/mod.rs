@@ -11,6 +11,7 @@ mod cell_cost;
 mod cell_lineage;
 mod cells;
 mod column_lineage;
+mod components;
 mod connection_usage;
 mod connections;
 mod effective_access;

@@ -63,6 +63,7 @@ pub struct Edge {
     pub table_name: String,
     pub parsed: bool,
     pub evidence: Vec<String>,
+    pub via_component_ids: Option<Vec<String>>,
     pub connection_name: Option<String>,
     pub connection_type: Option<String>,
 }
@@ -71,6 +72,11 @@ impl Edge {
     /// Whether the project reads the table; it writes it otherwise.
     pub fn is_read(&self) -> bool {
         self.direction != "write"
+    }
+
+    /// The components that it goes through.
+    pub fn via(&self) -> &[String] {
+        self.via_component_ids.as_deref().unwrap_or_default()
     }
 
     /// Kind of the warehouse that it is in.

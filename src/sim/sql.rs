@@ -33,10 +33,16 @@ impl TableRef {
 /// What a cell reads, imports and holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CellTruth {
-    /// Tables.
+    /// Tables that it reads.
     pub tables: Vec<TableRef>,
-    /// Columns, with the table they belong to.
+    /// Tables that it writes.
+    pub writes: Vec<TableRef>,
+    /// Columns that it reads, with the table they belong to.
     pub columns: Vec<(TableRef, String)>,
+    /// Of these, those that its text names without their table, although it reads more than one.
+    pub unqualified: Vec<(TableRef, String)>,
+    /// The others: those whose table the text leaves no doubt about.
+    pub shown: Vec<(TableRef, String)>,
     /// Dataframes of earlier cells.
     pub dataframes: Vec<String>,
     /// The component that the cell imports: identifier and version.
@@ -214,18 +220,24 @@ pub fn query(rng: &mut ChaCha8Rng, catalog: &Catalog, prefer: usize) -> SqlCell 
         tables.push(Table { table, alias: format!("{}{i}", pick(rng, &["t", "a", "src_"])), columns });
     }
     let style = Style { kind: catalog.kind, upper: chance(rng, 0.7), catalog };
-    let (source, output) = match rng.random_range(0..6) {
+    let mut truth = CellTruth::default();
+    let (source, output) = match rng.random_range(0..10) {
         0 if tables.len() == 1 => subquery(rng, &style, &tables),
         1 => ctes(rng, &style, &tables),
         2 if tables.len() > 1 => union(rng, &style, &tables),
         3 => jinja(rng, &style, &tables),
+        4 => looped(rng, &style, &mut tables),
+        5 => macros(rng, &style, &tables),
+        6 if tables.len() > 1 => unqualified(rng, &style, &mut tables, &mut truth),
+        7 => writing(rng, &style, &tables, &mut truth),
         _ => join(rng, &style, &tables, None),
     };
-    let mut truth = CellTruth::default();
     for table in &tables {
         truth.tables.push(table.table.name.clone());
         truth.columns.extend(table.columns.iter().map(|c| (table.table.name.clone(), (*c).to_owned())));
     }
+    let columns = truth.columns.iter().filter(|column| !truth.unqualified.contains(column));
+    truth.shown = columns.cloned().collect();
     SqlCell { source, truth, output }
 }
 
@@ -391,6 +403,111 @@ fn union(rng: &mut ChaCha8Rng, style: &Style<'_>, tables: &[Table<'_>]) -> (Stri
         })
         .collect();
     (parts.join(&format!("\n{all}\n")), vec![tables[0].columns[0].to_lowercase()])
+}
+
+/// A loop that writes the list of columns, or one query a table.
+fn looped(rng: &mut ChaCha8Rng, style: &Style<'_>, tables: &mut [Table<'_>]) -> (String, Vec<String>) {
+    let (select, from, as_) = (style.word("select"), style.word("from"), style.word("as"));
+    let quoted = |texts: Vec<String>| texts.iter().map(|t| format!("'{t}'")).collect::<Vec<_>>().join(", ");
+    if tables.len() > 1 {
+        // Only the key of each is read.
+        tables.iter_mut().for_each(|table| table.columns.truncate(1));
+        let names = quoted(tables.iter().map(|table| style.table(rng, &table.table.name)).collect());
+        let column = style.column(rng, tables[0].columns[0]);
+        let sql = format!(
+            "{{% for name in [{names}] %}}\n{select} {column} {from} {{{{ name | sqlsafe }}}}\n{{% if not loop.last %}}{}\n\
+             {{% endif %}}\n{{% endfor %}}",
+            style.word("union all")
+        );
+        return (sql, vec![tables[0].columns[0].to_lowercase()]);
+    }
+    let table = &tables[0];
+    let output = table.columns.iter().map(|column| column.to_lowercase()).collect();
+    let columns = quoted(list(rng, style, table, ""));
+    let sql = format!(
+        "{{% set wanted = [{columns}] %}}\n{select}\n{{% for column in wanted %}}\n  {alias}.{{{{ column | sqlsafe }}}}\
+         {{% if not loop.last %}},{{% endif %}}\n{{% endfor %}}\n{from} {} {as_} {alias}",
+        style.table(rng, &table.table.name),
+        alias = table.alias,
+    );
+    (sql, output)
+}
+
+/// A macro that writes a column of each table.
+fn macros(rng: &mut ChaCha8Rng, style: &Style<'_>, tables: &[Table<'_>]) -> (String, Vec<String>) {
+    let (sql, output) = join(rng, style, tables, None);
+    let key = style.column(rng, tables[0].columns[0]);
+    let calls: String =
+        tables.iter().map(|table| format!("{{{{ key_of('{}') | sqlsafe }}}}, ", table.alias)).collect();
+    // The macro's calls come before the first column of the list.
+    let (verb, rest) = sql.split_once(' ').expect("a query begins with its verb");
+    let text =
+        format!("{{% macro key_of(alias) %}}{{{{ alias }}}}.{key}{{% endmacro %}}\n{verb} {calls}{rest}");
+    (text, output)
+}
+
+/// A join whose columns are named without their table: each is a column of one of the tables alone.
+fn unqualified(
+    rng: &mut ChaCha8Rng,
+    style: &Style<'_>,
+    tables: &mut [Table<'_>],
+    truth: &mut CellTruth,
+) -> (String, Vec<String>) {
+    let whole: Vec<Vec<String>> = tables.iter().map(|table| table.table.columns.clone()).collect();
+    let mut names = Vec::new();
+    for (at, table) in tables.iter_mut().enumerate() {
+        let others = || whole.iter().enumerate().filter(|(other, _)| *other != at);
+        let key = table.columns[0];
+        table.columns.retain(|column| {
+            *column == key || !others().any(|(_, columns)| columns.iter().any(|other| other == column))
+        });
+        for column in &table.columns[1..] {
+            names.push(style.column(rng, column));
+            truth.unqualified.push((table.table.name.clone(), (*column).to_owned()));
+        }
+    }
+    let (sql, _) = join(rng, style, tables, None);
+    let (_, rest) = sql.split_once('\n').expect("a join has a line for its columns");
+    let output = names.iter().map(|name| name.to_lowercase()).chain(["n".to_owned()]).collect();
+    names.push(format!("1 {} n", style.word("as")));
+    // The first key is in the conditions of the join alone, as the others are.
+    (format!("{} {}\n{rest}", style.word("select"), names.join(", ")), output)
+}
+
+/// A statement that writes a table from a query.
+fn writing(
+    rng: &mut ChaCha8Rng,
+    style: &Style<'_>,
+    tables: &[Table<'_>],
+    truth: &mut CellTruth,
+) -> (String, Vec<String>) {
+    let fold = |name: String| if style.kind == "snowflake" { name.to_uppercase() } else { name };
+    let first = &tables[0].table.name;
+    let target = TableRef { table: fold(format!("rpt_{}", pick(rng, &NOUNS))), ..first.clone() };
+    let name = style.table(rng, &target);
+    let (query, _) = join(rng, style, tables, None);
+    let key = tables[0].columns[0];
+    let can_merge = ["snowflake", "bigquery", "postgres", "databricks", "trino"].contains(&style.kind);
+    let sql = match rng.random_range(0..3) {
+        0 if can_merge => {
+            truth.columns.push((target.clone(), key.to_owned()));
+            format!(
+                "{merge} {name} {as_} old\n{using} (\n{query}\n) {as_} new\n{on} old.{key} = new.{key}\n{when} ({key}) \
+                 {values} (new.{key})",
+                merge = style.word("merge into"),
+                using = style.word("using"),
+                as_ = style.word("as"),
+                on = style.word("on"),
+                when = style.word("when not matched then insert"),
+                values = style.word("values"),
+            )
+        }
+        1 => format!("{} {name} {}\n{query}", style.word("create table"), style.word("as")),
+        _ => format!("{} {name}\n{query}", style.word("insert into")),
+    };
+    truth.writes.push(target);
+    // What is written is no dataframe.
+    (sql, Vec::new())
 }
 
 fn jinja(rng: &mut ChaCha8Rng, style: &Style<'_>, tables: &[Table<'_>]) -> (String, Vec<String>) {

@@ -7,6 +7,7 @@ mod audit_rules;
 mod cells;
 mod collection_sharing;
 mod collections;
+mod component_imports;
 mod crawl_coverage;
 mod data_connection_sharing;
 mod data_connections;
@@ -36,6 +37,7 @@ pub use audit_rules::AUDIT_RULES;
 pub use cells::CELLS;
 pub use collection_sharing::COLLECTION_SHARING;
 pub use collections::COLLECTIONS;
+pub use component_imports::COMPONENT_IMPORTS;
 pub use crawl_coverage::CRAWL_COVERAGE;
 pub use data_connection_sharing::DATA_CONNECTION_SHARING;
 pub use data_connections::DATA_CONNECTIONS;
@@ -74,6 +76,7 @@ pub const ENTITIES: &[&Table] = &[
     &QUERIED_TABLES,
     &RUNS,
     &CELLS,
+    &COMPONENT_IMPORTS,
     &THREADS,
     &TOPICS,
     &DRAFT_GUIDES,

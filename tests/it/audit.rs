@@ -45,8 +45,15 @@ fn truth(world: &World) -> BTreeMap<String, BTreeSet<String>> {
     let projects = |keep: &dyn Fn(&ProjectRecord) -> bool| -> BTreeSet<String> {
         world.projects.iter().filter(|r| keep(r)).map(|r| r.project.id.to_string()).collect()
     };
+    // Those of the components that it imports too: their cells run with its own.
+    let components = components_of(world);
     let tables = |r: &ProjectRecord| -> BTreeSet<hexport::sim::TableRef> {
-        world.cells(r).into_iter().flat_map(|(_, truth)| truth.tables).collect()
+        let is_run = |other: &&ProjectRecord| {
+            other.project.id == r.project.id
+                || components.contains(&(r.project.id.to_string(), other.project.id.to_string()))
+        };
+        let run = world.projects.iter().filter(is_run).flat_map(|record| world.cells(record));
+        run.flat_map(|(_, truth)| truth.tables).collect()
     };
     let words = ["hr", "payroll", "salaries", "salary", "finance", "private", "pii"];
     let sensitive = |t: &hexport::sim::TableRef| {

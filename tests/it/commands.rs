@@ -36,7 +36,7 @@ fn check_says_who_what_is_reached_and_the_limit() {
         .collect();
     assert_eq!(answers["GetQueriedTables"], "forbidden");
     assert_eq!(answers["ListThreads"], "forbidden");
-    assert_eq!(answers.values().filter(|a| **a == "ok").count(), 10);
+    assert_eq!(answers.values().filter(|a| **a == "ok").count(), 11);
 }
 
 #[test]

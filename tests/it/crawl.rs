@@ -29,7 +29,7 @@ fn checksums(lake: &Path) -> BTreeMap<String, String> {
 /// Requests that were sent more than once.
 fn repeated(sim: &Sim) -> usize {
     let requests = sim.server.requests();
-    let distinct: BTreeSet<_> = requests.iter().map(|r| &r.target).collect();
+    let distinct: BTreeSet<_> = requests.iter().map(|r| (&r.target, &r.body)).collect();
     requests.len() - distinct.len()
 }
 
@@ -229,7 +229,8 @@ fn least_second_night(world: &World, changes: &[(String, Change)]) -> u64 {
         .iter()
         .filter_map(|(id, change)| Some((of(id)?, change)))
         .map(|(record, change)| {
-            let cells = pages(world.cells(record).len(), 100);
+            // With the cells comes the file that says what they import.
+            let cells = pages(world.cells(record).len(), 100) + u64::from(imports(world, record) > 0);
             let tables = pages_of_tables(world, record);
             match change {
                 Change::Edit | Change::Create => cells,

@@ -61,8 +61,11 @@ fn who_uses_a_table_is_what_the_lake_says_with_owners_views_cells_and_the_next_r
     assert_eq!(hits(&found, &["project_id", "table", "direction", "owner"]), texts(&rows));
     let cells = ask(
         &lake,
-        "SELECT project_id, table_key, direction, static_id, label FROM sql_tables
-         LEFT JOIN cells USING (project_id, static_id)",
+        "SELECT l.project_id, l.table_key, l.direction, s.static_id, label FROM (
+             SELECT project_id, table_key, direction, unnest(list_append(coalesce(via_component_ids, []), project_id)) AS who
+             FROM lineage) l
+         JOIN sql_tables s ON s.project_id = who AND s.table_key = l.table_key AND s.direction = l.direction
+         LEFT JOIN cells c ON c.project_id = who AND c.static_id = s.static_id",
     );
     let projects: BTreeMap<String, Vec<Value>> = ask(
         &lake,
@@ -150,23 +153,30 @@ fn a_dropped_column_breaks_who_reads_it_and_may_break_who_reads_all() {
     let at = format!(
         "table_key = '{table}' AND data_connection_id = (SELECT data_connection_id FROM data_connections WHERE name = '{connection}')"
     );
-    let sure = ask(
-        &lake,
-        &format!("SELECT DISTINCT project_id FROM column_lineage WHERE {at} AND column_name = '{column}'"),
+    // A project reads by its own cells, and by those of the components that it imports.
+    let with = format!(
+        "WITH uses AS (SELECT project_id, unnest(list_append(coalesce(via_component_ids, []), project_id)) AS who
+             FROM lineage WHERE {at} AND direction = 'read'),
+         sure AS (SELECT DISTINCT u.project_id FROM uses u JOIN column_lineage c ON c.project_id = u.who
+             WHERE {at} AND column_name = '{column}')"
     );
+    let sure = ask(&lake, &format!("{with} FROM sure"));
     assert_eq!(of("breaks"), texts(&sure));
     assert!(!sure.is_empty());
     // Who else reads the table and isn't known to leave the column out.
     let maybe = ask(
         &lake,
         &format!(
-            "SELECT DISTINCT project_id FROM lineage l WHERE {at} AND direction = 'read'
-             AND project_id NOT IN (SELECT project_id FROM column_lineage WHERE {at} AND column_name = '{column}')
-             AND (NOT EXISTS (FROM column_lineage c WHERE c.project_id = l.project_id AND {at})
-               OR EXISTS (FROM column_lineage c WHERE c.project_id = l.project_id AND {at} AND column_name = '*')
-               OR EXISTS (FROM sql_tables t JOIN sql_cells c USING (project_id, static_id)
-                          WHERE t.project_id = l.project_id AND t.table_key = '{table}'
-                            AND (t.evidence = 'scanned' OR NOT c.parsed OR c.unresolved_columns > 0)))"
+            "{with}, read_by AS (SELECT u.project_id, t.evidence, c.parsed, c.unresolved_columns FROM uses u
+                 JOIN sql_tables t ON t.project_id = u.who JOIN sql_cells c ON c.project_id = t.project_id AND c.static_id = t.static_id
+                 WHERE t.table_key = '{table}' AND t.direction = 'read'),
+             named AS (SELECT u.project_id, column_name FROM uses u JOIN column_lineage c ON c.project_id = u.who
+                 WHERE {at})
+             SELECT DISTINCT project_id FROM uses l WHERE project_id NOT IN (FROM sure)
+             AND (NOT EXISTS (FROM named c WHERE c.project_id = l.project_id)
+               OR EXISTS (FROM named c WHERE c.project_id = l.project_id AND column_name = '*')
+               OR EXISTS (FROM read_by c WHERE c.project_id = l.project_id
+                            AND (c.evidence = 'scanned' OR NOT c.parsed OR c.unresolved_columns > 0)))"
         ),
     );
     assert_eq!(of("may"), texts(&maybe));

@@ -47,7 +47,7 @@ async fn an_endpoint_that_is_down_is_a_gap_and_costs_few_requests() {
         // Some are under way while the fifth fails for good.
         assert!((5..=13 * 8).contains(&asked), "{answer:?}: {asked}");
         let gaps: BTreeSet<_> = outcome.gaps().map(|c| c.endpoint).collect();
-        assert_eq!(gaps, BTreeSet::from([Endpoint::CELLS]), "the rest is whole");
+        assert_eq!(gaps, BTreeSet::from([Endpoint::CELLS, Endpoint::COMPONENT_IMPORTS]), "the rest is whole");
         let says = |c: &&Coverage| {
             let reason = c.reason.as_deref().unwrap_or("");
             reason.contains("considered down") && reason.contains("Last failure: ")

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use hexport::sim::{Change, Plan, ProjectRecord, SimConfig, World, WorldConfig};
+use hexport::sim::{CellTruth, Change, Plan, ProjectRecord, SimConfig, TableRef, World, WorldConfig};
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -17,24 +17,45 @@ fn texts(rows: Vec<Vec<Value>>) -> BTreeSet<Vec<String>> {
         .collect()
 }
 
-/// Project, connection and table of what the cells' SQL reads.
+/// Project, connection and table of what the cells' SQL reads and writes, and which of the two.
 fn true_tables(world: &World) -> BTreeSet<Vec<String>> {
     let of = |record: &ProjectRecord| -> Vec<Vec<String>> {
         let id = record.project.id.to_string();
         let cells = world.cells(record);
-        let tables = cells.iter().flat_map(|(_, truth)| &truth.tables);
-        tables
-            .map(|t| vec![id.to_string(), world.connections[t.connection].id.to_string(), t.qualified()])
-            .collect()
+        let reads = cells.iter().flat_map(|(_, truth)| &truth.tables).map(|table| (table, "read"));
+        let writes = cells.iter().flat_map(|(_, truth)| &truth.writes).map(|table| (table, "write"));
+        let row = |(t, direction): (&TableRef, &str)| {
+            let connection = world.connections[t.connection].id.to_string();
+            vec![id.to_string(), connection, t.qualified(), direction.to_owned()]
+        };
+        reads.chain(writes).map(row).collect()
     };
     world.projects.iter().flat_map(of).collect()
 }
 
+/// The same, and what the components use that a project imports, as rows of the project.
+fn true_uses(world: &World) -> BTreeSet<Vec<String>> {
+    let own = true_tables(world);
+    let through: Vec<Vec<String>> = components_of(world)
+        .into_iter()
+        .flat_map(|(project, component)| {
+            let of = own.iter().filter(move |row| row[0] == component);
+            of.map(move |row| [&[project.clone()], &row[1..]].concat())
+        })
+        .collect();
+    own.into_iter().chain(through).collect()
+}
+
 fn true_columns(world: &World) -> BTreeSet<Vec<String>> {
+    columns(world, |truth| &truth.columns)
+}
+
+/// Project, connection, table and column of some of the columns that cells read.
+fn columns(world: &World, of_cell: fn(&CellTruth) -> &Vec<(TableRef, String)>) -> BTreeSet<Vec<String>> {
     let of = |record: &ProjectRecord| -> Vec<Vec<String>> {
         let id = record.project.id.to_string();
         let cells = world.cells(record);
-        let columns = cells.iter().flat_map(|(_, truth)| &truth.columns);
+        let columns = cells.iter().flat_map(|(_, truth)| of_cell(truth));
         columns
             .map(|(t, c)| {
                 vec![id.to_string(), world.connections[t.connection].id.to_string(), t.qualified(), c.clone()]
@@ -74,14 +95,26 @@ fn lineage_is_exact_from_queried_tables_and_nearly_so_from_sql() {
     assert!(truth.len() > 500);
     assert_eq!(queried, truth);
 
-    let sql = texts(ask(dir.path(), &format!("SELECT DISTINCT {key} FROM sql_tables")));
+    let sql = texts(ask(dir.path(), &format!("SELECT DISTINCT {key}, direction FROM sql_tables")));
     let (precision, recall) = quality(&sql, &true_tables(&world));
     println!("tables from SQL: precision {precision:.4}, recall {recall:.4}, {} found", sql.len());
-    assert!(precision >= 0.98 && recall >= 0.98);
-    let columns = texts(ask(dir.path(), &format!("SELECT {key}, column_name FROM column_lineage")));
-    let (precision, recall) = quality(&columns, &true_columns(&world));
-    println!("columns from SQL: precision {precision:.4}, recall {recall:.4}, {} found", columns.len());
-    assert!(precision >= 0.95 && recall >= 0.95);
+    assert_eq!((precision, recall), (1.0, 1.0), "with loops, macros and writes in the SQL");
+    let found = texts(ask(dir.path(), &format!("SELECT {key}, column_name FROM column_lineage")));
+    let (precision, recall) = quality(&found, &true_columns(&world));
+    println!("columns from SQL: precision {precision:.4}, recall {recall:.4}, {} found", found.len());
+    assert!(precision == 1.0 && recall >= 0.98);
+    // Columns of joins that name them without their table: what other queries show of the tables tells whose they are.
+    let open = columns(&world, |truth| &truth.unqualified);
+    let (_, recall) = quality(&found, &open);
+    println!("columns without their table: recall {recall:.4} of {}", open.len());
+    assert!(open.len() > 200 && recall >= 0.8);
+    // Of those that a query of the workspace shows with their table.
+    let shown: BTreeSet<Vec<String>> =
+        columns(&world, |truth| &truth.shown).into_iter().map(|row| row[1..].to_vec()).collect();
+    let learned: BTreeSet<Vec<String>> = open.into_iter().filter(|row| shown.contains(&row[1..])).collect();
+    let (_, recall) = quality(&found, &learned);
+    println!("of these, learned: recall {recall:.4} of {}", learned.len());
+    assert!(learned.len() > 200 && recall >= 0.9);
     let kinds = ask(dir.path(), "SELECT DISTINCT connection_type FROM sql_cells WHERE parsed");
     assert_eq!(kinds.len(), 9, "all kinds of the description, and dataframes: {kinds:?}");
     let frames =
@@ -95,9 +128,10 @@ fn without_queried_tables_there_is_lineage_from_sql() {
     let world = WorldConfig { plan: Plan::Team, ..world_of(60) };
     let sim = Sim::start(SimConfig { world, ..SimConfig::default() });
     sim.export(dir.path(), &[], 0);
-    let evidence = ask(dir.path(), "SELECT DISTINCT evidence FROM lineage");
-    assert_eq!(json!(evidence), json!([[["sql"]]]));
-    let found = texts(ask(dir.path(), "SELECT project_id, data_connection_id, table_key FROM lineage"));
+    let evidence = ask(dir.path(), "SELECT DISTINCT evidence FROM lineage ORDER BY evidence");
+    assert_eq!(json!(evidence), json!([[["component"]], [["component", "sql"]], [["sql"]]]));
+    let own = "SELECT project_id, data_connection_id, table_key, direction FROM lineage WHERE list_contains(evidence, 'sql')";
+    let found = texts(ask(dir.path(), own));
     assert_eq!(quality(&found, &true_tables(&sim.server.world())), (1.0, 1.0));
 }
 
@@ -109,20 +143,23 @@ fn first_seen_is_carried_on_and_last_seen_is_when_it_was_read() {
     let (edited, before) = {
         let mut world = sim.server.world_mut();
         let at = (0..60).find(|at| world.cells(&world.projects[*at]).len() > 30).unwrap();
-        let before = true_tables(&world);
+        let before = true_uses(&world);
         (world.change(Change::Edit, at, "2026-11-03T00:00:00Z".parse().unwrap()).unwrap(), before)
     };
     sim.export(dir.path(), &["--fixed-time", "2026-11-03T06:00:00Z"], 0);
     let times = |of: &str| {
-        let sql = format!("SELECT project_id, data_connection_id, table_key FROM lineage WHERE {of}");
+        let sql =
+            format!("SELECT project_id, data_connection_id, table_key, direction FROM lineage WHERE {of}");
         texts(ask(dir.path(), &sql))
     };
     let new = times("first_seen_at = TIMESTAMPTZ '2026-11-03 06:00:00+00'");
-    let expected: BTreeSet<_> = true_tables(&sim.server.world()).difference(&before).cloned().collect();
+    let expected: BTreeSet<_> = true_uses(&sim.server.world()).difference(&before).cloned().collect();
     assert!(!expected.is_empty());
     assert_eq!(new, expected);
     let reread = times("last_seen_at = TIMESTAMPTZ '2026-11-03 06:00:00+00'");
-    assert!(reread.iter().all(|row| row[0] == edited) && reread.len() > new.len() / 2);
+    let importers = components_of(&sim.server.world());
+    let is_moved = |id: &String| *id == edited || importers.contains(&(id.to_string(), edited.clone()));
+    assert!(reread.iter().all(|row| is_moved(&row[0])) && reread.len() > new.len() / 2);
 }
 
 #[test]
@@ -297,18 +334,18 @@ fn the_query_library_answers_as_the_generator_knows() {
         world.projects.iter().filter(|r| keep(r)).map(|r| r.project.id.to_string()).collect()
     };
     let alive = |r: &ProjectRecord| r.project.archived_at.is_none() && r.project.trashed_at.is_none();
-    let truth = true_tables(&world);
+    let truth = true_uses(&world);
 
     let table = &truth.iter().nth(100).unwrap()[2];
     let suffix = table.split_once('.').unwrap().1.to_lowercase();
     let readers = library(lake, "who_reads_table", &format!("SET VARIABLE table_name = '{suffix}';"));
     let expected: BTreeSet<String> = truth
         .iter()
-        .filter(|t| t[2].to_lowercase().ends_with(&format!(".{suffix}")))
+        .filter(|t| t[3] == "read" && t[2].to_lowercase().ends_with(&format!(".{suffix}")))
         .map(|t| t[0].clone())
         .collect();
     assert_eq!(column(&readers, 11), expected);
-    assert_eq!(library(lake, "who_reads_table", "").len(), truth.len());
+    assert_eq!(library(lake, "who_reads_table", "").len(), truth.iter().filter(|t| t[3] == "read").count());
 
     let connection = &world.connections[1];
     let breaking = library(
@@ -447,7 +484,7 @@ fn the_lineage_command_answers_in_four_forms() {
     let sim = Sim::of_projects(60);
     sim.export(dir.path(), &NOW, 0);
     let world = sim.server.world();
-    let truth = true_tables(&world);
+    let truth = true_uses(&world);
     let table = &truth.iter().next().unwrap()[2];
     let answer = |args: &[&str]| {
         let mut all = vec!["lineage", lake];
@@ -602,7 +639,7 @@ fn writes_scans_and_columns_that_others_teach_reach_the_tables() {
     let edges = "cell_lineage e JOIN cells f ON f.project_id = e.project_id AND f.static_id = e.from_static_id \
                  JOIN cells t ON t.project_id = e.project_id AND t.static_id = e.to_static_id";
     assert!(
-        count(&format!("{edges} WHERE f.output_dataframe = e.dataframe AND t.static_id <> f.static_id")) > 10
+        count(&format!("{edges} WHERE f.output_dataframe = e.dataframe AND t.static_id <> f.static_id")) > 3
     );
     let tree = stdout(&run(&mut hexport(&["lineage", to, "--table", "mart.daily"]), 0));
     assert!(tree.contains("[writes: sql"), "{tree}");

@@ -8,6 +8,7 @@ mod audit;
 mod bad_input;
 mod clients;
 mod commands;
+mod components;
 mod contract;
 mod cost;
 mod crawl;

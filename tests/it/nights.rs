@@ -32,7 +32,7 @@ use checks::fingerprint;
 use oracle::{History, Snapshot, WATCHED, truth};
 
 /// Operations that are refused, but for the two that everything depends on.
-const FAN_OUTS_AND_LISTS: [&str; 8] = [
+const FAN_OUTS_AND_LISTS: [&str; 9] = [
     "ListUsers",
     "ListGroups",
     "ListCollections",
@@ -41,6 +41,7 @@ const FAN_OUTS_AND_LISTS: [&str; 8] = [
     "GetProjectRuns",
     "ListCells",
     "GetRunStatus",
+    "ExportProject",
 ];
 
 /// What happens on one night.
@@ -410,7 +411,7 @@ impl Nights {
             let world = self.server.world();
             match operation {
                 "ListUsers" => world.groups.get(group).map(|group| group.id.to_string()),
-                "ListCells" | "GetProjectRuns" | "GetQueriedTables" | "GetRunStatus" => {
+                "ExportProject" | "ListCells" | "GetProjectRuns" | "GetQueriedTables" | "GetRunStatus" => {
                     Some(world.projects[project].project.id.to_string())
                 }
                 _ => None,

@@ -68,6 +68,8 @@ fn events_are_those_of_the_specification_and_say_what_the_generator_made() {
         assert!(inputs.len() >= truth.len().max(queried), "{event}");
         assert!(inputs.is_superset(&datasets(&event["inputs"])));
         tables.extend(inputs);
+        // The first output is the project itself; the others are what it writes.
+        tables.extend(datasets(&event["outputs"].as_array().unwrap()[1..].into()));
         let job = &event["job"]["facets"];
         assert!(job["documentation"]["description"].as_str().unwrap().starts_with(project.title.trim()));
         let owner = format!("user:{}", project.owner.email);

@@ -1,6 +1,6 @@
 //! A simulator, the binary, DuckDB, and the truth.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -73,7 +73,14 @@ pub async fn changing_answers(upstream: String, change: fn(&str, &mut Value)) ->
         let (http, upstream) = (http.clone(), upstream.clone());
         async move {
             let target = request.uri().path_and_query().unwrap().to_string();
-            let answer = http.get(format!("{upstream}{target}")).bearer_auth(SECRET).send().await.unwrap();
+            let asked = http.request(request.method().clone(), format!("{upstream}{target}"));
+            let kind = request.headers().get("content-type").cloned();
+            let sent = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+            let asked = match kind {
+                Some(kind) => asked.header("content-type", kind).body(sent),
+                None => asked,
+            };
+            let answer = asked.bearer_auth(SECRET).send().await.unwrap();
             let status = answer.status().as_u16();
             let mut body: Value = answer.json().await.unwrap();
             change(&target, &mut body);
@@ -304,6 +311,7 @@ pub fn true_rows(world: &World) -> BTreeMap<String, u64> {
         ("queried_tables", of_records(&|record| world.queried_tables(record).len())),
         ("runs", of_records(&|record| world.runs(record).len())),
         ("cells", of_records(&|record| world.cells(record).len())),
+        ("component_imports", of_records(&|record| imports(world, record))),
         ("threads", world.threads.len()),
         ("topics", world.topics.len()),
         ("draft_guides", world.guides.len()),
@@ -311,6 +319,36 @@ pub fn true_rows(world: &World) -> BTreeMap<String, u64> {
     .into_iter()
     .map(|(name, rows)| (name.to_owned(), rows as u64))
     .collect()
+}
+
+/// Cells of a project that import a component.
+pub fn imports(world: &World, record: &ProjectRecord) -> usize {
+    world.cells(record).iter().filter(|(cell, _)| cell.cell_type == "COMPONENT_IMPORT").count()
+}
+
+/// Projects with the components that they import, directly or through others: by walking over the generator's
+/// imports again and again until nothing new is reached.
+pub fn components_of(world: &World) -> BTreeSet<(String, String)> {
+    let of = |record: &ProjectRecord| {
+        let imported = world.cells(record).into_iter().filter_map(|(_, truth)| truth.component);
+        imported.map(|(component, _)| (record.project.id.to_string(), component)).collect::<Vec<_>>()
+    };
+    let mut reached: BTreeSet<(String, String)> = world.projects.iter().flat_map(of).collect();
+    loop {
+        let further: Vec<(String, String)> = reached
+            .iter()
+            .flat_map(|(project, component)| {
+                let imported = reached.iter().filter(move |(importer, _)| importer == component);
+                imported.map(|(_, next)| (project.clone(), next.clone()))
+            })
+            .collect();
+        let before = reached.len();
+        reached.extend(further);
+        if reached.len() == before {
+            reached.retain(|(project, component)| project != component);
+            return reached;
+        }
+    }
 }
 
 /// Pages of a project's queried tables; none where it is known that there are none: it never ran.
@@ -341,7 +379,8 @@ pub fn least_requests(world: &World) -> u64 {
         .map(|record| {
             let published = record.project.last_published_at.is_some();
             let of_published = pages(world.runs(record).len(), 100) + pages_of_tables(world, record);
-            pages(world.cells(record).len(), 100) + if published { of_published } else { 0 }
+            let of_file = u64::from(imports(world, record) > 0);
+            pages(world.cells(record).len(), 100) + of_file + if published { of_published } else { 0 }
         })
         .sum();
     lists + members + projects

@@ -29,6 +29,8 @@ fn lineage_gap(facts: &Facts, _: &Config) -> Found {
     for edge in facts.lineage.iter().filter(|edge| edge.is_read()) {
         let has = |kinds: &[&str]| edge.evidence.split('+').any(|e| kinds.contains(&e));
         let only: &mut BTreeMap<&str, Vec<&str>> = match (has(&["queried"]), has(&["sql", "scanned"])) {
+            // What a component reads runs with the project, and is the component's SQL.
+            _ if has(&["component"]) => continue,
             (true, true) => continue,
             (true, false) => &mut only_queried,
             (false, true) => &mut only_sql,

@@ -10,7 +10,8 @@ use super::super::order::FIRST_LOOK;
 use super::super::runs::History;
 use super::super::task::Task;
 use super::{Engine, Landed, group};
-use crate::client::operation::GET_RUN_STATUS;
+use crate::client::operation::{EXPORT_PROJECT, GET_RUN_STATUS};
+use crate::client::project_file::is_import;
 use crate::client::{ApiRequest, Next, identifier, split_page};
 use crate::crawl::{Empty, Endpoint, Error, Scope, State, Workspace};
 
@@ -46,8 +47,24 @@ impl Engine {
         if !answer.accepted {
             return self.land_refusal(task, &answer);
         }
+        if task.request.operation().listing.is_none() {
+            return self.land_single(task, &answer);
+        }
         task.read_at.get_or_insert(answer.fetched_at);
         self.land_page(task, &answer)
+    }
+
+    /// Takes in an answer that isn't a page of a list. One that can't be read is a gap, and what is known stays.
+    fn land_single(&mut self, mut task: Task, answer: &Answer) -> Result<(), Error> {
+        match (task.endpoint.spec().count)(&answer.body) {
+            Ok(rows) => {
+                task.rows = rows;
+                task.read_at = Some(answer.fetched_at);
+                self.progress.page(task.endpoint, rows, answer.replayed);
+                self.next_straggler(task, true)
+            }
+            Err(why) => self.fail(task, format!("the response can't be read: {why}"), answer),
+        }
     }
 
     fn out_of_time(&mut self, task: Task) -> Result<(), Error> {
@@ -115,6 +132,9 @@ impl Engine {
         let endpoint = task.endpoint;
         if let Some(history) = &mut task.history {
             history.see(item);
+        }
+        if endpoint == Endpoint::CELLS && !task.imports {
+            task.imports = is_import(item);
         }
         if endpoint.scope() != Scope::Workspace {
             return;
@@ -201,6 +221,14 @@ impl Engine {
             }
             (401 | 403, _) => {
                 self.finish(task, State::Forbidden, Some(forbidden(reason)), true);
+                Ok(())
+            }
+            // Of a project that it can't find, the export says so with 400 (hex-openapi.json).
+            (400, Scope::Project)
+                if task.endpoint.operation() == &EXPORT_PROJECT
+                    && reason.to_lowercase().contains("not found") =>
+            {
+                self.finish(task, State::Vanished, Some(format!("still listed: {reason}")), true);
                 Ok(())
             }
             (404, Scope::Group | Scope::Project) => {

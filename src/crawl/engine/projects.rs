@@ -9,7 +9,7 @@ use super::super::order;
 use super::super::runs::{History, part_of};
 use super::super::task::{Rank, Task};
 use super::Engine;
-use crate::crawl::{Decision, Endpoint, Known, ProjectFacts, State, decide};
+use crate::crawl::{Coverage, Decision, Endpoint, Known, ProjectFacts, State, decide};
 
 impl Engine {
     pub(super) fn found_project(&mut self, item: &str) {
@@ -19,7 +19,10 @@ impl Engine {
         if !self.met.insert(facts.id.clone()) {
             return;
         }
-        for endpoint in Endpoint::PROJECTS.names() {
+        // What is imported waits for the cells, which may be settled at once.
+        let waiting = [Endpoint::COMPONENT_IMPORTS];
+        let others = Endpoint::PROJECTS.names().filter(|endpoint| !waiting.contains(endpoint));
+        for endpoint in waiting.into_iter().chain(others) {
             if self.options.endpoints.contains(&endpoint) {
                 self.plan_project(endpoint, &facts);
             }
@@ -53,6 +56,12 @@ impl Engine {
                 self.carry_out(task, Decision::Read(None), latest);
             }
             decision if runs_come => drop(self.awaiting_runs.insert(id, (task, decision))),
+            decision
+                if endpoint == Endpoint::COMPONENT_IMPORTS
+                    && self.options.endpoints.contains(&Endpoint::CELLS) =>
+            {
+                self.awaiting_cells.insert(id, (task, decision));
+            }
             decision => {
                 let latest = self.base.runs(&id).and_then(|runs| runs.latest_api_run);
                 self.carry_out(task, decision, latest);
@@ -124,6 +133,30 @@ impl Engine {
         if let Some((mut task, _)) = self.awaiting_runs.remove(project) {
             task.read_at = runs_read_at;
             self.finish(task, State::Skipped, Some("it never ran: it has queried nothing".into()), false);
+        }
+    }
+
+    /// The cells of a project are read, or won't be: whether the project has a cell that imports a component, and so
+    /// whether there is anything to ask its file for.
+    pub(super) fn settle_imports(&mut self, cells: &Coverage, found: bool) {
+        let Some(project) = &cells.entity else { return };
+        let Some((mut task, decision)) = self.awaiting_cells.remove(project) else { return };
+        let imports = match cells.state {
+            State::Fetched => Some(found),
+            State::Reused => self.base.imports_components(project),
+            _ => None,
+        };
+        match (imports, &decision) {
+            (Some(true), _) | (None, Decision::Reuse) => self.carry_out(task, decision, None),
+            (Some(false), _) => {
+                task.read_at = cells.last_read_at;
+                self.finish(task, State::Skipped, Some("no cell of it imports a component".into()), false);
+            }
+            (None, _) => {
+                let why = "its cells were not read, so what they import isn't known";
+                let why = cells.reason.as_ref().map_or(why.to_owned(), |reason| format!("{why}: {reason}"));
+                self.finish(task, cells.state, Some(why), cells.refused);
+            }
         }
     }
 

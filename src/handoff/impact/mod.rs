@@ -88,25 +88,28 @@ pub struct Hit {
     pub table: String,
     /// `read` or `write`.
     pub direction: String,
-    /// Kinds of evidence: `queried`, `scanned`, `sql`.
+    /// Kinds of evidence: `component`, `executed`, `queried`, `scanned`, `sql`.
     pub evidence: Vec<String>,
+    /// Titles of the imported components through which the project uses the table.
+    pub via_components: Vec<String>,
     /// Project.
     pub project_id: String,
     /// Project's title.
     pub project: String,
     /// Project's owner.
     pub owner: Option<String>,
-    /// Whether it is a component: projects that import it are touched too, and the lake doesn't say which.
+    /// Whether it is a component; projects that import it are hits of their own.
     pub component: bool,
     /// Whether it is published.
     pub published: bool,
     /// Whether it is archived or in the trash.
     pub archived: bool,
-    /// SQL cells that use what changes; none if only the warehouse's word is known.
+    /// SQL cells that use what changes, those of imported components included; none if only the warehouse's word is
+    /// known.
     pub cells: Vec<Cell>,
     /// Cells that read a result of these, directly or through others.
     pub cells_after: usize,
-    /// Columns of the table that the project's SQL reads.
+    /// Columns of the table that the SQL of the project and of the components that it imports reads.
     pub columns: Vec<String>,
     /// Views of the app in the last 30 days.
     pub views: Option<i64>,
@@ -197,6 +200,7 @@ pub fn impact(
                 table: edge.table_key.clone(),
                 direction: edge.direction.clone(),
                 evidence: edge.evidence.clone(),
+                via_components: edge.via().iter().map(|id| facts.title(id)).collect(),
                 project_id: project.project_id.clone(),
                 project: project.name(),
                 owner: project.owner_email.clone(),
@@ -204,7 +208,7 @@ pub fn impact(
                 published,
                 archived: !project.is_live(),
                 cells_after: facts.cells_after(&project.project_id, &cells),
-                cells: facts.labelled(&project.project_id, cells),
+                cells: facts.labelled(cells),
                 columns: facts.columns(edge),
                 views: project.app_views_last_30_days,
                 next_run,
@@ -365,10 +369,15 @@ struct Flow {
 /// A project's use of a table: project, connection, table.
 type Key = (String, String, String);
 
-fn key(edge: &Edge) -> Key {
-    let connection = edge.data_connection_id.clone().unwrap_or_default();
-    (edge.project_id.clone(), connection, edge.table_key.clone())
+/// The uses of a table that an edge rests on: the project's own, and those of the components that it imports.
+fn keys(edge: &Edge) -> impl Iterator<Item = Key> {
+    let connection = edge.data_connection_id.as_deref().unwrap_or_default();
+    let users = [&edge.project_id].into_iter().chain(edge.via());
+    users.map(move |user| (user.clone(), connection.to_owned(), edge.table_key.clone()))
 }
+
+/// A cell: its project and its durable identifier.
+type CellId = (String, String);
 
 /// What is known of the projects that are touched.
 struct Facts {
@@ -389,8 +398,8 @@ impl Facts {
         touched: &[(Edge, Vec<usize>)],
     ) -> Result<Self, snapshot::Error> {
         let open = |table| TableReader::open(lake, manifest, table);
-        let ids: HashSet<&str> = touched.iter().map(|(edge, _)| edge.project_id.as_str()).collect();
-        let keys: HashSet<Key> = touched.iter().map(|(edge, _)| key(edge)).collect();
+        let keys: HashSet<Key> = touched.iter().flat_map(|(edge, _)| keys(edge)).collect();
+        let ids: HashSet<&str> = keys.iter().map(|(user, _, _)| user.as_str()).collect();
         let used = |name| -> Result<HashMap<Key, Vec<Use>>, snapshot::Error> {
             let mut by_key: HashMap<Key, Vec<Use>> = HashMap::new();
             for row in rows::some(&open, name, |row: &Use| ids.contains(row.project_id.as_str()))? {
@@ -430,20 +439,23 @@ impl Facts {
     }
 
     /// Whether a project uses what changes, and by which cells; `None` if it is known not to.
-    fn uses(&self, edge: &Edge, change: &Change) -> Option<(Certainty, BTreeSet<String>)> {
-        let key = key(edge);
-        let in_direction = |row: &&Use| row.direction == edge.direction;
-        let cells = self.tables.get(&key).into_iter().flatten().filter(in_direction);
-        let all: BTreeSet<String> = cells.clone().map(|row| row.static_id.clone()).collect();
+    fn uses(&self, edge: &Edge, change: &Change) -> Option<(Certainty, BTreeSet<CellId>)> {
+        let id = |row: &Use| (row.project_id.clone(), row.static_id.clone());
+        let of = |known: &'_ HashMap<Key, Vec<Use>>| -> Vec<Use> {
+            keys(edge).filter_map(|key| known.get(&key)).flatten().cloned().collect()
+        };
+        let mut cells = of(&self.tables);
+        cells.retain(|row| row.direction == edge.direction);
+        let all: BTreeSet<CellId> = cells.iter().map(id).collect();
         let certainty = if change.certain { Certainty::Breaks } else { Certainty::May };
         let Some(column) = &change.column else { return Some((certainty, all)) };
         if !edge.is_read() {
             // The columns that a statement writes aren't kept.
             return Some((Certainty::May, all));
         }
-        let columns = self.columns.get(&key).map_or(&[][..], Vec::as_slice);
-        let reading = |is_it: &dyn Fn(&str) -> bool| -> BTreeSet<String> {
-            columns.iter().filter(|row| is_it(&row.column_name)).map(|row| row.static_id.clone()).collect()
+        let columns = of(&self.columns);
+        let reading = |is_it: &dyn Fn(&str) -> bool| -> BTreeSet<CellId> {
+            columns.iter().filter(|row| is_it(&row.column_name)).map(id).collect()
         };
         let sure = reading(&|name| name.eq_ignore_ascii_case(column));
         if !sure.is_empty() {
@@ -453,28 +465,35 @@ impl Facts {
         let is_vague = |row: &&Use| {
             row.evidence == "scanned" || self.vague.contains(&(row.project_id.clone(), row.static_id.clone()))
         };
-        possible.extend(cells.filter(is_vague).map(|row| row.static_id.clone()));
+        possible.extend(cells.iter().filter(is_vague).map(id));
         // Of what only the warehouse reports, no column is known.
         (!possible.is_empty() || all.is_empty() || columns.is_empty()).then_some((Certainty::May, possible))
     }
 
     fn columns(&self, edge: &Edge) -> Vec<String> {
-        let rows = self.columns.get(&key(edge)).into_iter().flatten().filter(|_| edge.is_read());
+        let rows = keys(edge).filter_map(|key| self.columns.get(&key)).flatten().filter(|_| edge.is_read());
         rows.map(|row| row.column_name.clone()).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    fn labelled(&self, project: &str, cells: BTreeSet<String>) -> Vec<Cell> {
-        let label = |id: &String| self.labels.get(&(project.to_owned(), id.clone())).cloned().flatten();
-        cells.into_iter().map(|id| Cell { label: label(&id), static_id: id }).collect()
+    fn labelled(&self, cells: BTreeSet<CellId>) -> Vec<Cell> {
+        let label = |id: &CellId| self.labels.get(id).cloned().flatten();
+        cells.into_iter().map(|id| Cell { label: label(&id), static_id: id.1 }).collect()
     }
 
-    /// Cells that read the result of some, directly or through others.
-    fn cells_after(&self, project: &str, cells: &BTreeSet<String>) -> usize {
+    /// The title of a project, or its identifier where it isn't listed.
+    fn title(&self, id: &str) -> String {
+        self.projects.get(id).map_or_else(|| id.to_owned(), Project::name)
+    }
+
+    /// Cells that read the result of a project's own, directly or through others.
+    fn cells_after(&self, project: &str, cells: &BTreeSet<CellId>) -> usize {
+        let cells: BTreeSet<&String> =
+            cells.iter().filter(|(of, _)| of == project).map(|(_, cell)| cell).collect();
         let mut after: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for flow in self.flows.get(project).into_iter().flatten() {
             after.entry(&flow.from_static_id).or_default().push(&flow.to_static_id);
         }
-        let mut seen: HashSet<&str> = cells.iter().map(String::as_str).collect();
+        let mut seen: HashSet<&str> = cells.iter().map(|cell| cell.as_str()).collect();
         let mut next: Vec<&str> = seen.iter().copied().collect();
         while let Some(cell) = next.pop() {
             for to in after.get(cell).into_iter().flatten() {

@@ -99,7 +99,9 @@ impl World {
                         cell.data_connection_id = Some(self.connections[connection].id.clone());
                         sql::query(r, &self.catalogs[connection], prefer)
                     };
-                    frames.push((frame.clone(), made.output));
+                    if !made.output.is_empty() {
+                        frames.push((frame.clone(), made.output));
+                    }
                     truth = made.truth;
                     cell.contents.sql_cell = Some(SqlSource { source: made.source, output_dataframe: frame });
                 }

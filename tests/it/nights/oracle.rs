@@ -12,7 +12,7 @@ use hexport::snapshot::{Lake, Manifest, TableReader, TableState, rows};
 use serde_json::{Value, json};
 
 /// Tables that are compared, with the columns that [`truth`] gives.
-pub const WATCHED: [(&str, &[&str]); 8] = [
+pub const WATCHED: [(&str, &[&str]); 9] = [
     (
         "projects",
         &[
@@ -28,6 +28,7 @@ pub const WATCHED: [(&str, &[&str]); 8] = [
     ("groups", &["name"]),
     ("group_members", &["email", "role"]),
     ("collections", &["name"]),
+    ("component_imports", &["component_version"]),
     ("cells", &["cell_id", "cell_type", "label", "source"]),
     ("runs", &["status", "start_time"]),
     ("queried_tables", &["data_connection_name"]),
@@ -59,7 +60,11 @@ pub fn truth(world: &World, token: &SimToken) -> Rows {
             (&p.last_edited_at, &p.last_published_at, &p.analytics.published_results_updated_at);
         let values = json!([p.title, edited, published, p.archived_at, p.trashed_at, refreshed]);
         add("projects", &[&p.id], values);
-        for (cell, _) in world.cells(record) {
+        for (cell, truth) in world.cells(record) {
+            if let Some((component, version)) = truth.component {
+                let key = [p.id.as_str(), &cell.static_id, &component];
+                add("component_imports", &key, json!([version.to_string()]));
+            }
             let of_sql = cell.contents.sql_cell.map(|sql| sql.source);
             let text = cell.contents.code_cell.or(cell.contents.markdown_cell).map(|text| text.source);
             let values = json!([cell.id, cell.cell_type, cell.label, of_sql.or(text)]);
