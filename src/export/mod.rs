@@ -271,6 +271,11 @@ async fn export_locked(
     if let Some(warning) = manifests.warning() {
         progress.note(&warning);
     }
+    // Before anything is asked: without the key, nothing could be written.
+    lake.pseudonyms()?;
+    if lake.is_forgetting()? {
+        progress.warn("forgetting a person was interrupted: run the same hexport forget again");
+    }
     warn_of_clock(&manifests, &options, &*progress);
     lake.repair()?;
     for remark in lake.store().remarks() {

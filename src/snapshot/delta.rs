@@ -4,6 +4,8 @@
 //! table as a transaction of the application `hexport`, so that a snapshot makes one version however often its commit
 //! is tried.
 
+mod edit;
+
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::sync::Arc;
@@ -31,6 +33,7 @@ use super::manifest::{FileEntry, Manifest};
 use super::{DeltaMode, Error, Lake};
 use crate::schema;
 use crate::schema::Table;
+pub use edit::{forget, remove};
 
 /// Column that tables with history are partitioned by: the snapshot's day, UTC.
 const PARTITION: &str = "snapshot_date";
@@ -65,15 +68,18 @@ pub fn write(
     mode: DeltaMode,
     which: Which,
 ) -> Result<(), Error> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("hexport-delta")
-        .enable_all()
-        .build()
-        .map_err(Error::io("can't start threads for", lake.root()))?;
-    let (store, root) = lake.store().engine()?;
-    let executor = Arc::new(TokioMultiThreadExecutor::new(runtime.handle().clone()));
-    let engine = DefaultEngineBuilder::new(store).with_task_executor(executor).build();
+    Threads::with(lake, |engine, root| write_with(engine, root, lake, manifest, tables, mode, which))
+}
+
+fn write_with(
+    engine: &Engine,
+    root: &Url,
+    lake: &Lake,
+    manifest: &Manifest,
+    tables: impl Iterator<Item = &'static Table>,
+    mode: DeltaMode,
+    which: Which,
+) -> Result<(), Error> {
     let known = lake.manifests()?;
     let snapshots: Vec<&Manifest> = known
         .before(&manifest.snapshot_id)
@@ -84,15 +90,35 @@ pub fn write(
     for table in tables.filter(|table| manifest.tables.contains_key(table.name)) {
         let url = root.join(&format!("{DELTA}/{}/", table.name)).map_err(|e| failed(table.name, e));
         let done = url.and_then(|url| {
-            let of = |manifest| Of::new(lake, manifest, mode, &engine, table, url.clone());
+            let of = |manifest| Of::new(lake, manifest, mode, engine, table, url.clone());
             walk(&snapshots.iter().copied().filter_map(of).collect::<Vec<_>>(), which)
         });
         // A damaged table holds no other up.
         first = first.and(done);
     }
-    drop(engine);
-    runtime.shutdown_background();
     first
+}
+
+/// The engine, with threads of its own.
+struct Threads;
+
+impl Threads {
+    /// Runs `work` with an engine for the lake's store, and the lake's place in it.
+    fn with<T>(lake: &Lake, work: impl FnOnce(&Engine, &Url) -> Result<T, Error>) -> Result<T, Error> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("hexport-delta")
+            .enable_all()
+            .build()
+            .map_err(Error::io("can't start threads for", lake.root()))?;
+        let (store, root) = lake.store().engine()?;
+        let executor = Arc::new(TokioMultiThreadExecutor::new(runtime.handle().clone()));
+        let engine = DefaultEngineBuilder::new(store).with_task_executor(executor).build();
+        let done = work(&engine, &root);
+        drop(engine);
+        runtime.shutdown_background();
+        done
+    }
 }
 
 /// Makes a version for each snapshot that a table has missed; of a table that isn't there, for the last one.
