@@ -16,8 +16,8 @@ use arrow::record_batch::RecordBatch;
 use delta_kernel::committer::FileSystemCommitter;
 use delta_kernel::engine::arrow_conversion::TryIntoKernel;
 use delta_kernel::engine::arrow_data::ArrowEngineData;
-use delta_kernel::expressions::Scalar;
-use delta_kernel::schema::{StructField, StructType};
+use delta_kernel::expressions::{ColumnName, Scalar};
+use delta_kernel::schema::{DataType as KernelType, StructField, StructType};
 use delta_kernel::snapshot::{Snapshot, SnapshotRef};
 use delta_kernel::transaction::create_table::create_table;
 use delta_kernel::transaction::data_layout::DataLayout;
@@ -215,13 +215,37 @@ impl Of<'_> {
 
     /// The table as it is now; `None` if there is none.
     fn snapshot(&self) -> Result<Option<SnapshotRef>, Error> {
-        let log = format!("{DELTA}/{}/_delta_log", self.table.name);
-        let is_there = !self.lake.store().list(&format!("{log}/"))?.is_empty();
-        if !is_there {
+        if !self.is_made()? {
             return Ok(None);
         }
         let snapshot = Snapshot::builder_for(self.url.as_str()).build(self.engine);
         snapshot.map(Some).map_err(|e| failed(self.table.name, e))
+    }
+
+    /// Whether the table is there. A first version that a crash cut short is no table, and goes: nothing can have
+    /// been built on it.
+    fn is_made(&self) -> Result<bool, Error> {
+        let store = self.lake.store();
+        let log = format!("{DELTA}/{}/_delta_log/", self.table.name);
+        let names: Vec<String> = store.list(&log)?.into_iter().map(|object| object.name).collect();
+        let is_version = |name: &&String| {
+            let own = &name[log.len()..];
+            let digits = own.chars().take_while(char::is_ascii_digit).count();
+            digits == 20 && (own[digits..] == *".json" || own[digits..].starts_with(".checkpoint"))
+        };
+        let versions: Vec<&String> = names.iter().filter(is_version).collect();
+        match versions[..] {
+            [] => Ok(false),
+            [only] if only.ends_with("/00000000000000000000.json") => {
+                let text = store.get(only)?.unwrap_or_default();
+                if is_whole_version(&text) {
+                    return Ok(true);
+                }
+                store.delete(&[only.clone()])?;
+                Ok(false)
+            }
+            _ => Ok(true),
+        }
     }
 
     fn check_mode(&self, snapshot: &SnapshotRef) -> Result<(), Error> {
@@ -287,8 +311,11 @@ impl Of<'_> {
             .update_table(UpdateTableOperation::Write, self.engine_info(), true)
             .with_transaction_id(APPLICATION, self.transaction());
         let there = snapshot.schema();
-        for field in self.schema()?.fields().filter(|field| there.field(field.name()).is_none()) {
-            builder = builder.add_column(StructField::clone(field));
+        for (parent, field) in new_fields(&there, &self.schema()?) {
+            builder = match parent.is_empty() {
+                true => builder.add_column(field),
+                false => builder.add_column_at(ColumnName::new(parent), field),
+            };
         }
         let mut transaction = builder.build(self.engine, Box::new(FileSystemCommitter::new()))?;
         if self.mode == DeltaMode::Current {
@@ -347,6 +374,53 @@ impl Of<'_> {
     }
 }
 
+/// Fields that a table's schema lacks, each with the path of what it is in: also within objects and lists of them.
+fn new_fields(there: &StructType, wanted: &StructType) -> Vec<(Vec<String>, StructField)> {
+    fn look(
+        path: &[String],
+        there: &StructType,
+        wanted: &StructType,
+        to: &mut Vec<(Vec<String>, StructField)>,
+    ) {
+        for field in wanted.fields() {
+            let within = [path, &[field.name().clone()]].concat();
+            match there.field(field.name()) {
+                None => to.push((path.to_vec(), field.clone())),
+                Some(old) => look_in(&within, old.data_type(), field.data_type(), to),
+            }
+        }
+    }
+    fn look_in(
+        path: &[String],
+        old: &KernelType,
+        new: &KernelType,
+        to: &mut Vec<(Vec<String>, StructField)>,
+    ) {
+        match (old, new) {
+            (KernelType::Struct(old), KernelType::Struct(new)) => look(path, old, new, to),
+            (KernelType::Array(old), KernelType::Array(new)) => {
+                // How Delta names the elements of a list.
+                let within = [path, &["element".to_owned()]].concat();
+                look_in(&within, old.element_type(), new.element_type(), to);
+            }
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    look(&[], there, wanted, &mut found);
+    found
+}
+
+/// Whether a first version of a log is all there: lines of JSON, with the table's protocol and schema among them.
+fn is_whole_version(text: &[u8]) -> bool {
+    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let actions: Result<Vec<serde_json::Value>, _> = lines.map(serde_json::from_slice).collect();
+    let has = |name: &str| {
+        actions.as_ref().is_ok_and(|actions| actions.iter().any(|action| action.get(name).is_some()))
+    };
+    has("protocol") && has("metaData")
+}
+
 /// The same field, and all fields within it, nullable.
 fn nullable(field: &FieldRef) -> FieldRef {
     let kind = match field.data_type() {
@@ -356,3 +430,6 @@ fn nullable(field: &FieldRef) -> FieldRef {
     };
     Arc::new(Field::new(field.name(), kind, true).with_metadata(field.metadata().clone()))
 }
+
+#[cfg(test)]
+mod tests;
