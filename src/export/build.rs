@@ -14,7 +14,7 @@ use arrow::error::ArrowError;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::Error;
+use super::{Error, recent};
 use crate::audit;
 use crate::client::operation::GET_RUN_STATUS;
 use crate::client::runs::is_terminal;
@@ -71,6 +71,8 @@ pub struct Target<'a> {
     pub audit: &'a audit::Config,
     /// Knowledge about the warehouses that the API doesn't have.
     pub given: &'a derive::Given,
+    /// Runs that happened before are left out.
+    pub runs_since: Option<DateTime<Utc>>,
     /// People whose addresses may not be in the snapshot.
     pub pseudonyms: &'a Arc<Pseudonyms>,
 }
@@ -325,7 +327,11 @@ impl Job<'_> {
         match (fresh, endpoint) {
             (Some(fresh), Some(endpoint)) => {
                 let merged = self.mark_gone(&merged, &fresh, endpoint)?;
-                self.mark_open(&merged, &chunk.old)
+                let merged = self.mark_open(&merged, &chunk.old)?;
+                match self.target.runs_since {
+                    Some(since) => recent::runs_since(&merged, since),
+                    None => Ok(merged),
+                }
             }
             _ => Ok(merged),
         }

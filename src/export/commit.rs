@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 
 use super::bases::Bases;
 use super::{Error, Options, Outcome, build, truth};
@@ -94,12 +94,19 @@ impl Commit {
             workspace: &workspace,
             audit: &self.options.audit,
             given: &self.options.given,
+            runs_since: self.runs_since(),
             pseudonyms,
         };
         let mut built = build::build(&sources, &target, &plain)?;
         built.extend(build::derive(&target, &sources, &derived)?);
         build::strip(&mut built, folder, &self.options.formats)?;
         Ok(built)
+    }
+
+    /// When the oldest runs happened that are kept, if not all are.
+    fn runs_since(&self) -> Option<DateTime<Utc>> {
+        let age = self.options.runs_keep?;
+        self.journal.header().snapshot_at.checked_sub_signed(age)
     }
 
     fn workspace(&self) -> WorkspaceEntry {
@@ -153,6 +160,7 @@ impl Commit {
             state: Some(known.state),
             entities: endpoint.map(|_| known.entities),
             base: truth::base_of(&self.bases, built.table).map(str::to_owned),
+            kept_since: self.runs_since().filter(|_| built.table.accumulates()),
             seen_by: seen_by.filter(|seen_by| **seen_by != self.identity.acting_as).cloned(),
             ..built.entry.clone()
         };

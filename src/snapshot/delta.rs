@@ -128,18 +128,36 @@ fn walk(snapshots: &[Of<'_>], which: Which) -> Result<(), Error> {
         None if which == Which::Existing => Ok(()),
         None => last.write(which),
         Some(there) => {
-            for of in snapshots {
-                if !of.is_told(&there)? {
-                    of.write(which)?;
-                }
-            }
-            Ok(())
+            // Looked up once: each lookup reads the table's log.
+            let told = last.told(&there)?;
+            snapshots.iter().filter(|of| !told.covers(of.manifest)).try_for_each(|of| of.write(which))
         }
     }
 }
 
 fn failed(table: &str, why: impl Display) -> Error {
     Error::Delta { table: table.to_owned(), why: why.to_string() }
+}
+
+/// The newest snapshot that a table has a version for: its sequence, or in tables of earlier versions its time.
+enum Told {
+    Sequence(i64),
+    Time(Option<i64>),
+}
+
+impl Told {
+    /// Whether the table has a version for the snapshot, or for a newer one.
+    fn covers(&self, manifest: &Manifest) -> bool {
+        match self {
+            Told::Sequence(sequence) => *sequence >= transaction(manifest),
+            Told::Time(time) => time.is_some_and(|at| at >= manifest.snapshot_at.timestamp()),
+        }
+    }
+}
+
+/// Number of a snapshot among the application's transactions.
+fn transaction(manifest: &Manifest) -> i64 {
+    manifest.sequence.unwrap_or(0) as i64
 }
 
 /// One table.
@@ -171,17 +189,20 @@ impl<'a> Of<'a> {
 }
 
 impl Of<'_> {
-    /// Whether the table has a version for the snapshot, or for a newer one. Tables of earlier versions tell it by
-    /// the snapshot's time.
-    fn is_told(&self, there: &SnapshotRef) -> Result<bool, Error> {
+    /// The newest snapshot that the table has a version for.
+    fn told(&self, there: &SnapshotRef) -> Result<Told, Error> {
         let version = |application| {
             let found = there.get_app_id_version(application, self.engine);
             found.map_err(|e| failed(self.table.name, e))
         };
         Ok(match version(APPLICATION)? {
-            Some(sequence) => sequence >= self.transaction(),
-            None => version(BY_TIME)?.is_some_and(|at| at >= self.manifest.snapshot_at.timestamp()),
+            Some(sequence) => Told::Sequence(sequence),
+            None => Told::Time(version(BY_TIME)?),
         })
+    }
+
+    fn is_told(&self, there: &SnapshotRef) -> Result<bool, Error> {
+        Ok(self.told(there)?.covers(self.manifest))
     }
 
     fn write(&self, which: Which) -> Result<(), Error> {
@@ -259,7 +280,7 @@ impl Of<'_> {
 
     /// Number of the snapshot among the application's transactions.
     fn transaction(&self) -> i64 {
-        self.manifest.sequence.unwrap_or(0) as i64
+        transaction(self.manifest)
     }
 
     fn day(&self) -> i32 {

@@ -128,6 +128,10 @@ pub struct TableEntry {
     /// Snapshot that it was built on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<String>,
+    /// Time since which rows are kept (`--runs-keep`); what happened before is left out, but for the 16 newest runs
+    /// of each project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_since: Option<DateTime<Utc>>,
     /// Who saw its rows, if it isn't who the snapshot's token acted as.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen_by: Option<ActingAs>,

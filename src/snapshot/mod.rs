@@ -41,7 +41,9 @@ use std::path::PathBuf;
 pub use catalog::{Manifests, Newest, Unreadable};
 pub use claims::Leftover;
 pub use commit::Staging;
-pub use forget::{Forgotten, ForgottenEntry, KEY as PSEUDONYM_KEY, Key, Named, Pseudonyms};
+pub use forget::{
+    DOMAIN as PSEUDONYM_DOMAIN, Forgotten, ForgottenEntry, KEY as PSEUDONYM_KEY, Key, Named, Pseudonyms,
+};
 pub use lake::{Lake, snapshot_id};
 pub use lock::LakeLock;
 pub use manifest::{

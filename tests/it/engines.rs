@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
+use crate::clients::client;
 use crate::support::*;
 
 /// Texts that engines have stumbled over.
@@ -143,5 +144,36 @@ fn a_rebuilt_snapshot_makes_delta_tables() {
         let asked = json!({"table": dir.path().join("delta/users")});
         let rows = script("delta_rows.py", &asked.to_string())["rows"].as_u64().unwrap();
         assert_eq!(rows as usize, sim.server.world().users.len());
+    }
+}
+
+#[test]
+fn spark_reads_all_nights_as_the_docs_show() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(12);
+    for night in ["2026-11-02T06:00:00Z", "2026-11-03T06:00:00Z", "2026-11-04T06:00:00Z"] {
+        sim.export(dir.path(), &["--fixed-time", night], 0);
+    }
+    let table = ask_one(
+        dir.path(),
+        "SELECT table_key FROM lineage WHERE direction = 'read' GROUP BY ALL ORDER BY count(*) DESC, 1 LIMIT 1",
+    );
+    let tables = ["runs", "cells", "project_sharing", "lineage", "sql_cells"];
+    let asked = json!({"lake": dir.path(), "table": table, "tables": tables});
+    let Some(said) = client("spark", &asked) else { return };
+    let expected = ask(
+        dir.path(),
+        &format!(
+            "SELECT project_id, min(snapshot), max(snapshot), count(DISTINCT snapshot) FROM lineage_history WHERE table_key = {} \
+             AND direction = 'read' GROUP BY ALL ORDER BY ALL",
+            format_args!("'{}'", table.as_str().unwrap())
+        ),
+    );
+    assert!(!expected.is_empty());
+    assert_eq!(said["rows"], json!(expected));
+    for name in tables {
+        let rows = ask_one(dir.path(), &format!("SELECT count(*) FROM {name}_history"));
+        let nights = ["2026-11-02T060000Z", "2026-11-03T060000Z", "2026-11-04T060000Z"];
+        assert_eq!(said["counts"][name], json!([rows, nights]), "{name}");
     }
 }

@@ -85,3 +85,37 @@ fn new_fields_within_objects_and_lists_evolve_the_schema() {
     });
     assert_eq!(new_fields(&there.unwrap(), &wanted), []);
 }
+
+#[test]
+fn a_night_costs_the_same_after_400_nights() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = Lake::new(dir.path());
+    let mut took = Vec::new();
+    for n in 0..400_u64 {
+        let at = chrono::DateTime::UNIX_EPOCH + chrono::TimeDelta::days(20_000 + n as i64);
+        let id = crate::snapshot::snapshot_id(at);
+        let started = std::time::Instant::now();
+        night(&lake, &BEFORE, &id, n + 1);
+        took.push(started.elapsed().as_secs_f64());
+    }
+    let mean = |of: &[f64]| of.iter().sum::<f64>() / of.len() as f64;
+    let (early, late) = (mean(&took[20..60]), mean(&took[360..]));
+    let opened = std::time::Instant::now();
+    let rows = Threads::with(&lake, |engine, root| {
+        let url = root.join("delta/things/").unwrap();
+        let snapshot = Snapshot::builder_for(url.as_str()).build(engine).unwrap();
+        let scan = snapshot.clone().scan_builder().build().unwrap();
+        let files = scan.scan_metadata(engine).unwrap().map(|part| {
+            let (data, selected) = part.unwrap().scan_files.into_parts();
+            (0..data.len()).filter(|i| selected.get(*i).copied().unwrap_or(true)).count()
+        });
+        Ok(files.sum::<usize>())
+    });
+    let opened = opened.elapsed().as_secs_f64();
+    let log: u64 = lake.store().list("delta/things/_delta_log/").unwrap().iter().map(|o| o.bytes).sum();
+    println!(
+        "night 20 to 60: {early:.3} s, 360 to 400: {late:.3} s; opened in {opened:.3} s; log {log} bytes"
+    );
+    assert_eq!(rows.unwrap(), 400);
+    assert!(late < 5.0 * early + 0.5, "{late} s a night, and {early} s at first");
+}

@@ -26,7 +26,7 @@ use crate::store::scratch;
 
 pub use find::Named;
 use pseudonyms::List;
-pub use pseudonyms::{KEY, Key, Pseudonyms};
+pub use pseudonyms::{DOMAIN, KEY, Key, Pseudonyms};
 
 /// The list of those who are forgotten.
 const LIST: &str = "_state/forgotten.json";

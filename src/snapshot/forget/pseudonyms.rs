@@ -16,7 +16,7 @@ pub const KEY: &str = "HEXPORT_PSEUDONYM_KEY";
 /// A shorter key could be guessed.
 const KEY_BYTES: usize = 16;
 /// Domain of pseudonyms: a reserved one, so that no mail ever reaches anybody.
-const DOMAIN: &str = "forgotten.invalid";
+pub const DOMAIN: &str = "forgotten.invalid";
 /// What is hashed to recognise a key.
 const CHECK: &str = "hexport pseudonyms";
 /// Longer local parts aren't valid (RFC 5321).
