@@ -88,7 +88,7 @@ fn definitions_for_engines_are_sql_that_they_read() {
         stdout(&run(&mut hexport(&args), 0))
     };
     let all: serde_json::Map<String, serde_json::Value> =
-        ["athena", "bigquery", "databricks", "duckdb", "snowflake", "trino"]
+        ["athena", "bigquery", "clickhouse", "databricks", "duckdb", "snowflake", "trino"]
             .into_iter()
             .map(|engine| (engine.to_owned(), json!(ddl(engine, "s3://lake/it's hex"))))
             .collect();
@@ -103,6 +103,12 @@ fn definitions_for_engines_are_sql_that_they_read() {
     let asked = json!({"folder": dir.path(), "views": "ddl.sql", "sql": ["SELECT count(*), min(snapshot) FROM projects"]});
     let rows = script("duck.py", &asked.to_string());
     assert_eq!(rows[0][0][0], 5);
+    // In real ClickHouse.
+    let asked = json!({"sql": ddl("clickhouse", dir.path().to_str().unwrap())});
+    let Some(said) = client("clickhouse", &asked) else { return };
+    for (table, rows) in rows_of_tables(dir.path()) {
+        assert_eq!(said[&table], json!([rows, "2026-11-02T060000Z"]), "{table}");
+    }
 }
 
 #[test]
