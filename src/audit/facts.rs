@@ -13,7 +13,7 @@ use super::source::Tables;
 use super::spending::Spending;
 use crate::derive::{COLUMN_LINEAGE, EFFECTIVE_ACCESS, RUN_HEALTH, RUN_STATS, SQL_CELLS};
 use crate::snapshot::rows;
-use crate::snapshot::{Error, WorkspaceEntry};
+use crate::snapshot::{Error, PSEUDONYM_DOMAIN, WorkspaceEntry};
 use crate::tables::{
     CELLS, COLLECTION_SHARING, COLLECTIONS, DATA_CONNECTION_SHARING, DATA_CONNECTIONS, GROUP_MEMBERS, GROUPS,
     PROJECT_CATEGORIES, PROJECT_SCHEDULES, PROJECT_SHARING, PROJECTS, RUNS, USERS,
@@ -351,6 +351,8 @@ impl Facts {
             }
             own.extend(counts.into_iter().max_by_key(|(_, n)| *n).map(|(domain, _)| domain));
         }
+        // Which domain a pseudonym stands for isn't known.
+        own.insert(PSEUDONYM_DOMAIN.to_owned());
         let columns = ["project_id", "principal_type", "principal", "domain", "is_active_user"];
         for batch in tables.open(&EFFECTIVE_ACCESS, &columns)?.into_iter().flatten() {
             let batch = batch?;

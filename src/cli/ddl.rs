@@ -12,6 +12,8 @@ pub enum Engine {
     Athena,
     /// BigQuery.
     BigQuery,
+    /// ClickHouse.
+    ClickHouse,
     /// Databricks, and other Spark with Delta Lake.
     Databricks,
     /// DuckDB.
@@ -58,6 +60,18 @@ pub fn statement(engine: Engine, table: &Table, location: &str) -> String {
                 "-- Needs a stage on the lake first: CREATE STAGE hex_lake URL = '{location}/' STORAGE_INTEGRATION = ...;\n\
                  CREATE OR REPLACE EXTERNAL TABLE {name} (\n{columns}\n)\nLOCATION = @hex_lake\n\
                  PATTERN = '.*snapshot=[^/]+/{name}[.]parquet'\nFILE_FORMAT = (TYPE = PARQUET)\nCOMMENT = '{doc}';"
+            )
+        }
+        Engine::ClickHouse => {
+            let function = match location.split_once("://") {
+                None => "file",
+                Some(("gs", _)) => "gcs",
+                Some(("az" | "abfss", _)) => "azureBlobStorage",
+                Some(_) => "s3",
+            };
+            format!(
+                "CREATE OR REPLACE VIEW {name} AS SELECT * FROM {function}('{location}/snapshot=*/{name}.parquet', 'Parquet') \
+                 SETTINGS use_hive_partitioning = 1;"
             )
         }
         Engine::DuckDb => format!(

@@ -219,8 +219,12 @@ impl From<journal::Error> for Failure {
 impl From<snapshot::Error> for Failure {
     fn from(error: snapshot::Error) -> Self {
         use snapshot::Error as E;
+        if matches!(error, E::Pseudonyms(_)) {
+            return Failure::new(Code::Usage, error.to_string());
+        }
         let next = match &error {
             E::Io { source, .. } => disk_advice(source),
+            E::Pseudonyms(_) => "",
             E::Store { .. } => {
                 "Check the URL, the store's settings (--option, or the environment) and its credentials' permissions."
             }

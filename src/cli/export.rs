@@ -127,6 +127,10 @@ struct TruthArgs {
     /// [default: exact]
     #[arg(long, value_name = "exact|DURATION", value_parser = parse_freshness)]
     freshness: Option<Freshness>,
+    /// Leave runs that are older, such as 400d, out of the snapshot and of those after it; the 16 newest of each
+    /// project stay [default: keep all]
+    #[arg(long, value_name = "DURATION", value_parser = parse_age)]
+    runs_keep: Option<TimeDelta>,
     /// Organisation that the token belongs to, where the API doesn't say
     #[arg(long, env = "HEX_WORKSPACE_ID", value_name = "ID")]
     workspace_id: Option<String>,
@@ -143,6 +147,12 @@ pub fn parse_revalidate(text: &str) -> Result<Revalidate, String> {
     }
     let within = TimeDelta::from_std(parse_duration(text)?).map_err(|_| "that is too long".to_owned())?;
     Ok(Revalidate(Some(within)))
+}
+
+/// Reads an age of at least a day.
+pub fn parse_age(text: &str) -> Result<TimeDelta, String> {
+    let age = TimeDelta::from_std(parse_duration(text)?).map_err(|_| "that is too long".to_owned())?;
+    if age >= TimeDelta::days(1) { Ok(age) } else { Err("that is less than a day".into()) }
 }
 
 /// Reads `exact` or a duration.
@@ -170,6 +180,7 @@ impl TruthArgs {
             accept_shrink,
             without: tables(if self.without.is_empty() { &file.without } else { &self.without })?,
             revalidate: self.revalidate.or(file.revalidate).map_or(options.revalidate, |age| age.0),
+            runs_keep: self.runs_keep.or(file.runs_keep),
             freshness: self.freshness.or(file.freshness).unwrap_or(Freshness::Exact),
             workspace_id: self.workspace_id.clone().or(file.workspace_id.clone()).filter(|id| !id.is_empty()),
             ..options

@@ -25,6 +25,7 @@ mod demo;
 mod diff;
 mod exit;
 mod export;
+mod forget;
 mod given;
 mod impact;
 mod import;
@@ -145,6 +146,11 @@ enum Command {
     /// List, show, verify and prune snapshots
     #[command(subcommand)]
     Snapshots(snapshots::Command),
+    /// Replace a person's email address by a pseudonym in everything that a lake holds
+    ///
+    /// The key in HEXPORT_PSEUDONYM_KEY makes the pseudonym. Later exports and imports replace the address, too, and
+    /// need the same key. hexport snapshots verify --forgotten EMAIL checks that the address is nowhere left.
+    Forget(forget::Args),
     /// Show which projects read a table or use a connection, or what a project reads
     Lineage(lineage::Args),
     /// Show what a change of the warehouse breaks: projects, cells, owners, views, the next run
@@ -380,6 +386,7 @@ impl Command {
             | Command::Why(_)
             | Command::Diff(_)
             | Command::Snapshots(_)
+            | Command::Forget(_)
             | Command::Lineage(_)
             | Command::Query(_)
             | Command::OpenLineage(_)
@@ -417,6 +424,7 @@ impl Command {
             Command::Notify(args) => notify::run(args, settings).await,
             Command::Diff(args) => diff::run(&args),
             Command::Snapshots(command) => snapshots::run(command),
+            Command::Forget(args) => forget::run(&args),
             Command::Lineage(args) => lineage::run(args),
             Command::Impact(args) => impact::run(&args),
             Command::Dbt(command) => dbt::run(command),

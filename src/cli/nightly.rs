@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use clap::ValueEnum;
 use serde::{Deserialize, Deserializer};
 
-use super::export::{FormatArg, Revalidate, parse_freshness, parse_revalidate};
+use super::export::{FormatArg, Revalidate, parse_age, parse_freshness, parse_revalidate};
 use crate::crawl::Freshness;
 use crate::snapshot::DeltaMode;
 use crate::units::parse_duration;
@@ -37,6 +38,9 @@ pub struct ExportSettings {
     /// Age at which unchanged data is re-read.
     #[serde(deserialize_with = "revalidate")]
     pub revalidate: Option<Revalidate>,
+    /// Age from which runs are left out.
+    #[serde(deserialize_with = "age")]
+    pub runs_keep: Option<TimeDelta>,
     /// Tables given up for good.
     pub without: Vec<String>,
     /// Organisation that the token belongs to.
@@ -66,6 +70,10 @@ fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::E
 
 fn freshness<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Freshness>, D::Error> {
     parsed(from, parse_freshness)
+}
+
+fn age<'de, D: Deserializer<'de>>(from: D) -> Result<Option<TimeDelta>, D::Error> {
+    parsed(from, parse_age)
 }
 
 fn revalidate<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Revalidate>, D::Error> {

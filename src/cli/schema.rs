@@ -36,6 +36,9 @@ enum Form {
     /// Definitions for BigQuery, over the snapshots' Parquet files
     #[value(name = "ddl-bigquery")]
     DdlBigQuery,
+    /// Definitions for ClickHouse, over the snapshots' Parquet files
+    #[value(name = "ddl-clickhouse")]
+    DdlClickHouse,
     /// Definitions for Databricks and Spark, over the Delta tables
     DdlDatabricks,
     /// Definitions for DuckDB, over the snapshots' Parquet files
@@ -54,6 +57,7 @@ impl Form {
             Form::DdlAthena => Some(Engine::Athena),
             Form::DdlBigQuery => Some(Engine::BigQuery),
             Form::DdlDatabricks => Some(Engine::Databricks),
+            Form::DdlClickHouse => Some(Engine::ClickHouse),
             Form::DdlDuckDb => Some(Engine::DuckDb),
             Form::DdlSnowflake => Some(Engine::Snowflake),
             Form::DdlTrino => Some(Engine::Trino),

@@ -35,6 +35,10 @@ pub enum Command {
         /// Snapshots: names, dates or ages such as 7d [default: all]
         #[arg(value_name = "SNAPSHOT")]
         snapshots: Vec<String>,
+        /// Look for this email address instead, in everything that the lake holds: nothing is found of a person
+        /// that was forgotten (hexport forget)
+        #[arg(long, value_name = "EMAIL", value_parser = super::forget::address, conflicts_with = "snapshots")]
+        forgotten: Option<String>,
     },
     /// Remove snapshots that no rule keeps; the newest that holds a table is always kept
     Prune(Prune),
@@ -90,7 +94,8 @@ pub fn run(command: Command) -> Result<Code, Failure> {
             println!("{}", serde_json::to_string_pretty(&manifest).unwrap_or_default());
             Ok(Code::Complete)
         }
-        Command::Verify { args, snapshots } => verify(&args, &snapshots),
+        Command::Verify { args, forgotten: Some(address), .. } => verify_forgotten(&args, &address),
+        Command::Verify { args, snapshots, .. } => verify(&args, &snapshots),
         Command::Prune(prune) => run_prune(&prune),
     }
 }
@@ -205,6 +210,28 @@ fn verify(args: &Args, names: &[String]) -> Result<Code, Failure> {
         .next(remedy(args, &lake, &damaged)?))
 }
 
+/// Reads everything in a lake to find a person's address.
+fn verify_forgotten(args: &Args, address: &str) -> Result<Code, Failure> {
+    let lake = args.store.open(&args.dest)?;
+    known(&lake)?;
+    let found = lake.find_person(address)?;
+    if args.output == Output::Json {
+        let files: Vec<_> = found.iter().map(|f| json!({"file": f.file, "what": f.what})).collect();
+        println!("{}", serde_json::to_string_pretty(&json!({"found": files})).unwrap_or_default());
+    } else {
+        found.iter().for_each(|f| println!("{}: {}", f.file, f.what));
+    }
+    if found.is_empty() {
+        if args.output == Output::Table {
+            println!("The address is in no file of the lake.");
+        }
+        return Ok(Code::Complete);
+    }
+    let files = render::counted(found.len() as u64, "file");
+    Err(Failure::new(Code::Destination, format!("the address is in {files} of the lake, or may be"))
+        .next(format!("Run hexport forget {} with the address.", args.dest.display())))
+}
+
 /// What to do about damaged snapshots: rebuild those whose journal is there, restore or remove the others.
 fn remedy(args: &Args, lake: &Lake, damaged: &BTreeSet<&str>) -> Result<String, Failure> {
     lake.fetch_journals()?;
@@ -275,6 +302,11 @@ fn run_prune(prune: &Prune) -> Result<Code, Failure> {
         lake.carry_out(&plan)?;
         lake.refresh()?;
     }
+    // What is damaged may be whole in a Delta table: only a policy removes rows there.
+    let delta = match prune.dry_run || policy.is_empty() {
+        true => BTreeMap::new(),
+        false => lake.prune_delta()?,
+    };
     lake.tidy(lock);
     if prune.args.output == Output::Json {
         let gone: Vec<&String> = plan.iter().filter(|(_, why)| why.is_empty()).map(|(id, _)| id).collect();
@@ -283,7 +315,10 @@ fn run_prune(prune: &Prune) -> Result<Code, Failure> {
             .filter(|(_, why)| !why.is_empty())
             .map(|(id, why)| json!({"snapshot_id": id, "reasons": why}))
             .collect();
-        let result = json!({"dry_run": prune.dry_run, "removed": gone, "kept": kept});
+        let delta: serde_json::Map<_, _> =
+            delta.into_iter().map(|(table, files)| (table, files.into())).collect();
+        let result =
+            json!({"dry_run": prune.dry_run, "removed": gone, "kept": kept, "delta_files_removed": delta});
         println!("{}", serde_json::to_string_pretty(&result).unwrap_or_default());
         return Ok(Code::Complete);
     }
@@ -294,5 +329,9 @@ fn run_prune(prune: &Prune) -> Result<Code, Failure> {
         table.add_row([id.as_str(), fate, &reasons.join(", ")]);
     }
     println!("{table}");
+    if !delta.is_empty() {
+        let tables = render::counted(delta.len() as u64, "Delta table");
+        println!("Rows of snapshots that are gone were removed from {tables}.");
+    }
     Ok(Code::Complete)
 }

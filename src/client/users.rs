@@ -64,7 +64,7 @@ pub struct TokenInfo {
 }
 
 /// Who a token acts as: what it can see depends on that, so a snapshot records it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ActingAs {
     /// A person: the token is a personal one.
@@ -87,6 +87,21 @@ impl ActingAs {
         *self != ActingAs::Unknown && self == other
     }
 }
+
+/// A user is who has the identifier: addresses change, and may be pseudonyms in a lake.
+impl PartialEq for ActingAs {
+    fn eq(&self, other: &Self) -> bool {
+        use ActingAs::{Unknown, User, WorkspaceToken};
+        match (self, other) {
+            (User { id: Some(a), .. }, User { id: Some(b), .. }) => a == b,
+            (User { id: None, email: a }, User { id: None, email: b }) => a == b,
+            (WorkspaceToken, WorkspaceToken) | (Unknown, Unknown) => true,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for ActingAs {}
 
 impl std::fmt::Display for ActingAs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -15,7 +15,7 @@ use super::cell_lineage;
 use super::connections::{Naming, namings, text};
 use super::names::{TableName, Warehouse};
 use super::sql::knowledge::Knowledge;
-use super::sql::{Evidence, Reading, Resolution, Setting, read};
+use super::sql::{ALL_COLUMNS, Evidence, Reading, Resolution, Setting, fingerprint, read};
 use super::{Error, FROM_SQL, Inputs};
 use crate::schema::{Datum, Row, Table, batch_of, sort_unique};
 use crate::snapshot::{self, TableEntry, TableWriter};
@@ -63,6 +63,9 @@ struct WaitingCell {
     connection: Option<String>,
     connection_type: String,
     reading: Reading,
+    /// Whether it reads all columns of a table: schemas that are given name them later.
+    reads_all: bool,
+    fingerprint: String,
     /// Why nothing could be read.
     error: Option<String>,
 }
@@ -225,6 +228,8 @@ fn read_project(project: &Project, namings: &HashMap<String, Naming>) -> Waiting
             static_id: cell.static_id.clone(),
             connection: cell.connection.clone(),
             connection_type: format!("{:?}", naming.warehouse).to_lowercase(),
+            reads_all: reading.columns.keys().any(|(_, column)| column == ALL_COLUMNS),
+            fingerprint: fingerprint::of(&cell.source, naming.warehouse),
             reading,
             error,
         });
@@ -348,6 +353,9 @@ fn cell_row(project: &str, cell: &WaitingCell, unresolved: u32) -> Row {
         Datum::List(reading.dataframes.iter().map(|name| Datum::Text(name.clone())).collect()),
         Datum::Int(reading.renderings.into()),
         Datum::text(reading.template_error.as_deref()),
+        Datum::List(reading.kinds.iter().map(|kind| Datum::Text(kind.clone())).collect()),
+        Datum::Bool(cell.reads_all),
+        Datum::Text(cell.fingerprint.clone()),
     ]
 }
 

@@ -5,7 +5,7 @@
 
 pub mod sql;
 
-pub use sql::names;
+pub use sql::{fingerprint, names};
 
 mod cell_cost;
 mod cell_lineage;

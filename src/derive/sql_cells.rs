@@ -36,6 +36,19 @@ pub static SQL_CELLS: Table = Table {
         int("renderings", "", "Variants that its template rendered to; 1 without a template, 0 if it was not read")
             .required(),
         text("template_error", "", "Why its template could not be rendered unchanged"),
+        Column::new(
+            "statement_kinds",
+            Type::List(&Type::Utf8),
+            "",
+            "Kinds of its statements, sorted: SELECT, INSERT, CREATE TABLE, ...; of those that parse",
+        ),
+        boolean("select_star", "", "Whether it reads all columns of a warehouse table (SELECT *)").required(),
+        text(
+            "sql_fingerprint",
+            "",
+            "The same for SQL that differs in literals, comments and layout alone; query_fingerprints has the same \
+             one, where the SQL has no template",
+        ),
     ],
     elsewhere: &[],
     explode: itself,

@@ -26,6 +26,9 @@ pub static TABLE_USAGE: Table = Table {
         int("writing_projects", "", "Projects whose SQL writes it").required(),
         int("live_projects", "", "Of these, those published and neither archived nor in the trash")
             .required(),
+        int("published_projects", "", "Of those that read it, the published ones, archived or not")
+            .required(),
+        int("archived_projects", "", "Of those that read it, the archived ones, published or not").required(),
         int("owners", "", "People who own them").required(),
         Column::new("owner_emails", Type::List(&Type::Utf8), "", "Their email addresses"),
         int("columns", "", "Columns that cells' SQL reads").required(),
@@ -80,8 +83,15 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
 }
 
 const NAMES: [&str; 5] = ["database_name", "schema_name", "table_name", "connection_name", "connection_type"];
-const SUMS: [&str; 5] =
-    ["projects", "writing_projects", "live_projects", "app_views_last_30_days", "runs_last_30_days"];
+const SUMS: [&str; 7] = [
+    "projects",
+    "writing_projects",
+    "live_projects",
+    "published_projects",
+    "archived_projects",
+    "app_views_last_30_days",
+    "runs_last_30_days",
+];
 
 /// How some projects use each table.
 fn of_part(part: &Inputs<'_>, lineage: LazyFrame, recent: LazyFrame) -> PolarsResult<LazyFrame> {
@@ -94,11 +104,18 @@ fn of_part(part: &Inputs<'_>, lineage: LazyFrame, recent: LazyFrame) -> PolarsRe
         is_read().cast(DataType::Int64).sum().alias("projects"),
         is_read().not().cast(DataType::Int64).sum().alias("writing_projects"),
         live().and(is_read()).cast(DataType::Int64).sum().alias("live_projects"),
+        of("is_published").and(is_read()).cast(DataType::Int64).sum().alias("published_projects"),
+        of("is_archived").and(is_read()).cast(DataType::Int64).sum().alias("archived_projects"),
         col("views").filter(is_read()).sum().alias("app_views_last_30_days"),
         col("recent_runs").filter(is_read()).sum().alias("runs_last_30_days"),
         col("first_seen_at").min(),
         col("last_run_at").max(),
     ]))
+}
+
+/// Whether this is so of a row's project; not known is no.
+fn of(column: &'static str) -> Expr {
+    col(column).fill_null(lit(false))
 }
 
 /// Whether a row of `lineage` says that its project reads the table.

@@ -14,7 +14,7 @@ use arrow::error::ArrowError;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::Error;
+use super::{Error, recent};
 use crate::audit;
 use crate::client::operation::GET_RUN_STATUS;
 use crate::client::runs::is_terminal;
@@ -23,7 +23,9 @@ use crate::crawl::{Base, Coverage, Endpoint, Report, Scope, Standing, is_given_u
 use crate::derive;
 use crate::journal::{Entry, Journal};
 use crate::schema::{Context, Drift, GONE, Origin, Row, RowMapper, Table, batch_of, sort_unique};
-use crate::snapshot::{self, Format, KeyRange, Lake, TableEntry, TableReader, TableWriter, WorkspaceEntry};
+use crate::snapshot::{
+    self, Format, KeyRange, Lake, Pseudonyms, TableEntry, TableReader, TableWriter, WorkspaceEntry,
+};
 use crate::tables::{AUDIT_FINDINGS, AUDIT_RULES};
 
 /// A chunk is written when it has so many rows,
@@ -69,6 +71,10 @@ pub struct Target<'a> {
     pub audit: &'a audit::Config,
     /// Knowledge about the warehouses that the API doesn't have.
     pub given: &'a derive::Given,
+    /// Runs that happened before are left out.
+    pub runs_since: Option<DateTime<Utc>>,
+    /// People whose addresses may not be in the snapshot.
+    pub pseudonyms: &'a Arc<Pseudonyms>,
 }
 
 /// A table that was written.
@@ -160,7 +166,8 @@ struct Chunk {
 impl Job<'_> {
     fn run(&self) -> Result<(TableEntry, Drift), Error> {
         let Target { folder, snapshot_id, formats, .. } = *self.target;
-        let mut writer = TableWriter::create(self.table, formats, folder, snapshot_id)?;
+        let mut writer =
+            TableWriter::create(self.table, formats, folder, snapshot_id)?.with(self.target.pseudonyms);
         let mut mapper = RowMapper::new(self.table);
         match Endpoint::of_table(self.table) {
             None => {
@@ -308,6 +315,8 @@ impl Job<'_> {
     /// One batch, sorted, unique by key: old rows give way to new ones.
     fn assemble(&self, chunk: Chunk, endpoint: Option<Endpoint>) -> Result<RecordBatch, ArrowError> {
         let new = batch_of(self.table, chunk.rows)?;
+        // Before they are sorted and compared with old ones: keys may hold addresses.
+        let new = self.target.pseudonyms.batch(&new)?.unwrap_or(new);
         let fresh = self.table.accumulates().then(|| keys(self.table, &new));
         let mut batches = Vec::with_capacity(chunk.old.len() + 1);
         for old in &chunk.old {
@@ -318,7 +327,11 @@ impl Job<'_> {
         match (fresh, endpoint) {
             (Some(fresh), Some(endpoint)) => {
                 let merged = self.mark_gone(&merged, &fresh, endpoint)?;
-                self.mark_open(&merged, &chunk.old)
+                let merged = self.mark_open(&merged, &chunk.old)?;
+                match self.target.runs_since {
+                    Some(since) => recent::runs_since(&merged, since),
+                    None => Ok(merged),
+                }
             }
             _ => Ok(merged),
         }
@@ -492,7 +505,10 @@ pub fn derive(
         projects: KeyRange::default(),
         part_rows: derive::PART_ROWS,
     };
-    let create = |table| TableWriter::create(table, target.formats, target.folder, target.snapshot_id);
+    let create = |table| {
+        let writer = TableWriter::create(table, target.formats, target.folder, target.snapshot_id)?;
+        Ok(writer.with(target.pseudonyms))
+    };
     let mut built = Vec::new();
     if derive::FROM_SQL.iter().any(|table| is_wanted(table)) {
         let started = Instant::now();

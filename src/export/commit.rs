@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 
 use super::bases::Bases;
 use super::{Error, Options, Outcome, build, truth};
@@ -13,7 +13,8 @@ use crate::crawl::{Base, Endpoint, Identity, Report};
 use crate::journal::Journal;
 use crate::schema::{Origin, SCHEMA_VERSION, Table};
 use crate::snapshot::{
-    self, EndpointSummary, Format, Lake, Manifest, TableEntry, TableState, ToolEntry, WorkspaceEntry,
+    self, EndpointSummary, Format, Lake, Manifest, Pseudonyms, TableEntry, TableState, ToolEntry,
+    WorkspaceEntry,
 };
 
 /// Everything that a snapshot is committed from.
@@ -35,8 +36,10 @@ impl Commit {
         let states = truth::states(&self.report, &self.base, &self.options.tables);
         self.check_rebuilt(&states)?;
         let staging = self.lake.stage(&header.snapshot_id)?;
-        let built = self.build(staging.folder())?;
-        let manifest = self.manifest(&built, &states)?;
+        // Read as late as can be: somebody may have been forgotten while the crawl went on.
+        let pseudonyms = self.lake.pseudonyms()?;
+        let built = self.build(staging.folder(), &pseudonyms)?;
+        let manifest = pseudonyms.manifest(self.manifest(&built, &states)?);
         let place = staging.commit(&manifest)?;
         let mut bases: Vec<&str> = self.bases.values().map(|m| m.snapshot_id.as_str()).collect();
         bases.sort_unstable();
@@ -67,7 +70,11 @@ impl Commit {
         }
     }
 
-    fn build(&self, folder: &std::path::Path) -> Result<Vec<build::Built>, Error> {
+    fn build(
+        &self,
+        folder: &std::path::Path,
+        pseudonyms: &Arc<Pseudonyms>,
+    ) -> Result<Vec<build::Built>, Error> {
         let header = self.journal.header();
         let (journal, lake, base) = (&*self.journal, &self.lake, &*self.base);
         let sources = build::Sources { journal, report: &self.report, lake, base };
@@ -87,11 +94,19 @@ impl Commit {
             workspace: &workspace,
             audit: &self.options.audit,
             given: &self.options.given,
+            runs_since: self.runs_since(),
+            pseudonyms,
         };
         let mut built = build::build(&sources, &target, &plain)?;
         built.extend(build::derive(&target, &sources, &derived)?);
         build::strip(&mut built, folder, &self.options.formats)?;
         Ok(built)
+    }
+
+    /// When the oldest runs happened that are kept, if not all are.
+    fn runs_since(&self) -> Option<DateTime<Utc>> {
+        let age = self.options.runs_keep?;
+        self.journal.header().snapshot_at.checked_sub_signed(age)
     }
 
     fn workspace(&self) -> WorkspaceEntry {
@@ -120,6 +135,7 @@ impl Commit {
             tables,
             endpoints: self.endpoints(),
             schema_drift: drift(built),
+            forgotten: Vec::new(),
         })
     }
 
@@ -144,6 +160,7 @@ impl Commit {
             state: Some(known.state),
             entities: endpoint.map(|_| known.entities),
             base: truth::base_of(&self.bases, built.table).map(str::to_owned),
+            kept_since: self.runs_since().filter(|_| built.table.accumulates()),
             seen_by: seen_by.filter(|seen_by| **seen_by != self.identity.acting_as).cloned(),
             ..built.entry.clone()
         };

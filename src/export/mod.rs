@@ -19,6 +19,7 @@ mod commit;
 mod journals;
 mod plan;
 mod rebuild;
+mod recent;
 mod truth;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -86,6 +87,8 @@ pub struct Options {
     pub without: Vec<&'static Table>,
     /// Maximum age of reused data; `None` for no limit.
     pub revalidate: Option<TimeDelta>,
+    /// Age from which runs are left out of the snapshot; `None` to keep all.
+    pub runs_keep: Option<TimeDelta>,
     /// Knowledge about the warehouses that the API doesn't have.
     pub given: crate::derive::Given,
 }
@@ -112,6 +115,7 @@ impl Default for Options {
             accept_shrink: Accept::Nothing,
             without: Vec::new(),
             revalidate: Some(REVALIDATE),
+            runs_keep: None,
             given: crate::derive::Given::default(),
         }
     }
@@ -270,6 +274,11 @@ async fn export_locked(
     let manifests = lake.manifests()?;
     if let Some(warning) = manifests.warning() {
         progress.note(&warning);
+    }
+    // Before anything is asked: without the key, nothing could be written.
+    lake.pseudonyms()?;
+    if lake.is_forgetting()? {
+        progress.warn("forgetting a person was interrupted: run the same hexport forget again");
     }
     warn_of_clock(&manifests, &options, &*progress);
     lake.repair()?;

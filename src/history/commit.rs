@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
@@ -13,8 +14,8 @@ use crate::export::{self, Known};
 use crate::registry;
 use crate::schema::{Datum, Row, SCHEMA_VERSION, Table, batch_of};
 use crate::snapshot::{
-    self, Format, KeyRange, Lake, MANIFEST_VERSION, Manifest, Staging, TableEntry, TableReader, TableState,
-    TableWriter, ToolEntry, snapshot_id,
+    self, Format, KeyRange, Lake, MANIFEST_VERSION, Manifest, Pseudonyms, Staging, TableEntry, TableReader,
+    TableState, TableWriter, ToolEntry, snapshot_id,
 };
 use crate::store::scratch;
 use crate::tables::{DATA_CONNECTIONS, HISTORY, WAREHOUSE_QUERIES};
@@ -32,6 +33,7 @@ pub struct Work<'a> {
     derivations: Vec<&'static Derivation>,
     elsewhere: HashMap<&'static str, PathBuf>,
     scratch: tempfile::TempDir,
+    pseudonyms: Arc<Pseudonyms>,
 }
 
 impl<'a> Work<'a> {
@@ -45,7 +47,9 @@ impl<'a> Work<'a> {
     ) -> Result<Self, Error> {
         let scratch = scratch().map_err(snapshot::Error::from)?;
         let (derivations, elsewhere) = (Vec::new(), HashMap::new());
-        let mut work = Self { lake, newest, given, at, committed_at, derivations, elsewhere, scratch };
+        let pseudonyms = lake.pseudonyms()?;
+        let mut work =
+            Self { lake, newest, given, at, committed_at, derivations, elsewhere, scratch, pseudonyms };
         let holds = |name: &str| newest.tables.get(name).is_some_and(|table| !table.files.is_empty());
         let mut fresh: BTreeSet<&str> = HISTORY.iter().map(|table| table.name).collect();
         let mut wanted = BTreeSet::from([DATA_CONNECTIONS.name]);
@@ -131,7 +135,8 @@ impl<'a> Work<'a> {
         if !written.contains(&Format::Parquet) {
             written.push(Format::Parquet);
         }
-        let queries = TableWriter::create(&WAREHOUSE_QUERIES, &written, staging.folder(), &id)?;
+        let queries =
+            TableWriter::create(&WAREHOUSE_QUERIES, &written, staging.folder(), &id)?.with(&self.pseudonyms);
         let totals = AllTotals::new(self.scratch.path(), self.at.timestamp_micros());
         Ok(Writing {
             work: self,
@@ -202,7 +207,9 @@ impl Writing<'_> {
         let Self { work, staging, id, formats, written, queries, totals, .. } = self;
         let mut tables = BTreeMap::from([(WAREHOUSE_QUERIES.name, queries.finish()?)]);
         let folder = staging.folder();
-        let create = |table: &'static Table| TableWriter::create(table, &written, folder, &id);
+        let create = |table: &'static Table| {
+            Ok(TableWriter::create(table, &written, folder, &id)?.with(&work.pseudonyms))
+        };
         let mut sinks: HashMap<&str, (TableWriter, Vec<Row>)> = HashMap::new();
         for table in HISTORY.iter().filter(|table| !table.is_split()) {
             sinks.insert(table.name, (create(table)?, Vec::new()));
@@ -287,7 +294,7 @@ impl Work<'_> {
         for entry in tables.values_mut() {
             export::strip_files(entry, folder, formats)?;
         }
-        Ok(Manifest {
+        Ok(self.pseudonyms.manifest(Manifest {
             manifest_version: MANIFEST_VERSION,
             snapshot_id: id.to_owned(),
             sequence: Some(self.lake.sequence_for(id)?),
@@ -301,6 +308,7 @@ impl Work<'_> {
             tables,
             endpoints: BTreeMap::new(),
             schema_drift: BTreeMap::new(),
-        })
+            forgotten: Vec::new(),
+        }))
     }
 }

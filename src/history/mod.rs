@@ -20,7 +20,6 @@ mod comment;
 mod commit;
 mod error;
 mod extraction;
-mod fingerprint;
 mod kind;
 mod query;
 mod read;

@@ -6,9 +6,9 @@ use std::rc::Rc;
 use serde_json::Value as Json;
 
 use super::comment;
-use super::fingerprint;
 use super::kind::{Ending, Field, Kind, ending};
 use super::read::Raw;
+use crate::derive::fingerprint;
 use crate::derive::names::{Defaults, TableName, reported};
 use crate::derive::sql::{self, Evidence, Setting};
 use crate::schema::{Datum, Row};

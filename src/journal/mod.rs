@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::client::operation::{self, Operation};
 
 mod header;
+mod rewrite;
 mod scan;
 
 pub use header::CrawlHeader;

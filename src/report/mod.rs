@@ -243,6 +243,19 @@ struct DailyRow {
     max_seconds: Option<f64>,
 }
 
+/// Adds a row, to the one before if only their triggers differ.
+fn of_any_trigger(mut rows: Vec<DailyRow>, row: DailyRow) -> Vec<DailyRow> {
+    if let Some(day) = rows.last_mut().filter(|d| d.day == row.day && d.project_id == row.project_id) {
+        (day.runs, day.failed) = (day.runs + row.runs, day.failed + row.failed);
+        day.completed += row.completed;
+        day.total_seconds = Some(day.total_seconds.unwrap_or(0.0) + row.total_seconds.unwrap_or(0.0));
+        day.max_seconds = [day.max_seconds, row.max_seconds].into_iter().flatten().reduce(f64::max);
+        return rows;
+    }
+    rows.push(row);
+    rows
+}
+
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct SeverityRow {
@@ -536,7 +549,7 @@ fn daily(
     let mut all: BTreeMap<NaiveDate, Day> = BTreeMap::new();
     let mut of_projects: HashMap<usize, (f64, Series)> = HashMap::new();
     let first = today - TimeDelta::days(SERIES_DAYS);
-    for row in rows::all::<DailyRow>(open, &RUN_DAILY)? {
+    for row in rows::all::<DailyRow>(open, &RUN_DAILY)?.into_iter().fold(Vec::new(), of_any_trigger) {
         let day = all.entry(row.day).or_default();
         day.runs += row.runs;
         day.completed += row.completed;

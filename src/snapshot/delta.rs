@@ -4,6 +4,8 @@
 //! table as a transaction of the application `hexport`, so that a snapshot makes one version however often its commit
 //! is tried.
 
+mod edit;
+
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::sync::Arc;
@@ -14,8 +16,8 @@ use arrow::record_batch::RecordBatch;
 use delta_kernel::committer::FileSystemCommitter;
 use delta_kernel::engine::arrow_conversion::TryIntoKernel;
 use delta_kernel::engine::arrow_data::ArrowEngineData;
-use delta_kernel::expressions::Scalar;
-use delta_kernel::schema::{StructField, StructType};
+use delta_kernel::expressions::{ColumnName, Scalar};
+use delta_kernel::schema::{DataType as KernelType, StructField, StructType};
 use delta_kernel::snapshot::{Snapshot, SnapshotRef};
 use delta_kernel::transaction::create_table::create_table;
 use delta_kernel::transaction::data_layout::DataLayout;
@@ -31,6 +33,7 @@ use super::manifest::{FileEntry, Manifest};
 use super::{DeltaMode, Error, Lake};
 use crate::schema;
 use crate::schema::Table;
+pub use edit::{forget, remove};
 
 /// Column that tables with history are partitioned by: the snapshot's day, UTC.
 const PARTITION: &str = "snapshot_date";
@@ -65,15 +68,18 @@ pub fn write(
     mode: DeltaMode,
     which: Which,
 ) -> Result<(), Error> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("hexport-delta")
-        .enable_all()
-        .build()
-        .map_err(Error::io("can't start threads for", lake.root()))?;
-    let (store, root) = lake.store().engine()?;
-    let executor = Arc::new(TokioMultiThreadExecutor::new(runtime.handle().clone()));
-    let engine = DefaultEngineBuilder::new(store).with_task_executor(executor).build();
+    Threads::with(lake, |engine, root| write_with(engine, root, lake, manifest, tables, mode, which))
+}
+
+fn write_with(
+    engine: &Engine,
+    root: &Url,
+    lake: &Lake,
+    manifest: &Manifest,
+    tables: impl Iterator<Item = &'static Table>,
+    mode: DeltaMode,
+    which: Which,
+) -> Result<(), Error> {
     let known = lake.manifests()?;
     let snapshots: Vec<&Manifest> = known
         .before(&manifest.snapshot_id)
@@ -84,15 +90,35 @@ pub fn write(
     for table in tables.filter(|table| manifest.tables.contains_key(table.name)) {
         let url = root.join(&format!("{DELTA}/{}/", table.name)).map_err(|e| failed(table.name, e));
         let done = url.and_then(|url| {
-            let of = |manifest| Of::new(lake, manifest, mode, &engine, table, url.clone());
+            let of = |manifest| Of::new(lake, manifest, mode, engine, table, url.clone());
             walk(&snapshots.iter().copied().filter_map(of).collect::<Vec<_>>(), which)
         });
         // A damaged table holds no other up.
         first = first.and(done);
     }
-    drop(engine);
-    runtime.shutdown_background();
     first
+}
+
+/// The engine, with threads of its own.
+struct Threads;
+
+impl Threads {
+    /// Runs `work` with an engine for the lake's store, and the lake's place in it.
+    fn with<T>(lake: &Lake, work: impl FnOnce(&Engine, &Url) -> Result<T, Error>) -> Result<T, Error> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("hexport-delta")
+            .enable_all()
+            .build()
+            .map_err(Error::io("can't start threads for", lake.root()))?;
+        let (store, root) = lake.store().engine()?;
+        let executor = Arc::new(TokioMultiThreadExecutor::new(runtime.handle().clone()));
+        let engine = DefaultEngineBuilder::new(store).with_task_executor(executor).build();
+        let done = work(&engine, &root);
+        drop(engine);
+        runtime.shutdown_background();
+        done
+    }
 }
 
 /// Makes a version for each snapshot that a table has missed; of a table that isn't there, for the last one.
@@ -102,18 +128,36 @@ fn walk(snapshots: &[Of<'_>], which: Which) -> Result<(), Error> {
         None if which == Which::Existing => Ok(()),
         None => last.write(which),
         Some(there) => {
-            for of in snapshots {
-                if !of.is_told(&there)? {
-                    of.write(which)?;
-                }
-            }
-            Ok(())
+            // Looked up once: each lookup reads the table's log.
+            let told = last.told(&there)?;
+            snapshots.iter().filter(|of| !told.covers(of.manifest)).try_for_each(|of| of.write(which))
         }
     }
 }
 
 fn failed(table: &str, why: impl Display) -> Error {
     Error::Delta { table: table.to_owned(), why: why.to_string() }
+}
+
+/// The newest snapshot that a table has a version for: its sequence, or in tables of earlier versions its time.
+enum Told {
+    Sequence(i64),
+    Time(Option<i64>),
+}
+
+impl Told {
+    /// Whether the table has a version for the snapshot, or for a newer one.
+    fn covers(&self, manifest: &Manifest) -> bool {
+        match self {
+            Told::Sequence(sequence) => *sequence >= transaction(manifest),
+            Told::Time(time) => time.is_some_and(|at| at >= manifest.snapshot_at.timestamp()),
+        }
+    }
+}
+
+/// Number of a snapshot among the application's transactions.
+fn transaction(manifest: &Manifest) -> i64 {
+    manifest.sequence.unwrap_or(0) as i64
 }
 
 /// One table.
@@ -145,17 +189,20 @@ impl<'a> Of<'a> {
 }
 
 impl Of<'_> {
-    /// Whether the table has a version for the snapshot, or for a newer one. Tables of earlier versions tell it by
-    /// the snapshot's time.
-    fn is_told(&self, there: &SnapshotRef) -> Result<bool, Error> {
+    /// The newest snapshot that the table has a version for.
+    fn told(&self, there: &SnapshotRef) -> Result<Told, Error> {
         let version = |application| {
             let found = there.get_app_id_version(application, self.engine);
             found.map_err(|e| failed(self.table.name, e))
         };
         Ok(match version(APPLICATION)? {
-            Some(sequence) => sequence >= self.transaction(),
-            None => version(BY_TIME)?.is_some_and(|at| at >= self.manifest.snapshot_at.timestamp()),
+            Some(sequence) => Told::Sequence(sequence),
+            None => Told::Time(version(BY_TIME)?),
         })
+    }
+
+    fn is_told(&self, there: &SnapshotRef) -> Result<bool, Error> {
+        Ok(self.told(there)?.covers(self.manifest))
     }
 
     fn write(&self, which: Which) -> Result<(), Error> {
@@ -189,13 +236,37 @@ impl Of<'_> {
 
     /// The table as it is now; `None` if there is none.
     fn snapshot(&self) -> Result<Option<SnapshotRef>, Error> {
-        let log = format!("{DELTA}/{}/_delta_log", self.table.name);
-        let is_there = !self.lake.store().list(&format!("{log}/"))?.is_empty();
-        if !is_there {
+        if !self.is_made()? {
             return Ok(None);
         }
         let snapshot = Snapshot::builder_for(self.url.as_str()).build(self.engine);
         snapshot.map(Some).map_err(|e| failed(self.table.name, e))
+    }
+
+    /// Whether the table is there. A first version that a crash cut short is no table, and goes: nothing can have
+    /// been built on it.
+    fn is_made(&self) -> Result<bool, Error> {
+        let store = self.lake.store();
+        let log = format!("{DELTA}/{}/_delta_log/", self.table.name);
+        let names: Vec<String> = store.list(&log)?.into_iter().map(|object| object.name).collect();
+        let is_version = |name: &&String| {
+            let own = &name[log.len()..];
+            let digits = own.chars().take_while(char::is_ascii_digit).count();
+            digits == 20 && (own[digits..] == *".json" || own[digits..].starts_with(".checkpoint"))
+        };
+        let versions: Vec<&String> = names.iter().filter(is_version).collect();
+        match versions[..] {
+            [] => Ok(false),
+            [only] if only.ends_with("/00000000000000000000.json") => {
+                let text = store.get(only)?.unwrap_or_default();
+                if is_whole_version(&text) {
+                    return Ok(true);
+                }
+                store.delete(&[only.clone()])?;
+                Ok(false)
+            }
+            _ => Ok(true),
+        }
     }
 
     fn check_mode(&self, snapshot: &SnapshotRef) -> Result<(), Error> {
@@ -209,7 +280,7 @@ impl Of<'_> {
 
     /// Number of the snapshot among the application's transactions.
     fn transaction(&self) -> i64 {
-        self.manifest.sequence.unwrap_or(0) as i64
+        transaction(self.manifest)
     }
 
     fn day(&self) -> i32 {
@@ -261,8 +332,11 @@ impl Of<'_> {
             .update_table(UpdateTableOperation::Write, self.engine_info(), true)
             .with_transaction_id(APPLICATION, self.transaction());
         let there = snapshot.schema();
-        for field in self.schema()?.fields().filter(|field| there.field(field.name()).is_none()) {
-            builder = builder.add_column(StructField::clone(field));
+        for (parent, field) in new_fields(&there, &self.schema()?) {
+            builder = match parent.is_empty() {
+                true => builder.add_column(field),
+                false => builder.add_column_at(ColumnName::new(parent), field),
+            };
         }
         let mut transaction = builder.build(self.engine, Box::new(FileSystemCommitter::new()))?;
         if self.mode == DeltaMode::Current {
@@ -321,6 +395,53 @@ impl Of<'_> {
     }
 }
 
+/// Fields that a table's schema lacks, each with the path of what it is in: also within objects and lists of them.
+fn new_fields(there: &StructType, wanted: &StructType) -> Vec<(Vec<String>, StructField)> {
+    fn look(
+        path: &[String],
+        there: &StructType,
+        wanted: &StructType,
+        to: &mut Vec<(Vec<String>, StructField)>,
+    ) {
+        for field in wanted.fields() {
+            let within = [path, &[field.name().clone()]].concat();
+            match there.field(field.name()) {
+                None => to.push((path.to_vec(), field.clone())),
+                Some(old) => look_in(&within, old.data_type(), field.data_type(), to),
+            }
+        }
+    }
+    fn look_in(
+        path: &[String],
+        old: &KernelType,
+        new: &KernelType,
+        to: &mut Vec<(Vec<String>, StructField)>,
+    ) {
+        match (old, new) {
+            (KernelType::Struct(old), KernelType::Struct(new)) => look(path, old, new, to),
+            (KernelType::Array(old), KernelType::Array(new)) => {
+                // How Delta names the elements of a list.
+                let within = [path, &["element".to_owned()]].concat();
+                look_in(&within, old.element_type(), new.element_type(), to);
+            }
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    look(&[], there, wanted, &mut found);
+    found
+}
+
+/// Whether a first version of a log is all there: lines of JSON, with the table's protocol and schema among them.
+fn is_whole_version(text: &[u8]) -> bool {
+    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let actions: Result<Vec<serde_json::Value>, _> = lines.map(serde_json::from_slice).collect();
+    let has = |name: &str| {
+        actions.as_ref().is_ok_and(|actions| actions.iter().any(|action| action.get(name).is_some()))
+    };
+    has("protocol") && has("metaData")
+}
+
 /// The same field, and all fields within it, nullable.
 fn nullable(field: &FieldRef) -> FieldRef {
     let kind = match field.data_type() {
@@ -330,3 +451,6 @@ fn nullable(field: &FieldRef) -> FieldRef {
     };
     Arc::new(Field::new(field.name(), kind, true).with_metadata(field.metadata().clone()))
 }
+
+#[cfg(test)]
+mod tests;

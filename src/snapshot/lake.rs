@@ -31,7 +31,8 @@ pub(super) const POINTER: &str = "latest.json";
 pub(super) const VIEWS: &str = "views.sql";
 /// Views over all snapshots.
 pub(super) const HISTORY: &str = "history.sql";
-const NOTES: &str = "_state";
+/// Folder of what has to be known the next time.
+pub(super) const NOTES: &str = "_state";
 /// Folder of what was fetched from an object store.
 pub(super) const CACHE: &str = "cache";
 
@@ -159,6 +160,21 @@ impl Lake {
     /// [`Error::Io`], [`Error::Store`].
     pub fn set_note(&self, name: &str, text: &[u8]) -> Result<(), Error> {
         Ok(self.store.put(&format!("{NOTES}/{name}"), text)?)
+    }
+}
+
+impl Lake {
+    /// Names of the Delta tables that are there.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Store`].
+    pub fn delta_tables(&self) -> Result<Vec<String>, Error> {
+        let files = self.store.list(&format!("{DELTA}/"))?;
+        let mut names: Vec<String> =
+            files.iter().filter_map(|file| file.name.split('/').nth(1)).map(str::to_owned).collect();
+        names.sort();
+        names.dedup();
+        Ok(names)
     }
 }
 

@@ -28,7 +28,8 @@ pub struct LakeLock {
 }
 
 impl Lake {
-    /// Makes the destination and takes its lock. What a crash left aside while it was being replaced is put back.
+    /// Makes the destination and takes its lock. What a crash left aside while it was being replaced is put back,
+    /// and new files of snapshots in which people were being forgotten are put in their places.
     ///
     /// # Errors
     /// [`Error::Locked`], naming the export that holds it; [`Error::Io`].
@@ -65,6 +66,7 @@ impl Lake {
         written.map_err(Error::io("can't write", &path))?;
         let lock = LakeLock { file, path };
         self.store().restore()?;
+        self.finish_forgetting()?;
         Ok(lock)
     }
 

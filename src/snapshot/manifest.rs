@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::forget::ForgottenEntry;
 use crate::client::users::ActingAs;
 
 /// Version of the form of `manifest.json`.
@@ -42,6 +43,9 @@ pub struct Manifest {
     pub endpoints: BTreeMap<String, EndpointSummary>,
     /// Fields of the API that no column maps, by table and path, with the number of rows that had them.
     pub schema_drift: BTreeMap<String, BTreeMap<String, u64>>,
+    /// People whose addresses were replaced by pseudonyms after the commit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forgotten: Vec<ForgottenEntry>,
 }
 
 impl Manifest {
@@ -79,6 +83,7 @@ impl Manifest {
             tables: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             schema_drift: BTreeMap::new(),
+            forgotten: Vec::new(),
         }
     }
 }
@@ -123,6 +128,10 @@ pub struct TableEntry {
     /// Snapshot that it was built on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<String>,
+    /// Time since which rows are kept (`--runs-keep`); what happened before is left out, but for the 16 newest runs
+    /// of each project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_since: Option<DateTime<Utc>>,
     /// Who saw its rows, if it isn't who the snapshot's token acted as.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen_by: Option<ActingAs>,

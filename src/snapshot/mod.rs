@@ -7,7 +7,7 @@
 //!   views.sql                      DuckDB views over the newest of each table
 //!   history.sql                    DuckDB views over all snapshots
 //!   delta/TABLE/                   a Delta Lake table, if they are wanted
-//!   _state/                        what has to be known the next time: what catalogs were told
+//!   _state/                        what has to be known the next time: what catalogs were told, who is forgotten
 //!   _journal/                      journals of crawls that are not committed yet, or that were kept
 //! ```
 //!
@@ -22,6 +22,7 @@ mod commit;
 mod csv;
 #[cfg(feature = "delta")]
 pub mod delta;
+mod forget;
 mod journals;
 mod lake;
 mod lock;
@@ -40,6 +41,9 @@ use std::path::PathBuf;
 pub use catalog::{Manifests, Newest, Unreadable};
 pub use claims::Leftover;
 pub use commit::Staging;
+pub use forget::{
+    DOMAIN as PSEUDONYM_DOMAIN, Forgotten, ForgottenEntry, KEY as PSEUDONYM_KEY, Key, Named, Pseudonyms,
+};
 pub use lake::{Lake, snapshot_id};
 pub use lock::LakeLock;
 pub use manifest::{
@@ -104,6 +108,9 @@ pub enum Error {
         /// Reason.
         why: String,
     },
+    /// People are forgotten, and the key to their pseudonyms is missing or wrong.
+    #[error("{0}")]
+    Pseudonyms(String),
     /// There is a snapshot of this name already.
     #[error("{place} already exists: another export committed it, or is building it")]
     Taken {

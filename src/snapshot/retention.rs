@@ -135,6 +135,33 @@ impl Lake {
         Ok(())
     }
 
+    /// Removes the rows of snapshots that are gone from Delta tables with history. Gives how many files went, by
+    /// table. Tables that hold the newest rows alone stay as they are.
+    ///
+    /// # Errors
+    /// [`Error::Delta`], [`Error::Io`], [`Error::Store`].
+    #[cfg(feature = "delta")]
+    pub fn prune_delta(&self) -> Result<BTreeMap<String, usize>, Error> {
+        let mut gone = BTreeMap::new();
+        for table in self.delta_tables()? {
+            // Listed again for each: an export commits its snapshot before its rows go into a Delta table.
+            let count = super::delta::remove(self, &table, &|| Ok(self.snapshots()?.into_iter().collect()))?;
+            if count > 0 {
+                gone.insert(table, count);
+            }
+        }
+        Ok(gone)
+    }
+
+    /// Without Delta Lake nothing can be removed from a Delta table.
+    ///
+    /// # Errors
+    /// Never.
+    #[cfg(not(feature = "delta"))]
+    pub fn prune_delta(&self) -> Result<BTreeMap<String, usize>, Error> {
+        Ok(BTreeMap::new())
+    }
+
     /// Removes a snapshot and its journal: it disappears in one step, then its files go.
     ///
     /// # Errors

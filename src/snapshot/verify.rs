@@ -115,6 +115,12 @@ impl Lake {
                 add(&name, "is not hexport's".into());
             }
         }
+        if self.is_forgetting()? {
+            add(
+                "_state/forgetting.json",
+                "forgetting a person was interrupted: run the same hexport forget again".into(),
+            );
+        }
         for (name, why) in self.damaged_journals()? {
             add(&name, why);
         }

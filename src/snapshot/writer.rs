@@ -12,12 +12,13 @@ use arrow::error::ArrowError;
 use arrow::json::writer::LineDelimited;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::metadata::{KeyValue, SortingColumn};
+use parquet::file::metadata::{KeyValue, ParquetMetaData, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use sha2::{Digest, Sha256};
 
 use super::Error;
+use super::forget::Pseudonyms;
 use super::manifest::{FileEntry, TableEntry};
 use crate::schema::{Column, Table, type_name};
 
@@ -51,6 +52,7 @@ pub struct TableWriter {
     table: &'static Table,
     rows: u64,
     sinks: Vec<Sink>,
+    pseudonyms: Arc<Pseudonyms>,
 }
 
 enum Sink {
@@ -90,7 +92,12 @@ impl TableWriter {
                 }
             });
         }
-        Ok(Self { table, rows: 0, sinks })
+        Ok(Self { table, rows: 0, sinks, pseudonyms: Arc::default() })
+    }
+
+    /// Replaces addresses of forgotten people in every row that is written.
+    pub fn with(self, pseudonyms: &Arc<Pseudonyms>) -> Self {
+        Self { pseudonyms: pseudonyms.clone(), ..self }
     }
 
     /// Appends rows. Batches come in the order of the table's key.
@@ -99,6 +106,8 @@ impl TableWriter {
     /// [`Error::Io`], [`Error::Table`].
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), Error> {
         self.rows += batch.num_rows() as u64;
+        let replaced = self.pseudonyms.batch(batch).map_err(Error::of_table(self.table))?;
+        let batch = replaced.as_ref().unwrap_or(batch);
         for sink in &mut self.sinks {
             match sink {
                 Sink::Parquet { writer, path, .. } => {
@@ -196,6 +205,35 @@ fn properties(table: &Table, snapshot_id: &str) -> WriterProperties {
     // Sources are long and all different: a dictionary of them is given up after it was built.
     for name in ["source", "extra"] {
         builder = builder.set_column_dictionary_enabled(ColumnPath::from(name), false);
+    }
+    builder.build()
+}
+
+/// Properties for writing a file again in the form that it has: its compression, order, filters and notes.
+pub(super) fn properties_again(metadata: &ParquetMetaData) -> WriterProperties {
+    let file = metadata.file_metadata();
+    let first = metadata.row_groups().first();
+    let notes = file.key_value_metadata().into_iter().flatten();
+    // The writer notes the Arrow schema itself.
+    let notes: Vec<KeyValue> = notes.filter(|note| note.key != "ARROW:schema").cloned().collect();
+    let level = ZstdLevel::try_new(ZSTD_LEVEL).expect("a level that zstd knows");
+    let mut builder = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(level))
+        .set_statistics_enabled(EnabledStatistics::Page)
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_sorting_columns(first.and_then(|group| group.sorting_columns()).cloned())
+        .set_key_value_metadata(Some(notes));
+    if let Some(writer) = file.created_by() {
+        builder = builder.set_created_by(writer.to_owned());
+    }
+    for column in first.into_iter().flat_map(|group| group.columns()) {
+        let path = column.column_path().clone();
+        if column.bloom_filter_offset().is_some() {
+            builder = builder.set_column_bloom_filter_enabled(path.clone(), true);
+        }
+        if column.dictionary_page_offset().is_none() {
+            builder = builder.set_column_dictionary_enabled(path, false);
+        }
     }
     builder.build()
 }

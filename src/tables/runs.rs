@@ -61,6 +61,16 @@ pub static RUNS: Table = Table {
             "@agrees",
             "Whether elapsed_time / 1000 is end_time - start_time, to 1 s or 2 %; null where one is missing",
         ),
+        float(
+            "queue_seconds",
+            "@queue",
+            "Seconds from the first of state_events to the first that is RUNNING, or to start_time; null without events",
+        ),
+        float(
+            "kernel_seconds",
+            "@kernel",
+            "Seconds from the first of state_events that is RUNNING to the last one: how long it held a kernel",
+        ),
         text("run_url", "runUrl", "Page of the run in Hex"),
         text("trace_id", "traceId", "Hex's trace id"),
         text("flag_config_override", "flagConfigOverride", "Value of the header flag-config-override"),
@@ -96,6 +106,12 @@ fn with_duration(mut item: Value) -> Vec<Value> {
     if let Some(ordered) = happened_at(&item) {
         item["@ordered"] = json!(ordered);
     }
+    let (queue, kernel) = waits(&item);
+    for (name, seconds) in [("@queue", queue), ("@kernel", kernel)] {
+        if let Some(seconds) = seconds {
+            item[name] = json!(seconds);
+        }
+    }
     match duration(&item) {
         Ok((seconds, agrees)) => {
             item["@duration"] = json!(seconds);
@@ -104,6 +120,24 @@ fn with_duration(mut item: Value) -> Vec<Value> {
         Err(why) => item["@duration"] = json!(why),
     }
     vec![item]
+}
+
+/// How long a run waited, and how long it held a kernel, in seconds, by its changes of status.
+fn waits(run: &Value) -> (Option<f64>, Option<f64>) {
+    let events = run["stateEvents"].as_array().into_iter().flatten();
+    let mut times: Vec<(i64, bool)> = events
+        .filter_map(|event| Some((timestamp(&event["timestamp"])?, event["value"] == "RUNNING")))
+        .collect();
+    times.sort_unstable_by_key(|(at, _)| *at);
+    let Some((first, _)) = times.first().copied() else { return (None, None) };
+    let running = times.iter().find(|(_, is_running)| *is_running).map(|(at, _)| *at);
+    let begun = running.or_else(|| timestamp(&run["startTime"]));
+    let seconds = |from: i64, to: i64| (to - from) as f64 / 1e6;
+    let fits = |seconds: &f64| (0.0..=LONGEST).contains(seconds);
+    let queue = begun.filter(|_| times.len() > 1 || running != Some(first)).map(|at| seconds(first, at));
+    let last = times.last().filter(|(_, is_running)| !is_running).map(|(at, _)| *at);
+    let kernel = running.zip(last).map(|(from, to)| seconds(from, to));
+    (queue.filter(fits), kernel.filter(fits))
 }
 
 fn duration(run: &Value) -> Result<(Option<f64>, Option<bool>), &'static str> {

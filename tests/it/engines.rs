@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
+use crate::clients::client;
 use crate::support::*;
 
 /// Texts that engines have stumbled over.
@@ -87,7 +88,7 @@ fn definitions_for_engines_are_sql_that_they_read() {
         stdout(&run(&mut hexport(&args), 0))
     };
     let all: serde_json::Map<String, serde_json::Value> =
-        ["athena", "bigquery", "databricks", "duckdb", "snowflake", "trino"]
+        ["athena", "bigquery", "clickhouse", "databricks", "duckdb", "snowflake", "trino"]
             .into_iter()
             .map(|engine| (engine.to_owned(), json!(ddl(engine, "s3://lake/it's hex"))))
             .collect();
@@ -102,4 +103,83 @@ fn definitions_for_engines_are_sql_that_they_read() {
     let asked = json!({"folder": dir.path(), "views": "ddl.sql", "sql": ["SELECT count(*), min(snapshot) FROM projects"]});
     let rows = script("duck.py", &asked.to_string());
     assert_eq!(rows[0][0][0], 5);
+    // In real ClickHouse.
+    let asked = json!({"sql": ddl("clickhouse", dir.path().to_str().unwrap())});
+    let Some(said) = client("clickhouse", &asked) else { return };
+    for (table, rows) in rows_of_tables(dir.path()) {
+        assert_eq!(said[&table], json!([rows, "2026-11-02T060000Z"]), "{table}");
+    }
+}
+
+#[test]
+fn a_first_version_that_a_crash_cut_short_is_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(2);
+    let night = |n: u32| {
+        let at = format!("2026-11-{n:02}T06:00:00Z");
+        sim.export(dir.path(), &["--tables", "users,groups", "--format", "delta", "--fixed-time", &at], 0);
+    };
+    let rows = |table: &str| {
+        let asked = json!({"table": dir.path().join("delta").join(table)});
+        script("delta_rows.py", &asked.to_string())["rows"].as_u64().unwrap()
+    };
+    night(1);
+    let (users, groups) = (rows("users"), rows("groups"));
+    let log = |table: &str| dir.path().join(format!("delta/{table}/_delta_log"));
+    let first = log("users").join("00000000000000000000.json");
+    let text = std::fs::read(&first).unwrap();
+    std::fs::write(&first, &text[..text.len() / 2]).unwrap();
+    // An upload that was killed before its name was there.
+    std::fs::rename(log("groups").join("00000000000000000000.json"), log("groups").join("0.json#1")).unwrap();
+    night(2);
+    assert_eq!((rows("users"), rows("groups")), (users, groups));
+    night(3);
+    assert_eq!((rows("users"), rows("groups")), (2 * users, 2 * groups));
+}
+
+#[test]
+fn a_rebuilt_snapshot_makes_delta_tables() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(2);
+    let more = ["--tables", "users", "--keep-journal", "--fixed-time", "2026-11-01T06:00:00Z"];
+    sim.export(dir.path(), &more, 0);
+    assert!(!dir.path().join("delta").exists());
+    for _ in 0..2 {
+        let args = ["rebuild", dir.path().to_str().unwrap(), "--tables", "users", "--format", "delta"];
+        run(&mut hexport(&args), 0);
+        let asked = json!({"table": dir.path().join("delta/users")});
+        let rows = script("delta_rows.py", &asked.to_string())["rows"].as_u64().unwrap();
+        assert_eq!(rows as usize, sim.server.world().users.len());
+    }
+}
+
+#[test]
+fn spark_reads_all_nights_as_the_docs_show() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(12);
+    for night in ["2026-11-02T06:00:00Z", "2026-11-03T06:00:00Z", "2026-11-04T06:00:00Z"] {
+        sim.export(dir.path(), &["--fixed-time", night], 0);
+    }
+    let table = ask_one(
+        dir.path(),
+        "SELECT table_key FROM lineage WHERE direction = 'read' GROUP BY ALL ORDER BY count(*) DESC, 1 LIMIT 1",
+    );
+    let tables = ["runs", "cells", "project_sharing", "lineage", "sql_cells"];
+    let asked = json!({"lake": dir.path(), "table": table, "tables": tables});
+    let Some(said) = client("spark", &asked) else { return };
+    let expected = ask(
+        dir.path(),
+        &format!(
+            "SELECT project_id, min(snapshot), max(snapshot), count(DISTINCT snapshot) FROM lineage_history WHERE table_key = {} \
+             AND direction = 'read' GROUP BY ALL ORDER BY ALL",
+            format_args!("'{}'", table.as_str().unwrap())
+        ),
+    );
+    assert!(!expected.is_empty());
+    assert_eq!(said["rows"], json!(expected));
+    for name in tables {
+        let rows = ask_one(dir.path(), &format!("SELECT count(*) FROM {name}_history"));
+        let nights = ["2026-11-02T060000Z", "2026-11-03T060000Z", "2026-11-04T060000Z"];
+        assert_eq!(said["counts"][name], json!([rows, nights]), "{name}");
+    }
 }

@@ -188,12 +188,22 @@ fn every_statistic_is_what_duckdb_computes_from_the_runs() {
         FROM run_stats WHERE runs > 0 ORDER BY project_id, run_trigger";
     assert_close(&ask(dir.path(), derived), &ask(dir.path(), recomputed), 200);
     let recomputed = "
-        SELECT project_id, start_time::DATE, count(*), count(*) FILTER (status = 'COMPLETED'),
+        SELECT project_id, start_time::DATE, run_trigger, count(*), count(*) FILTER (status = 'COMPLETED'),
             count(*) FILTER (status IN ('ERRORED', 'KILLED', 'UNABLE_TO_ALLOCATE_KERNEL')),
-            coalesce(sum(duration_seconds), 0), avg(duration_seconds), max(duration_seconds)
+            coalesce(sum(duration_seconds), 0), avg(duration_seconds), max(duration_seconds),
+            quantile_cont(duration_seconds, 0.5), quantile_cont(duration_seconds, 0.95), avg(queue_seconds)
         FROM runs WHERE start_time IS NOT NULL GROUP BY ALL ORDER BY ALL";
-    let derived = "SELECT project_id, day, runs, completed, failed, total_seconds, mean_seconds, max_seconds FROM run_daily ORDER BY ALL";
+    let derived = "SELECT project_id, day, run_trigger, runs, completed, failed, total_seconds, mean_seconds, max_seconds,
+        p50_seconds, p95_seconds, mean_queue_seconds FROM run_daily ORDER BY ALL";
     assert_close(&ask(dir.path(), derived), &ask(dir.path(), recomputed), 1000);
+    // How long runs waited and held a kernel, by their changes of status.
+    let recomputed = "
+        WITH events AS (SELECT run_id, unnest(state_events) AS e FROM runs),
+            times AS (SELECT run_id, min(e.timestamp) AS first, min(e.timestamp) FILTER (e.value = 'RUNNING') AS running,
+                max(e.timestamp) AS last FROM events GROUP BY ALL)
+        SELECT run_id, epoch(running - first), epoch(last - running) FROM times WHERE last > running ORDER BY ALL";
+    let derived = "SELECT run_id, queue_seconds, kernel_seconds FROM runs WHERE kernel_seconds IS NOT NULL ORDER BY ALL";
+    assert_close(&ask(dir.path(), derived), &ask(dir.path(), recomputed), 100);
     // Seen scheduled runs, in the window that the docs state.
     let recomputed = "
         SELECT project_id, count(run_id) FROM projects p
@@ -232,9 +242,10 @@ fn usage_tables_agree_with_the_tables_that_they_come_from() {
         |sql: &str| ask_one(dir.path(), &format!("SELECT count(*) FROM ({sql})")).as_u64().unwrap();
     for (a, b) in [
         (
-            "SELECT data_connection_id, table_key, projects, writing_projects, live_projects, owners FROM table_usage",
+            "SELECT data_connection_id, table_key, projects, writing_projects, live_projects, published_projects, archived_projects, owners FROM table_usage",
             "SELECT data_connection_id, table_key, count(*) FILTER (direction = 'read'), count(*) FILTER (direction = 'write'), \
-             count(*) FILTER (direction = 'read' AND is_published AND NOT is_archived), count(DISTINCT owner_email) FILTER \
+             count(*) FILTER (direction = 'read' AND is_published AND NOT is_archived), count(*) FILTER (direction = 'read' AND \
+             is_published), count(*) FILTER (direction = 'read' AND is_archived), count(DISTINCT owner_email) FILTER \
              (direction = 'read') FROM lineage GROUP BY ALL",
         ),
         (

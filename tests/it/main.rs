@@ -20,6 +20,7 @@ mod examples;
 mod export;
 mod first_day;
 mod foreign;
+mod forget;
 mod handoff;
 mod house;
 mod impact;

@@ -223,3 +223,42 @@ fn prune_keeps_the_newest_holder_of_each_table_and_prunes_journals() {
     assert!(!journal(1).exists(), "the journal went with its snapshot");
     run(&mut hexport(&["audit", lake.to_str().unwrap(), "--snapshot", "2026-11-02T020000Z"]), 0);
 }
+
+#[test]
+fn old_runs_are_left_out_of_new_snapshots_if_that_is_wanted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, cut) = (dir.path().join("whole"), dir.path().join("cut"));
+    let sim = Sim::of_projects(30);
+    let nights = ["2026-11-02T06:00:00Z", "2026-11-03T06:00:00Z"];
+    let requests: Vec<u64> = [(&whole, &[][..]), (&cut, &["--runs-keep", "20d"][..])]
+        .into_iter()
+        .map(|(lake, keep)| {
+            let night = |at: &str| sim.export(lake, &[&["--fixed-time", at][..], keep].concat(), 0);
+            night(nights[0]);
+            night(nights[1])["requests_sent"].as_u64().unwrap()
+        })
+        .collect();
+    assert_eq!(requests[0], requests[1], "what was left out isn't asked for again");
+    let runs = |lake: &Path, which: &str| {
+        let ranked = "SELECT project_id, run_id, ordered_at, rank() OVER (PARTITION BY project_id ORDER BY ordered_at DESC) \
+                      AS n, snapshot_at FROM runs";
+        ask(lake, &format!("SELECT project_id, run_id FROM ({ranked}) WHERE {which} ORDER BY ALL"))
+    };
+    let recent = "ordered_at IS NULL OR ordered_at >= snapshot_at - INTERVAL 20 DAY OR n <= 16";
+    let kept = runs(&cut, "true");
+    let expected = runs(&whole, recent);
+    let differ = |a: &[Vec<Value>], b: &[Vec<Value>]| {
+        a.iter().filter(|run| !b.contains(run)).cloned().collect::<Vec<_>>()
+    };
+    assert_eq!((differ(&kept, &expected), differ(&expected, &kept)), (vec![], vec![]));
+    assert!(kept.len() < runs(&whole, "true").len());
+    assert!(
+        runs(&cut, "ordered_at < snapshot_at - INTERVAL 20 DAY").len() > 10,
+        "the newest of each project stay"
+    );
+    let manifest = verify(&cut).unwrap();
+    assert_eq!(manifest["tables"]["runs"]["kept_since"], "2026-10-14T06:00:00Z");
+    assert!(manifest["tables"]["users"].get("kept_since").is_none());
+    assert_eq!(manifest["complete"], true);
+    run(&mut hexport(&["export", cut.to_str().unwrap(), "--runs-keep", "1h"]), 2);
+}

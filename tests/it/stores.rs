@@ -634,3 +634,46 @@ fn racing_exports_never_write_to_the_same_snapshot() {
     assert!(stderr(&out).contains("another export"), "{}", stderr(&out));
     assert!(first.wait().unwrap().success());
 }
+
+#[test]
+fn a_person_is_forgotten_in_a_bucket() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(2);
+    let store = Store::s3(&sim);
+    let (dest, state) = (store.dest("hex"), dir.path().join("state"));
+    let address = sim.server.world().projects[0].project.owner.email.clone();
+    let keyed = |args: &[&str], code: i32| {
+        let mut command = store.command(&sim, &state, args);
+        run(command.env("HEXPORT_PSEUDONYM_KEY", "a key of tests, and no secret"), code)
+    };
+    let export = ["export", &dest, "--tables", "projects,users", "--format", "delta", "--keep-journal"];
+    let night = |at: &str, code| keyed(&[&export[..], &["--fixed-time", at]].concat(), code);
+    let verify = |code| stdout(&keyed(&["snapshots", "verify", &dest, "--forgotten", &address], code));
+    night("2026-11-02T06:00:00Z", 0);
+    let found = verify(6);
+    for part in ["snapshot=", "delta/projects", "_journal/", "/cache/"] {
+        assert!(found.contains(part), "{part}: {found}");
+    }
+    let said = keyed(&["forget", &dest, &address, "--output", "json"], 0);
+    let said: Value = serde_json::from_slice(&said.stdout).unwrap();
+    assert_eq!(said["left"], json!([]), "{said}");
+    verify(0);
+    store.run(&sim, &state, &["snapshots", "verify", &dest], 0);
+    // Killed after the new files were all there: the next export puts them in their places.
+    let cloud = store_at(&dest, &store.options);
+    use hexport::store::Store as _;
+    let folder = "snapshot=2026-11-02T060000Z";
+    for name in ["projects.parquet", "users.parquet", "manifest.json"] {
+        let bytes = cloud.get(&format!("{folder}/{name}")).unwrap().unwrap();
+        cloud.put(&format!("_state/forget/2026-11-02T060000Z/{name}"), &bytes).unwrap();
+    }
+    cloud.put(&format!("{folder}/projects.parquet"), b"half").unwrap();
+    let elsewhere = dir.path().join("elsewhere");
+    let mut command =
+        store.command(&sim, &elsewhere, &[&export[..6], &["--fixed-time", "2026-11-03T06:00:00Z"]].concat());
+    run(command.env("HEXPORT_PSEUDONYM_KEY", "a key of tests, and no secret"), 0);
+    store.run(&sim, &state, &["snapshots", "verify", &dest], 0);
+    verify(0);
+    let entries = store.json(&sim, &state, &["snapshots", "show", &dest, "2026-11-02T060000Z"]);
+    assert_eq!(entries["forgotten"].as_array().unwrap().len(), 1, "{entries}");
+}

@@ -36,6 +36,7 @@ const COMMANDS: &[(&[&str], Kind)] = &[
     (&["snapshots", "list", "DEST"], Kind::Prints),
     (&["snapshots", "show", "DEST"], Kind::Prints),
     (&["snapshots", "verify", "DEST"], Kind::Prints),
+    (&["snapshots", "verify", "DEST", "--forgotten", "nobody@example.com"], Kind::Prints),
     (&["snapshots", "prune", "DEST", "--keep-last", "5", "--dry-run"], Kind::Prints),
     (&["lineage", "DEST", "--table", "staging.stg_features"], Kind::Prints),
     (&["lineage", "DEST", "--table", "staging.stg_features", "--output", "csv"], Kind::Prints),

@@ -5,11 +5,13 @@
 //! of statements that don't parse.
 
 pub mod filter;
+pub mod fingerprint;
 pub mod knowledge;
 pub mod names;
 pub mod scanner;
 pub mod template;
 
+mod kind;
 mod lexer;
 mod parser;
 mod query;
@@ -121,6 +123,8 @@ pub struct Reading {
     pub renderings: u32,
     /// Why its template could not be rendered unchanged.
     pub template_error: Option<String>,
+    /// Kinds of its statements, such as SELECT; of those that parse.
+    pub kinds: BTreeSet<String>,
     /// Why a statement could not be parsed, if one could not.
     pub error: Option<String>,
 }
@@ -165,6 +169,7 @@ impl Reading {
         self.pending.extend(other.pending);
         self.dataframes.extend(other.dataframes);
         self.temporary.extend(other.temporary);
+        self.kinds.extend(other.kinds);
         self.error = self.error.take().or(other.error);
     }
 

@@ -15,7 +15,7 @@ use super::names::{Defaults, TableName, Warehouse};
 use super::relation::literal;
 use super::scope::{COPIED_NAMES, Columns, Resolved, Scope, Source, lower, resolve};
 use super::words;
-use super::{ALL_COLUMNS, Evidence, Pending, Reading, Resolution, Setting, filter};
+use super::{ALL_COLUMNS, Evidence, Pending, Reading, Resolution, Setting, filter, kind};
 
 /// Reads the statements of one cell, one after the other.
 pub struct Walk<'a> {
@@ -78,6 +78,7 @@ impl<'a> Walk<'a> {
 
     /// Reads a statement.
     pub fn statement(&mut self, statement: &Statement) {
+        self.reading.kinds.insert(kind::of(statement));
         match statement {
             Statement::Query(query) => drop(self.output(query)),
             Statement::Insert(insert) => self.insert(insert),

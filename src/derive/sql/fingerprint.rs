@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::derive::names::Warehouse;
+use super::names::Warehouse;
 
 /// A query's fingerprint, 16 hexadecimal digits. It doesn't give its literals away.
 pub fn of(sql: &str, warehouse: Warehouse) -> String {

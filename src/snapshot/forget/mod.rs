@@ -1,0 +1,362 @@
+//! Forgetting a person: her address becomes a pseudonym in everything that a lake holds, and stays one.
+//!
+//! The list of forgotten people comes first, so that whatever is written from then on has pseudonyms. A snapshot's
+//! new files are written under `_state/forget/ID/`, and its new manifest after them: from then on the change happens,
+//! whoever is killed. They are copied over the old ones, the manifest last. Whoever takes the lock of the lake
+//! next finishes what was begun; what was not begun, the next `hexport forget` does.
+
+mod files;
+mod find;
+mod pseudonyms;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::lake::{CACHE, JOURNALS, MANIFEST, NOTES, file_name, folder_of};
+use super::manifest::{FileEntry, Manifest};
+use super::{Error, Lake};
+use crate::journal::{EXTENSION, Journal};
+use crate::store::scratch;
+
+pub use find::Named;
+use pseudonyms::List;
+pub use pseudonyms::{DOMAIN, KEY, Key, Pseudonyms};
+
+/// The list of those who are forgotten.
+const LIST: &str = "_state/forgotten.json";
+/// What is there while people are being forgotten.
+const GOING_ON: &str = "_state/forgetting.json";
+/// New files of snapshots.
+const NEW: &str = "_state/forget";
+
+/// What a snapshot's manifest says of a person that was forgotten after its commit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ForgottenEntry {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Pseudonym that stands for the person's address.
+    pub pseudonym: String,
+    /// Tables in which the address was.
+    pub tables: Vec<String>,
+}
+
+/// What was done to forget a person.
+#[derive(Debug, Default)]
+pub struct Forgotten {
+    /// The person's pseudonym.
+    pub pseudonym: String,
+    /// Tables that were written again, by snapshot.
+    pub snapshots: BTreeMap<String, Vec<String>>,
+    /// Delta tables that were written again.
+    pub delta: Vec<String>,
+    /// Journals that were written again.
+    pub journals: Vec<String>,
+    /// Notes that were written again.
+    pub notes: Vec<String>,
+    /// What could not be read, and so may still name the person.
+    pub left: Vec<String>,
+}
+
+impl Pseudonyms {
+    /// A batch with pseudonyms; `None` if nobody forgotten is in it.
+    ///
+    /// # Errors
+    /// If the columns don't fit the schema, which would be a bug.
+    pub fn batch(&self, batch: &RecordBatch) -> Result<Option<RecordBatch>, ArrowError> {
+        if self.is_empty() {
+            return Ok(None);
+        }
+        Ok(files::batch(batch, &|text| self.replace(text))?.map(|(batch, _)| batch))
+    }
+
+    /// A manifest with pseudonyms: it names who the token acted as.
+    pub fn manifest(&self, manifest: Manifest) -> Manifest {
+        let text = serde_json::to_string(&manifest).unwrap_or_default();
+        let new = self.replace_json(&text).and_then(|text| serde_json::from_str(&text).ok());
+        match new {
+            // Where a file is taken from isn't in the text.
+            Some(new) => Manifest { tables: manifest.tables, ..new },
+            None => manifest,
+        }
+    }
+}
+
+impl Lake {
+    /// The people that the lake must not name.
+    ///
+    /// # Errors
+    /// [`Error::Pseudonyms`] if there are some, and the key isn't in the environment or is another one.
+    pub fn pseudonyms(&self) -> Result<Arc<Pseudonyms>, Error> {
+        let Some(list) = self.list()?.filter(|list| !list.addresses.is_empty()) else {
+            return Ok(Arc::default());
+        };
+        let key = std::env::var(KEY).ok().filter(|key| !key.is_empty()).ok_or_else(|| {
+            let why = format!("{} people are forgotten in {}", list.addresses.len(), self.name());
+            Error::Pseudonyms(format!("{why}: set {KEY} to the key that they were forgotten with"))
+        })?;
+        let key = Key::new(&key).map_err(Error::Pseudonyms)?;
+        self.check_key(&list, &key)?;
+        Ok(Arc::new(Pseudonyms::new(key, list)))
+    }
+
+    fn check_key(&self, list: &List, key: &Key) -> Result<(), Error> {
+        if list.is_of(key) {
+            return Ok(());
+        }
+        let why = format!("{KEY} isn't the key that people were forgotten with in {}", self.name());
+        Err(Error::Pseudonyms(why))
+    }
+
+    fn list(&self) -> Result<Option<List>, Error> {
+        let Some(text) = self.store().get(LIST)? else { return Ok(None) };
+        let damaged = |e| Error::Damaged { path: LIST.into(), why: format!("is not a list: {e}") };
+        serde_json::from_slice(&text).map(Some).map_err(damaged)
+    }
+
+    /// Whether forgetting somebody was begun and not ended.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Store`].
+    pub fn is_forgetting(&self) -> Result<bool, Error> {
+        Ok(self.store().get(GOING_ON)?.is_some())
+    }
+
+    /// Replaces a person's address by a pseudonym in all snapshots, Delta tables, journals and notes, and notes
+    /// that it must not come back. The lock is held by the caller.
+    ///
+    /// # Errors
+    /// [`Error::Pseudonyms`] for a wrong key; [`Error::Io`], [`Error::Store`]. What was done by then stays done, and
+    /// the same call does the rest.
+    pub fn forget(&self, address: &str, key: &Key, at: DateTime<Utc>) -> Result<Forgotten, Error> {
+        let mut list = self.list()?.unwrap_or_else(|| List::new(key));
+        self.check_key(&list, key)?;
+        list.add(key, address, at);
+        self.store().put(GOING_ON, b"{}")?;
+        self.store().put(LIST, &serde_json::to_vec_pretty(&list).unwrap_or_default())?;
+        let people = Arc::new(Pseudonyms::new(key.clone(), list));
+        let pseudonym = people.of(address).unwrap_or_default();
+        let mut done = Forgotten { pseudonym, ..Forgotten::default() };
+        self.clean(None)?;
+        let manifests = self.manifests()?;
+        for damaged in &manifests.damaged {
+            done.left.push(format!("{}: {}", folder_of(&damaged.snapshot_id), damaged.error));
+        }
+        for manifest in &manifests.readable {
+            let tables = self.forget_in(manifest, &people, at, &mut done)?;
+            if !tables.is_empty() {
+                done.snapshots.insert(manifest.snapshot_id.clone(), tables);
+            }
+        }
+        self.forget_in_delta(&people, &mut done)?;
+        self.forget_in_journals(&people, &mut done)?;
+        for object in self.store().list(&format!("{NOTES}/"))? {
+            if [LIST, GOING_ON].contains(&object.name.as_str()) {
+                continue;
+            }
+            let text = self.store().get(&object.name)?.unwrap_or_default();
+            if let Some(new) = people.replace_json(&String::from_utf8_lossy(&text)) {
+                self.store().put(&object.name, new.as_bytes())?;
+                done.notes.push(object.name);
+            }
+        }
+        if self.store().is_shared() {
+            let _ = fs::remove_dir_all(self.root().join(CACHE));
+        }
+        if done.left.is_empty() {
+            self.store().delete(&[GOING_ON.to_owned()])?;
+        }
+        Ok(done)
+    }
+
+    /// Forgets in one snapshot. Gives the tables that were written again.
+    fn forget_in(
+        &self,
+        manifest: &Manifest,
+        people: &Arc<Pseudonyms>,
+        at: DateTime<Utc>,
+        done: &mut Forgotten,
+    ) -> Result<Vec<String>, Error> {
+        let id = &manifest.snapshot_id;
+        let staging = self.stage(&format!("forget-{id}"))?;
+        let rewrite = |text: &str| people.replace(text);
+        // Manifests of earlier versions have no sequence, and get none here.
+        let mut new = self.manifest(id)?;
+        let (mut uploads, mut tables) = (Vec::new(), Vec::new());
+        for (name, table) in &mut new.tables {
+            let mut is_changed = false;
+            for file in &mut table.files {
+                let to = staging.folder().join(&file.path);
+                let written = match self.local_copy(manifest, file) {
+                    Ok(from) => match file.format.as_str() {
+                        "parquet" => files::parquet(from.path(), &to, &rewrite),
+                        _ => files::csv(from.path(), &to, &rewrite),
+                    },
+                    Err(e) => Err(e),
+                };
+                match written {
+                    Ok(None) => {}
+                    Ok(Some(written)) => {
+                        (file.bytes, file.sha256) = (written.bytes, written.sha256);
+                        uploads.push((to, format!("{NEW}/{id}/{}", file.path)));
+                        is_changed = true;
+                    }
+                    Err(error @ (Error::Damaged { .. } | Error::Io { .. })) if !is_full(&error) => {
+                        done.left.push(error.to_string());
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            if is_changed {
+                tables.push(name.clone());
+            }
+        }
+        let text = serde_json::to_string(&new).unwrap_or_default();
+        let replaced = people.replace_json(&text);
+        if uploads.is_empty() && replaced.is_none() {
+            return Ok(tables);
+        }
+        if let Some(text) = replaced {
+            new = serde_json::from_str(&text).unwrap_or(new);
+        }
+        new.forgotten.push(ForgottenEntry { at, pseudonym: done.pseudonym.clone(), tables: tables.clone() });
+        self.store().upload(&uploads)?;
+        let text = serde_json::to_vec_pretty(&new).unwrap_or_default();
+        self.store().put(&format!("{NEW}/{id}/{MANIFEST}"), &text)?;
+        self.finish_forgetting()?;
+        Ok(tables)
+    }
+
+    /// A snapshot's file on this machine, as the destination has it now.
+    fn local_copy(&self, manifest: &Manifest, file: &FileEntry) -> Result<Copied, Error> {
+        let name = file_name(manifest, file);
+        match self.store().folder() {
+            Some(folder) => Ok(Copied::There(folder.join(name))),
+            None => {
+                let scratch = scratch()?;
+                self.store().download(&name, &scratch.path().join("copy"))?;
+                Ok(Copied::Fetched(scratch.path().join("copy"), scratch))
+            }
+        }
+    }
+
+    /// Puts new files of snapshots in their places, where they are all there. The lock is held by the caller.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Store`].
+    pub(super) fn finish_forgetting(&self) -> Result<(), Error> {
+        let mut snapshots: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for object in self.store().list(&format!("{NEW}/"))? {
+            let parts: Vec<&str> = object.name.split('/').collect();
+            if let [_, _, id, file] = parts[..] {
+                snapshots.entry(id.to_owned()).or_default().push(file.to_owned());
+            }
+        }
+        for (id, files) in snapshots {
+            let new = |file: &str| format!("{NEW}/{id}/{file}");
+            let manifest = format!("{}/{MANIFEST}", folder_of(&id));
+            // Without a manifest, not all files are there; without the snapshot, it was removed.
+            let is_whole = files.iter().any(|file| file == MANIFEST);
+            if is_whole && self.store().get(&manifest)?.is_some() {
+                let scratch = scratch()?;
+                let mut uploads = Vec::new();
+                for file in files.iter().filter(|file| *file != MANIFEST) {
+                    let copy = scratch.path().join(file);
+                    self.store().download(&new(file), &copy)?;
+                    uploads.push((copy, format!("{}/{file}", folder_of(&id))));
+                }
+                self.store().upload(&uploads)?;
+                let text = self.store().get(&new(MANIFEST))?.unwrap_or_default();
+                self.store().put(&manifest, &text)?;
+            }
+            // The manifest last: what a second kill leaves is found again.
+            let mut names: Vec<String> = files.iter().map(|file| new(file)).collect();
+            names.sort_by_key(|name| name.ends_with(MANIFEST));
+            self.store().delete(&names)?;
+            if let Some(folder) = self.store().folder() {
+                let _ = fs::remove_dir(folder.join(format!("{NEW}/{id}")));
+                let _ = fs::remove_dir(folder.join(NEW));
+            }
+        }
+        Ok(())
+    }
+
+    fn forget_in_journals(&self, people: &Pseudonyms, done: &mut Forgotten) -> Result<(), Error> {
+        self.fetch_journals()?;
+        let kept: Vec<String> =
+            self.store().list(&format!("{JOURNALS}/"))?.into_iter().map(|object| object.name).collect();
+        for (id, path) in self.journals()? {
+            match Journal::rewrite(&path, &|text| people.replace_json(text)) {
+                Ok(false) => {}
+                Ok(true) => {
+                    let name = format!("{JOURNALS}/{id}.{EXTENSION}");
+                    if self.store().is_shared() && kept.contains(&name) {
+                        self.store().upload(&[(path, name)])?;
+                    }
+                    done.journals.push(id);
+                }
+                Err(error) => done.left.push(error.to_string()),
+            }
+        }
+        Ok(())
+    }
+
+    #[cfg(feature = "delta")]
+    fn forget_in_delta(&self, people: &Arc<Pseudonyms>, done: &mut Forgotten) -> Result<(), Error> {
+        for table in self.delta_tables()? {
+            match super::delta::forget(self, &table, people) {
+                Ok(true) => done.delta.push(table),
+                Ok(false) => {}
+                Err(error @ Error::Delta { .. }) => done.left.push(error.to_string()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    #[cfg(not(feature = "delta"))]
+    fn forget_in_delta(&self, _people: &Arc<Pseudonyms>, done: &mut Forgotten) -> Result<(), Error> {
+        let tables = self.delta_tables()?.into_iter();
+        done.left.extend(tables.map(|table| {
+            format!("Delta table {table}: this hexport was built without Delta Lake, and can't change it")
+        }));
+        Ok(())
+    }
+}
+
+/// A file on this machine; one that was fetched goes with its folder.
+enum Copied {
+    There(std::path::PathBuf),
+    Fetched(std::path::PathBuf, #[allow(dead_code)] tempfile::TempDir),
+}
+
+impl Copied {
+    fn path(&self) -> &std::path::Path {
+        match self {
+            Copied::There(path) | Copied::Fetched(path, _) => path,
+        }
+    }
+}
+
+/// Whether the disk is at fault, and not the file.
+fn is_full(error: &Error) -> bool {
+    let Error::Io { source, .. } = error else { return false };
+    use std::io::ErrorKind as K;
+    matches!(source.kind(), K::StorageFull | K::QuotaExceeded | K::ReadOnlyFilesystem)
+}
+
+/// Rewrites a Parquet file that is somewhere else than in a snapshot.
+#[cfg(feature = "delta")]
+pub(super) fn parquet_again(
+    from: &std::path::Path,
+    to: &std::path::Path,
+    people: &Pseudonyms,
+) -> Result<Option<String>, Error> {
+    let written = files::parquet(from, to, &|text| people.replace(text))?;
+    Ok(written.map(|written| written.sha256))
+}
