@@ -28,6 +28,14 @@ pub fn is_of_history(table: &Table) -> bool {
     }
 }
 
+/// Names of the tables that a table is derived from; none, if it isn't.
+pub fn inputs(table: &Table) -> &'static [&'static str] {
+    match table.origin {
+        Origin::Derived(from) => from,
+        _ => &[],
+    }
+}
+
 /// The table of this name.
 pub fn by_name(name: &str) -> Option<&'static Table> {
     all().find(|table| table.name == name)

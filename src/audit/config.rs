@@ -29,6 +29,8 @@ pub struct Config {
     pub missed_runs: i64,
     /// Runs that get no kernel in 7 days before a workspace counts as starved.
     pub starved_runs: i64,
+    /// Kernels that Hex gives a workspace at once.
+    pub kernels: usize,
     /// Days after which the results of an app that people view are stale.
     pub stale_app_days: i64,
     /// Admins that a workspace may have.
@@ -41,6 +43,8 @@ pub struct Config {
     pub cost_jump: f64,
     /// Projects that send the same query before it is worth a finding.
     pub shared_query_projects: usize,
+    /// Times that the same query runs on a day, with the same result, before a cached one would do.
+    pub repeated_queries: i64,
     /// Domains of the workspace's own people; the domain that most users have, if none is named.
     pub domains: Vec<String>,
     /// Share of the people of a workspace that makes a group one of everybody.
@@ -66,12 +70,14 @@ impl Default for Config {
             failing_runs: 3,
             missed_runs: 3,
             starved_runs: 5,
+            kernels: 25,
             stale_app_days: 90,
             most_admins: 5,
             costly: 50.0,
             costly_hours: 5.0,
             cost_jump: 2.0,
             shared_query_projects: 3,
+            repeated_queries: 4,
             domains: Vec::new(),
             everybody: 0.9,
             rules: None,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::source::Tables;
 use crate::registry;
 use crate::schema::{Origin, Table};
-use crate::snapshot::{Error, rows};
+use crate::snapshot::{Error, TableState, rows};
 use crate::tables::CRAWL_COVERAGE;
 
 /// Why rules about cost aren't evaluated in a lake without query histories: nothing is missing that ought to be there.
@@ -57,6 +57,9 @@ pub struct NotEvaluated {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Standing {
     Whole,
+    /// The list no longer names these entities, which isn't believed yet: their rows are still there, but may no
+    /// longer hold. What isn't in the table is still known not to be.
+    Doubts(HashSet<String>, String),
     /// Not of these entities.
     Lacks(HashSet<String>, String),
     Unusable(String),
@@ -89,6 +92,7 @@ struct Row {
 #[derive(Default)]
 struct Asked {
     list: Option<(String, Option<String>)>,
+    held: HashSet<String>,
     lacking: HashSet<String>,
     read: u64,
     reason: Option<String>,
@@ -126,7 +130,7 @@ impl Said {
             // What wasn't asked, since the answer is known to be empty, shows nothing about the others.
             Some(_) if is_whole => each.read += u64::from(row.state != "skipped"),
             // Its list no longer names it, which isn't believed yet: its row is still there.
-            Some(_) if row.state == "missing" => {}
+            Some(entity) if row.state == "missing" => drop(lists.held.insert(entity)),
             Some(entity) => {
                 each.lacking.insert(entity);
                 each.reason = each.reason.take().or(row.reason).or(Some(row.state));
@@ -155,14 +159,16 @@ impl Evidence {
             if !tables.has(table) {
                 return Standing::Unusable(format!("the snapshot has no table {}", table.name));
             }
-            let Some(operation) = table.operation() else { return Standing::Whole };
+            let state = tables.state(table);
+            let Some(operation) = table.operation() else { return of_derived(table, state) };
             let Some(said) = &said[&tables.home(table)] else {
                 return Standing::Unusable("the snapshot doesn't say what was read".into());
             };
-            match is_by_entity(table) {
+            let by_coverage = match is_by_entity(table) {
                 false => of_list(table, said.lists.get(operation.id)),
                 true => of_entities(table, said.each.get(operation.id)),
-            }
+            };
+            at_worst(table, by_coverage, state)
         };
         Ok(Self { tables: registry::all().map(|table| (table.name, standing(table))).collect() })
     }
@@ -177,11 +183,11 @@ impl Evidence {
             match need {
                 Need::Present(table) => match self.standing(table) {
                     Standing::Unusable(why) => return Err(why.clone()),
-                    Standing::Whole | Standing::Lacks(..) => {}
+                    Standing::Whole | Standing::Doubts(..) | Standing::Lacks(..) => {}
                 },
                 Need::Each(table) => match self.standing(table) {
                     Standing::Unusable(why) => return Err(why.clone()),
-                    Standing::Lacks(entities, why) => {
+                    Standing::Doubts(entities, why) | Standing::Lacks(entities, why) => {
                         left.notes.push((why.clone(), entities.len() as u64));
                         left.out.extend(entities.iter().cloned());
                     }
@@ -189,14 +195,14 @@ impl Evidence {
                 },
                 Need::Whole(table) => match self.standing(table) {
                     Standing::Unusable(why) | Standing::Lacks(_, why) => return Err(why.clone()),
-                    Standing::Whole => {}
+                    Standing::Whole | Standing::Doubts(..) => {}
                 },
                 Need::Any(tables) => {
                     let mut unusable = Vec::new();
                     for table in *tables {
                         match self.standing(table) {
                             Standing::Whole => {}
-                            Standing::Lacks(entities, why) => {
+                            Standing::Doubts(entities, why) | Standing::Lacks(entities, why) => {
                                 left.notes.push((why.clone(), entities.len() as u64));
                             }
                             Standing::Unusable(why) => unusable.push(why.clone()),
@@ -223,7 +229,9 @@ impl Evidence {
     pub fn gap_of(&self, table: &'static Table, entity: &str) -> Option<&str> {
         let gap = |table: &str| match self.standing(table) {
             Standing::Unusable(why) => Some(why.as_str()),
-            Standing::Lacks(entities, why) => entities.contains(entity).then_some(why.as_str()),
+            Standing::Doubts(entities, why) | Standing::Lacks(entities, why) => {
+                entities.contains(entity).then_some(why.as_str())
+            }
             Standing::Whole => None,
         };
         gap(table.name).or_else(|| bases(table).into_iter().find_map(gap))
@@ -233,7 +241,7 @@ impl Evidence {
     pub fn gap(&self, table: &str) -> Option<&str> {
         match self.standing(table) {
             Standing::Whole => None,
-            Standing::Lacks(_, why) | Standing::Unusable(why) => Some(why),
+            Standing::Doubts(_, why) | Standing::Lacks(_, why) | Standing::Unusable(why) => Some(why),
         }
     }
 }
@@ -282,7 +290,42 @@ fn of_list(table: &Table, asked: Option<&Asked>) -> Standing {
     if !matches!(state.as_str(), "fetched" | "reused" | "skipped") {
         return Standing::Unusable(with_reason(format!("{} was not read ({state})", table.name), reason));
     }
-    Standing::Whole
+    match asked.map(|asked| &asked.held).filter(|held| !held.is_empty()) {
+        Some(held) => {
+            let why = format!(
+                "{} rows of {} are kept although the list no longer names them",
+                held.len(),
+                table.name
+            );
+            Standing::Doubts(held.clone(), why)
+        }
+        None => Standing::Whole,
+    }
+}
+
+/// A table that is not of the API. Where something that it rests on is old or in part, that table says of which
+/// entities.
+fn of_derived(table: &Table, state: Option<TableState>) -> Standing {
+    match state {
+        Some(TableState::Unreadable) => {
+            Standing::Unusable(format!("{}: nothing that it rests on could be read", table.name))
+        }
+        _ => Standing::Whole,
+    }
+}
+
+/// What the crawl says of a table, or what the manifest says where that is worse.
+fn at_worst(table: &Table, by_coverage: Standing, state: Option<TableState>) -> Standing {
+    match (by_coverage, state) {
+        (Standing::Unusable(why), _) => Standing::Unusable(why),
+        (_, Some(TableState::Unreadable)) => {
+            Standing::Unusable(format!("{} is unreadable: the API never gave it", table.name))
+        }
+        (Standing::Whole, Some(TableState::Partial)) => {
+            Standing::Unusable(format!("{} was read only in part", table.name))
+        }
+        (by_coverage, _) => by_coverage,
+    }
 }
 
 fn of_entities(table: &Table, asked: Option<&Asked>) -> Standing {

@@ -9,6 +9,8 @@ use serde::Deserialize;
 use super::Hit;
 use super::edges::edges;
 use super::evidence::Evidence;
+use super::moves::Moves;
+use super::schedule::Schedule;
 use super::source::Tables;
 use super::spending::Spending;
 use crate::derive::{COLUMN_LINEAGE, EFFECTIVE_ACCESS, RUN_HEALTH, RUN_STATS, SQL_CELLS};
@@ -173,6 +175,7 @@ pub struct Stats {
     pub seen_runs: Option<i64>,
     pub late_runs: Option<i64>,
     pub missed_runs: Option<i64>,
+    pub p50_seconds: Option<f64>,
 }
 
 /// A row of `run_health`.
@@ -188,6 +191,7 @@ pub struct Health {
     pub is_failing_more: Option<bool>,
     pub recent_no_kernel: i64,
     pub failing_since: Option<DateTime<Utc>>,
+    pub last_success_at: Option<DateTime<Utc>>,
     pub preceded_by: Option<String>,
     pub preceded_at: Option<DateTime<Utc>>,
 }
@@ -209,13 +213,6 @@ struct Member {
 #[derive(Deserialize)]
 struct Category {
     project_id: String,
-}
-
-#[derive(Deserialize)]
-struct Schedule {
-    project_id: String,
-    #[serde(default)]
-    enabled: Option<bool>,
 }
 
 /// Who may open a project by a grant to many at once.
@@ -292,6 +289,10 @@ pub struct Facts {
     pub categorised: HashSet<String>,
     /// Projects with a schedule that runs.
     pub scheduled: HashSet<String>,
+    /// Schedules that run.
+    pub schedules: Vec<Schedule>,
+    /// Changes of cells.
+    pub moves: Moves,
     /// What warehouse queries cost.
     pub spending: Spending,
     origin: Option<String>,
@@ -338,6 +339,7 @@ impl Facts {
         facts.read_runs(tables)?;
         facts.read_external(tables, config)?;
         facts.spending = Spending::load(tables)?;
+        facts.moves = Moves::load(tables)?;
         Ok(facts)
     }
 
@@ -416,7 +418,8 @@ impl Facts {
         self.categorised =
             rows::all::<Category>(&open, &PROJECT_CATEGORIES)?.into_iter().map(|c| c.project_id).collect();
         let schedules = rows::some(&open, &PROJECT_SCHEDULES, |s: &Schedule| s.enabled == Some(true))?;
-        self.scheduled = schedules.into_iter().map(|s| s.project_id).collect();
+        self.scheduled = schedules.iter().map(|s| s.project_id.clone()).collect();
+        self.schedules = schedules;
         Ok(())
     }
 

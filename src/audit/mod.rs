@@ -27,9 +27,11 @@ mod exceptions;
 mod facts;
 pub mod forms;
 pub mod glob;
+mod moves;
 mod own;
 mod record;
 mod rules;
+mod schedule;
 mod source;
 mod spending;
 
@@ -47,10 +49,11 @@ pub use config::Config;
 pub use evidence::{Evidence, Need, NotEvaluated};
 pub use exceptions::{Exception, Notice};
 pub use facts::{Circle, Facts};
+pub use moves::{CellChange, Moves};
 pub use own::OwnRule;
 pub use record::{Record, findings_batches, rules_rows};
 pub use rules::{RULES, Rule};
-pub use source::{Committed, Folder, Tables};
+pub use source::{Committed, Folder, Overlay, Tables};
 pub use spending::Spending;
 
 /// Errors of an audit.
@@ -244,7 +247,7 @@ pub fn audit(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule])
 /// # Errors
 /// If a table can't be read.
 pub fn audit_folder(
-    folder: &Folder<'_>,
+    folder: &dyn Tables,
     now: DateTime<Utc>,
     workspace: &snapshot::WorkspaceEntry,
     config: &Config,

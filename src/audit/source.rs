@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::registry;
 use crate::schema::Table;
-use crate::snapshot::{Error, Lake, Manifest, TableReader, Views};
+use crate::snapshot::{Error, Lake, Manifest, TableReader, TableState, Views};
 use crate::tables::CRAWL_COVERAGE;
 
 /// Tables of one snapshot, or the newest of each.
@@ -26,6 +26,11 @@ pub trait Tables {
 
     /// The other snapshot that a table is from, where the newest one doesn't hold it.
     fn home(&self, _: &'static Table) -> Option<&str> {
+        None
+    }
+
+    /// How much the manifest says is known of a table; `None` where there is no manifest yet.
+    fn state(&self, _: &'static Table) -> Option<TableState> {
         None
     }
 
@@ -69,6 +74,10 @@ impl Tables for Committed<'_> {
         self.manifest.tables.get(table.name)?.files.first()?.snapshot.as_deref()
     }
 
+    fn state(&self, table: &'static Table) -> Option<TableState> {
+        self.manifest.tables.get(table.name)?.state
+    }
+
     fn coverage(&self, home: Option<&str>, columns: &[&str]) -> Result<Option<TableReader>, Error> {
         match home {
             None => self.open(&CRAWL_COVERAGE, columns),
@@ -106,5 +115,45 @@ impl Tables for Folder<'_> {
     fn views(&self, _: &str) -> Result<Views, Error> {
         let names = registry::all().filter(|table| self.has(table)).map(|table| table.name);
         Ok(Views::of_parquet(self.0, names))
+    }
+}
+
+/// Files of a snapshot that is being written, over the newest of each other table.
+#[derive(Debug, Clone, Copy)]
+pub struct Overlay<'a> {
+    /// The files.
+    pub folder: Folder<'a>,
+    /// What the snapshot builds on.
+    pub below: Committed<'a>,
+}
+
+impl Tables for Overlay<'_> {
+    fn open(&self, table: &'static Table, columns: &[&str]) -> Result<Option<TableReader>, Error> {
+        match self.folder.has(table) {
+            true => self.folder.open(table, columns),
+            false => self.below.open(table, columns),
+        }
+    }
+
+    fn has(&self, table: &'static Table) -> bool {
+        self.folder.has(table) || self.below.has(table)
+    }
+
+    fn views(&self, sql: &str) -> Result<Views, Error> {
+        // Of tables that are split over snapshots the folder has a part.
+        let written = registry::all().filter(|table| self.folder.has(table) && !table.is_split());
+        Ok(self.below.views(sql)?.covered_by(self.folder.0, written.map(|table| table.name)))
+    }
+
+    fn home(&self, table: &'static Table) -> Option<&str> {
+        self.below.home(table)
+    }
+
+    fn state(&self, table: &'static Table) -> Option<TableState> {
+        self.below.state(table).filter(|_| !self.folder.has(table))
+    }
+
+    fn coverage(&self, home: Option<&str>, columns: &[&str]) -> Result<Option<TableReader>, Error> {
+        self.below.coverage(home, columns)
     }
 }

@@ -10,7 +10,7 @@ use super::source::Tables;
 use crate::derive::PROJECT_COST;
 use crate::snapshot::Error;
 use crate::snapshot::rows;
-use crate::tables::QUERY_FINGERPRINTS;
+use crate::tables::{QUERY_FINGERPRINTS, QUERY_REPEATS};
 
 /// Days that rules look back.
 const MONTH: i64 = 30;
@@ -42,6 +42,17 @@ pub struct Fingerprint {
     pub queries: i64,
     pub seconds: Option<f64>,
     pub last_at: Option<DateTime<Utc>>,
+}
+
+/// A row of `query_repeats`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Repeat {
+    pub project_id: String,
+    pub day: NaiveDate,
+    pub text_hash: String,
+    pub queries: i64,
+    pub seconds: Option<f64>,
 }
 
 /// What an amount is in.
@@ -92,6 +103,8 @@ pub struct Spending {
     pub days: HashMap<String, Vec<Day>>,
     /// Queries, by fingerprint and project.
     pub fingerprints: Vec<Fingerprint>,
+    /// Queries that ran again and again, by project.
+    pub repeats: HashMap<String, Vec<Repeat>>,
     /// First and last day of the histories.
     pub covers: Option<(NaiveDate, NaiveDate)>,
     /// What amounts are in.
@@ -106,7 +119,11 @@ impl Spending {
     pub fn load(tables: &dyn Tables) -> Result<Self, Error> {
         let open = |table| tables.open(table, &[]);
         let days: Vec<Day> = rows::all(&open, &PROJECT_COST)?;
-        Ok(Self::of(days, rows::all(&open, &QUERY_FINGERPRINTS)?))
+        let mut spending = Self::of(days, rows::all(&open, &QUERY_FINGERPRINTS)?);
+        for repeat in rows::all::<Repeat>(&open, &QUERY_REPEATS)? {
+            spending.repeats.entry(repeat.project_id.clone()).or_default().push(repeat);
+        }
+        Ok(spending)
     }
 
     /// That of these rows.

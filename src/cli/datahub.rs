@@ -83,8 +83,8 @@ pub fn run(args: Args, settings: &Settings) -> Result<Code, Failure> {
         lakes::warn(&format!("{} more tables have no name in DataHub", made.unnamed.len() - NAMED));
     }
     eprintln!(
-        "{} dashboards, {} charts, {} edges to tables, {} tombstones: {} proposals",
-        made.dashboards, made.charts, made.edges, made.tombstones, made.proposals
+        "{} dashboards, {} charts, {} edges to tables, {} tables written, {} tombstones: {} proposals",
+        made.dashboards, made.charts, made.edges, made.outputs, made.tombstones, made.proposals
     );
     Ok(Code::Complete)
 }

@@ -11,7 +11,7 @@ use super::settings::{Settings, StoreArgs};
 use super::{Output, lakes, render};
 use crate::derive::Given;
 use crate::history::{self, Field, Kind, Left, Options, Outcome, Sql, extractions};
-use crate::snapshot::Lake;
+use crate::snapshot::{DeltaMode, Lake};
 
 /// Commands of `hexport import`.
 #[derive(Debug, clap::Subcommand)]
@@ -97,10 +97,15 @@ pub fn run(command: Command, settings: &Settings) -> Result<Code, Failure> {
         zone: args.timezone,
         sql: if args.keep_sql { Sql::Kept } else { Sql::Dropped },
         given: given(settings),
+        audit: settings.file.audit.clone(),
+        delta: settings.file.export.delta_mode.unwrap_or(DeltaMode::History),
         fixed_time: args.fixed_time,
         ..Options::new(kind)
     };
     let outcome = history::import(&lake, &args.files, &options)?;
+    for failure in &outcome.side_failures {
+        tracing::warn!("{failure}");
+    }
     let code = code(&outcome);
     match args.output {
         Output::Json => print_json(&outcome, code),

@@ -1,6 +1,7 @@
 //! `hexport mcp`: a read-only Model Context Protocol server over a lake.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::exit::{Code, Failure, causes};
 use super::lakes;
@@ -18,6 +19,9 @@ pub struct Args {
     /// Name people in answers: owners, grants, email addresses; without it they are left out
     #[arg(long)]
     personal: bool,
+    /// Stop a query after so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    sql_timeout: u64,
 }
 
 /// Serves until the client ends.
@@ -35,6 +39,7 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Code, Failure> {
         personal: if args.personal { Personal::Shown } else { Personal::Hidden },
         access: settings.file.access.clone(),
         audit: settings.file.audit.clone(),
+        deadline: Duration::from_secs(args.sql_timeout),
     };
     serve(config).await.map_err(|e| {
         Failure::new(Code::Usage, causes(&e))

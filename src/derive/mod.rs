@@ -7,6 +7,7 @@ pub mod sql;
 
 pub use sql::{fingerprint, names};
 
+mod cell_changes;
 mod cell_cost;
 mod cell_lineage;
 mod cells;
@@ -42,6 +43,7 @@ use polars::prelude::{
 use crate::schema::{Origin, Table};
 use crate::snapshot::{self, KeyRange, TableEntry, TableReader, TableWriter};
 
+pub use cell_changes::{CELL_CHANGES, Earlier, write_changes};
 pub use cell_cost::CELL_COST;
 pub use cell_lineage::CELL_LINEAGE;
 pub use cells::read_cells;
@@ -147,7 +149,7 @@ impl Derivation {
 
 /// All derived tables.
 pub fn tables() -> impl Iterator<Item = &'static Table> {
-    FROM_SQL.into_iter().chain(DERIVATIONS.iter().map(|d| d.table)).chain([&EFFECTIVE_ACCESS])
+    FROM_SQL.into_iter().chain(DERIVATIONS.iter().map(|d| d.table)).chain([&EFFECTIVE_ACCESS, &CELL_CHANGES])
 }
 
 /// Rows of one table that are computed with at a time.

@@ -63,6 +63,7 @@ pub static RUN_HEALTH: Table = Table {
         int("recent_no_kernel", "", "Recent runs that got no kernel").required(),
         int("failure_streak", "", "Runs since the last success that failed").required(),
         time("failing_since", "", "Start of the first run of that streak"),
+        time("last_success_at", "", "Start of the last run before it that succeeded"),
         text(
             "preceded_by",
             "",
@@ -109,6 +110,7 @@ struct Health {
     no_kernel: i64,
     streak: i64,
     failing_since: Option<i64>,
+    last_success_at: Option<i64>,
     preceded_by: Option<&'static str>,
     preceded_at: Option<i64>,
 }
@@ -205,6 +207,7 @@ fn health(now: i64, mut runs: Vec<Run>, (edited, published): Stamps) -> Health {
     let since = &runs[last_success.map_or(0, |at| at + 1)..];
     health.streak = since.len() as i64;
     health.failing_since = since.first().map(|run| run.at);
+    health.last_success_at = last_success.map(|at| runs[at].at);
     if let (Some(until), Some(success)) = (health.failing_since, last_success) {
         let from = runs[success].at;
         let between = |at: &i64| (from..=until).contains(at);
@@ -276,10 +279,11 @@ fn frame(rows: &[(String, Health)]) -> PolarsResult<DataFrame> {
         "recent_no_kernel" => column(rows, |h| h.no_kernel),
         "failure_streak" => column(rows, |h| h.streak),
         "failing_since" => column(rows, |h| h.failing_since),
+        "last_success_at" => column(rows, |h| h.last_success_at),
         "preceded_by" => column(rows, |h| h.preceded_by),
         "preceded_at" => column(rows, |h| h.preceded_at),
     )?;
-    let times = ["failing_since", "preceded_at"].map(|name| col(name).cast(utc()));
+    let times = ["failing_since", "last_success_at", "preceded_at"].map(|name| col(name).cast(utc()));
     frame.lazy().with_columns(times).collect()
 }
 

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Error;
+use crate::crawl::Base;
+use crate::derive::{CELL_CHANGES, Earlier};
 use crate::journal::CrawlHeader;
 use crate::schema::Table;
-use crate::snapshot::{Lake, Manifest, Manifests, TableReader};
+use crate::snapshot::{self, Lake, Manifest, Manifests, TableReader};
+use crate::tables::CELLS;
 
 /// By the name of a table, the snapshot that it builds on.
 pub type Bases = BTreeMap<String, Arc<Manifest>>;
@@ -46,6 +49,22 @@ pub fn of_journal(
         bases.extend(found.map(|manifest| (table.name.to_owned(), shared.of(manifest))));
     }
     bases
+}
+
+/// The cells that changes are told from: those of the snapshot whose changes are carried forward, so that none between
+/// the two is lost.
+///
+/// # Errors
+/// If they can't be read.
+pub fn earlier_cells(lake: &Lake, base: &Base) -> Result<Earlier, snapshot::Error> {
+    let open = |manifest, table| TableReader::open(lake, manifest, table);
+    if let Some(manifest) = base.manifest(&CELL_CHANGES)
+        && let Some(cells) = open(manifest, &CELLS)?
+    {
+        return Ok(Earlier { cells: Some(cells), changes: open(manifest, &CELL_CHANGES)? });
+    }
+    let cells = base.manifest(&CELLS).map(|manifest| open(manifest, &CELLS)).transpose()?.flatten();
+    Ok(Earlier { cells, changes: None })
 }
 
 fn is_readable(lake: &Lake, manifest: &Manifest, table: &'static Table) -> bool {

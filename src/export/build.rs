@@ -14,7 +14,7 @@ use arrow::error::ArrowError;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::{Error, recent};
+use super::{Error, bases, recent};
 use crate::audit;
 use crate::client::operation::GET_RUN_STATUS;
 use crate::client::runs::is_terminal;
@@ -529,6 +529,12 @@ pub fn derive(
     if is_wanted(&derive::EFFECTIVE_ACCESS) {
         let (started, table) = (Instant::now(), &derive::EFFECTIVE_ACCESS);
         let entry = derive::write_access(&inputs, create)?;
+        built.push(Built { table, entry, drift: Drift::new(), took: started.elapsed() });
+    }
+    if is_wanted(&derive::CELL_CHANGES) {
+        let (started, table) = (Instant::now(), &derive::CELL_CHANGES);
+        let entry =
+            derive::write_changes(&inputs, bases::earlier_cells(sources.lake, sources.base)?, create)?;
         built.push(Built { table, entry, drift: Drift::new(), took: started.elapsed() });
     }
     if is_wanted(&AUDIT_FINDINGS) || is_wanted(&AUDIT_RULES) {

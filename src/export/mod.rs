@@ -376,6 +376,29 @@ async fn delta(lake: &Lake, manifest: Manifest, mode: DeltaMode, catch: Catch) -
     }
 }
 
+/// Writes the Delta tables of a snapshot that was imported, if the lake has Delta tables at all.
+///
+/// # Errors
+/// If they can't be written.
+pub fn follow_with_delta(lake: &Lake, manifest: &Manifest, mode: DeltaMode) -> Result<(), Error> {
+    if lake.store().list("delta/").map_err(snapshot::Error::from)?.is_empty() {
+        return Ok(());
+    }
+    #[cfg(feature = "delta")]
+    {
+        use crate::snapshot::delta::{Which, write};
+        // It has threads of its own, which may not be started from another's.
+        let work = || write(lake, manifest, crate::registry::all(), mode, Which::All);
+        let written = std::thread::scope(|scope| scope.spawn(work).join());
+        Ok(written.expect("writing Delta tables doesn't panic")?)
+    }
+    #[cfg(not(feature = "delta"))]
+    {
+        let why = format!("this hexport was built without Delta Lake ({mode:?})");
+        Err(snapshot::Error::Delta { table: lake.name() + &manifest.snapshot_id, why }.into())
+    }
+}
+
 /// A crawl and the snapshot that it becomes.
 struct Job<'a> {
     source: Source,

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 
 use super::error::Error;
 use super::totals::AllTotals;
+use crate::audit;
 use crate::derive::names::TableName;
 use crate::derive::{DERIVATIONS, Derivation, Given, Inputs, LINEAGE, PART_ROWS};
 use crate::export::{self, Known};
@@ -18,7 +19,7 @@ use crate::snapshot::{
     TableState, TableWriter, ToolEntry, snapshot_id,
 };
 use crate::store::scratch;
-use crate::tables::{DATA_CONNECTIONS, HISTORY, WAREHOUSE_QUERIES};
+use crate::tables::{AUDIT_FINDINGS, AUDIT_RULES, DATA_CONNECTIONS, HISTORY, WAREHOUSE_QUERIES};
 
 /// Rows that are written at a time.
 const CHUNK_ROWS: usize = 8192;
@@ -28,6 +29,7 @@ pub struct Work<'a> {
     lake: &'a Lake,
     newest: &'a Manifest,
     given: &'a Given,
+    audit: &'a audit::Config,
     at: DateTime<Utc>,
     committed_at: DateTime<Utc>,
     derivations: Vec<&'static Derivation>,
@@ -42,6 +44,7 @@ impl<'a> Work<'a> {
         lake: &'a Lake,
         newest: &'a Manifest,
         given: &'a Given,
+        audit: &'a audit::Config,
         at: DateTime<Utc>,
         committed_at: DateTime<Utc>,
     ) -> Result<Self, Error> {
@@ -49,7 +52,7 @@ impl<'a> Work<'a> {
         let (derivations, elsewhere) = (Vec::new(), HashMap::new());
         let pseudonyms = lake.pseudonyms()?;
         let mut work =
-            Self { lake, newest, given, at, committed_at, derivations, elsewhere, scratch, pseudonyms };
+            Self { lake, newest, given, audit, at, committed_at, derivations, elsewhere, scratch, pseudonyms };
         let holds = |name: &str| newest.tables.get(name).is_some_and(|table| !table.files.is_empty());
         let mut fresh: BTreeSet<&str> = HISTORY.iter().map(|table| table.name).collect();
         let mut wanted = BTreeSet::from([DATA_CONNECTIONS.name]);
@@ -244,6 +247,9 @@ impl Writing<'_> {
             tables.insert(derivation.table.name, derivation.write(&inputs, create)?);
         }
         drop(inputs);
+        if work.newest.tables.get(AUDIT_FINDINGS.name).is_some_and(|table| !table.files.is_empty()) {
+            tables.extend(work.audited(folder, create)?);
+        }
         let manifest = work.manifest(&id, states(&work, tables), &formats, folder)?;
         let place = staging.commit(&manifest)?;
         Ok((manifest, place))
@@ -271,6 +277,11 @@ fn states(work: &Work<'_>, tables: BTreeMap<&'static str, TableEntry>) -> BTreeM
             derivation.input_names().iter().filter_map(|name| known.get(name)).copied().collect();
         known.insert(derivation.table.name, export::of_inputs(&inputs));
     }
+    for table in [&AUDIT_FINDINGS, &AUDIT_RULES] {
+        let from = registry::inputs(table);
+        let inputs: Vec<Known> = from.iter().filter_map(|name| known.get(name)).copied().collect();
+        known.insert(table.name, export::of_inputs(&inputs));
+    }
     let base = |name: &str| {
         let file = work.newest.tables.get(name)?.files.first()?;
         Some(file.snapshot.clone().unwrap_or_else(|| work.newest.snapshot_id.clone()))
@@ -284,6 +295,27 @@ fn states(work: &Work<'_>, tables: BTreeMap<&'static str, TableEntry>) -> BTreeM
 }
 
 impl Work<'_> {
+    /// What the audit finds with the queries that were imported.
+    fn audited(
+        &self,
+        folder: &Path,
+        create: impl Fn(&'static Table) -> Result<TableWriter, snapshot::Error>,
+    ) -> Result<[(&'static str, TableEntry); 2], Error> {
+        let below = audit::Committed { lake: self.lake, manifest: self.newest };
+        let tables = audit::Overlay { folder: audit::Folder(folder), below };
+        let mut found = audit::audit_folder(&tables, self.at, &self.newest.workspace, self.audit)?;
+        audit::Record::date_new(&mut found, self.lake, self.newest)?;
+        let of_findings = snapshot::Error::of_table(&AUDIT_FINDINGS);
+        let mut findings = create(&AUDIT_FINDINGS)?;
+        for batch in audit::findings_batches(&found, self.at).map_err(of_findings)? {
+            findings.write(&batch)?;
+        }
+        let mut rules = create(&AUDIT_RULES)?;
+        let of_rules = snapshot::Error::of_table(&AUDIT_RULES);
+        rules.write(&audit::rules_rows(&found, self.at).map_err(of_rules)?)?;
+        Ok([(AUDIT_FINDINGS.name, findings.finish()?), (AUDIT_RULES.name, rules.finish()?)])
+    }
+
     fn manifest(
         &self,
         id: &str,

@@ -34,9 +34,11 @@ use arrow::datatypes::{Date32Type, Int64Type, TimestampMicrosecondType};
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
+use crate::audit;
 use crate::derive::{self, Given};
+use crate::export;
 use crate::schema::{Datum, Row};
-use crate::snapshot::{Lake, Manifest, Manifests, TableReader, snapshot_id};
+use crate::snapshot::{DeltaMode, Lake, Manifest, Manifests, TableReader, snapshot_id};
 use crate::tables::{DATA_CONNECTIONS, HISTORY_DAYS, WAREHOUSE_QUERIES};
 
 use query::{Connection, Connections, Mapper, Outcome as Mapped};
@@ -64,6 +66,10 @@ pub struct Options {
     pub sql: Sql,
     /// What a person told about the warehouses.
     pub given: Given,
+    /// Settings of the audit.
+    pub audit: audit::Config,
+    /// What Delta tables hold, where the lake has some.
+    pub delta: DeltaMode,
     /// A fixed time for the snapshot, so that the same files give the same snapshot.
     pub fixed_time: Option<DateTime<Utc>>,
 }
@@ -78,6 +84,8 @@ impl Options {
             zone: Tz::UTC,
             sql: Sql::Dropped,
             given: Given::default(),
+            audit: audit::Config::default(),
+            delta: DeltaMode::History,
             fixed_time: None,
         }
     }
@@ -98,6 +106,8 @@ pub struct Outcome {
     pub unreadable: BTreeMap<&'static str, u64>,
     /// What a person should know about rows that were used.
     pub remarks: Remarks,
+    /// Side formats that could not be written: the snapshot is committed all the same.
+    pub side_failures: Vec<String>,
     /// Imported queries by connection, with the start of the last one that is known: the watermark.
     pub connections: BTreeMap<String, (u64, DateTime<Utc>)>,
 }
@@ -123,7 +133,13 @@ impl Outcome {
 pub fn import(lake: &Lake, files: &[PathBuf], options: &Options) -> Result<Outcome, Error> {
     lake.check()?;
     let lock = lake.lock()?;
-    let result = import_locked(lake, files, options);
+    let mut result = import_locked(lake, files, options);
+    if let Ok(outcome) = &mut result
+        && let Some((manifest, _)) = &outcome.committed
+        && let Err(why) = export::follow_with_delta(lake, manifest, options.delta)
+    {
+        outcome.side_failures.push(format!("Delta tables: {why}"));
+    }
     lake.tidy(lock);
     result
 }
@@ -137,6 +153,7 @@ fn import_locked(lake: &Lake, files: &[PathBuf], options: &Options) -> Result<Ou
         lake,
         &newest,
         &options.given,
+        &options.audit,
         at,
         options.fixed_time.map_or_else(Utc::now, |_| at),
     )?;

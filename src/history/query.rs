@@ -219,6 +219,8 @@ impl<'a> Mapper<'a> {
         let named = comment.connection.as_deref();
         let connection = self.connection.or_else(|| self.connections.named(named?));
         let fingerprint = fingerprint::of(parted.sql, self.kind.warehouse());
+        let is_whole = comment.state == comment::State::Whole
+            && self.kind.cuts_after().is_none_or(|length| text.len() < length);
         let touched = self.touched(raw, parted.sql, &fingerprint, connection);
         let counts = [
             (&mut self.remarks.times_without_zone, !started.has_zone),
@@ -268,6 +270,10 @@ impl<'a> Mapper<'a> {
             Datum::text(touched.by),
             Datum::Text(comment.state.name().into()),
             if self.sql == Sql::Kept { Datum::Text(parted.sql.to_owned()) } else { Datum::Null },
+            match is_whole {
+                true => Datum::Text(fingerprint::of_text(parted.sql)),
+                false => Datum::Null,
+            },
         ])
     }
 

@@ -10,11 +10,14 @@ use crate::derive::names::TableName;
 use crate::schema::{Datum, Row, Table};
 use crate::snapshot::TableReader;
 use crate::tables::{
-    EXECUTED_TABLES, HISTORY_DAYS, QUERY_DAYS, QUERY_FINGERPRINTS, QUERY_RUNS, WAREHOUSE_QUERIES,
+    EXECUTED_TABLES, HISTORY_DAYS, QUERY_DAYS, QUERY_FINGERPRINTS, QUERY_REPEATS, QUERY_RUNS,
+    WAREHOUSE_QUERIES,
 };
 
 const DAY: i64 = 86_400_000_000;
 const MINUTE: i64 = 60_000_000;
+/// Days of repeated queries that are kept.
+const REPEATS: i32 = 30;
 
 /// The day (UTC) of a time, since 1970.
 pub fn day_of(micros: i64) -> i32 {
@@ -67,6 +70,19 @@ impl Query<'_> {
         [Datum::Int(1), Datum::Int(cached.into()), seconds, bytes, credits, slots]
     }
 
+    /// Whether a cached result could stand in for it: no person is at work on a draft, it succeeded, the warehouse
+    /// really ran it, and its text and the size of its result are known.
+    fn is_repeatable(&self) -> bool {
+        let is_known = |name: &str| *self.get(name) != Datum::Null;
+        let context = self.text("context").unwrap_or("").to_uppercase();
+        let is_run = ["SCHEDULED", "API", "APP"].iter().any(|word| context.contains(word));
+        is_run
+            && self.text("outcome") == Some("success")
+            && *self.get("is_cached") != Datum::Bool(true)
+            && is_known("text_hash")
+            && (is_known("rows_produced") || is_known("bytes_scanned"))
+    }
+
     /// The project; empty if it isn't known.
     fn project(&self) -> Datum {
         Datum::Text(self.text("project_id").unwrap_or("").to_owned())
@@ -78,6 +94,8 @@ pub struct AllTotals {
     days: Totals,
     runs: Totals,
     fingerprints: Totals,
+    repeats: Totals,
+    last_day: i32,
     tables: Totals,
     ledger: Totals,
     now: Datum,
@@ -90,6 +108,8 @@ impl AllTotals {
             days: Totals::new(&QUERY_DAYS, folder),
             runs: Totals::new(&QUERY_RUNS, folder),
             fingerprints: Totals::new(&QUERY_FINGERPRINTS, folder),
+            repeats: Totals::new(&QUERY_REPEATS, folder),
+            last_day: i32::MIN,
             tables: Totals::new(&EXECUTED_TABLES, folder),
             ledger: Totals::new(&HISTORY_DAYS, folder),
             now: Datum::Time(now),
@@ -144,6 +164,24 @@ impl AllTotals {
         ];
         self.ledger.add(finish(ledger, &[]))?;
         let Some(project) = query.text("project_id") else { return Ok(()) };
+        self.last_day = self.last_day.max(day_of(started));
+        if query.is_repeatable() {
+            let row = vec![
+                Datum::Text(project.to_owned()),
+                day.clone(),
+                get("warehouse"),
+                get("connection_name"),
+                get("fingerprint"),
+                get("text_hash"),
+                get("rows_produced"),
+                get("bytes_scanned"),
+                at.clone(),
+                at.clone(),
+                Datum::Int(1),
+                get("duration_seconds"),
+            ];
+            self.repeats.add(finish(row, &[]))?;
+        }
         let group = query.text("trace_id").map_or_else(|| minute(started), str::to_owned);
         let run = vec![
             Datum::Text(project.to_owned()),
@@ -193,6 +231,14 @@ impl AllTotals {
         earlier: impl Fn(&'static Table) -> Result<Option<TableReader>, Error>,
         mut take: impl FnMut(&'static Table, Row) -> Result<(), Error>,
     ) -> Result<(), Error> {
+        // A day's queries may come in two imports; those that ran once in each are not counted together. In return the
+        // table doesn't grow with the number of queries.
+        let oldest = self.last_day.saturating_sub(REPEATS - 1);
+        self.repeats.finish(earlier(&QUERY_REPEATS)?, |row| {
+            let is_kept =
+                matches!((&row[1], &row[10]), (Datum::Date(day), Datum::Int(n)) if *day >= oldest && *n > 1);
+            if is_kept { take(&QUERY_REPEATS, row) } else { Ok(()) }
+        })?;
         let all = [
             (&QUERY_DAYS, self.days),
             (&QUERY_RUNS, self.runs),

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::audit::{Audit, Facts, Notice, forms};
+use crate::client::users::ActingAs;
 use crate::registry;
 use crate::schema::Origin;
 use crate::snapshot::Manifest;
@@ -15,6 +16,10 @@ const NAMED: usize = 300;
 pub struct NotCovered {
     /// Whether the snapshot has no gaps.
     complete: bool,
+    /// Whose view of the workspace it is.
+    acting_as: String,
+    /// Tables that somebody else saw: their rows are older than the token.
+    seen_by: Vec<(String, String)>,
     /// Tables of the API that were not read, or not whole, and why.
     tables: Vec<(&'static str, String)>,
     /// Operations and what came of them, where something was not read.
@@ -52,6 +57,15 @@ impl NotCovered {
         });
         Self {
             complete: manifest.complete,
+            acting_as: match &manifest.acting_as {
+                None | Some(ActingAs::Unknown) => "the API doesn't say whose token read this".into(),
+                Some(acting_as) => acting_as.to_string(),
+            },
+            seen_by: manifest
+                .tables
+                .iter()
+                .filter_map(|(name, table)| Some((name.clone(), table.seen_by.as_ref()?.to_string())))
+                .collect(),
             tables: tables
                 .filter_map(|table| Some((table.name, facts.evidence.gap(table.name)?.to_owned())))
                 .collect(),

@@ -6,6 +6,8 @@
 mod costs;
 mod covered;
 mod figures;
+mod grants;
+mod moves;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,13 +18,17 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::audit::{Audit, Committed, Config, Facts, OwnRule, RuleOutcome, Severity, audit};
-use crate::derive::{COLUMN_LINEAGE, CONNECTION_USAGE, RUN_DAILY, RUN_STATS, TABLE_USAGE, USER_ACTIVITY};
+use crate::derive::{
+    CELL_CHANGES, COLUMN_LINEAGE, CONNECTION_USAGE, RUN_DAILY, RUN_STATS, TABLE_USAGE, USER_ACTIVITY,
+};
 use crate::snapshot::rows::{self, Open};
 use crate::snapshot::{Lake, Manifest, TableReader};
-use crate::tables::{AUDIT_FINDINGS, PROJECT_SHARING};
+use crate::tables::AUDIT_FINDINGS;
 use costs::{Costs, costs};
 use covered::NotCovered;
 use figures::figures;
+use grants::grants;
+use moves::changes;
 
 pub use crate::audit::Error;
 
@@ -62,6 +68,10 @@ struct Data {
     edges: Vec<(usize, usize, usize, Vec<usize>)>,
     /// Grants: place of the project, of the kind of principal, of the principal, of the level of access.
     grants: Vec<(usize, usize, usize, usize)>,
+    /// Changes of cells.
+    changes: Vec<moves::Change>,
+    /// Whether there are readings that cells were compared with.
+    changes_since: bool,
     evidence: Vec<String>,
     days: Days,
     series: Vec<Series>,
@@ -353,6 +363,8 @@ fn collect(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) -
     let mut edges: Vec<_> = edges.collect();
     add_columns(&open, &mut edges, &by_table, &places, &mut texts)?;
     let grants = grants(&open, &places, &mut texts)?;
+    let changes = changes(&facts, &places, &mut texts);
+    let changes_since = manifest.tables.get(CELL_CHANGES.name).is_some_and(|table| table.base.is_some());
     let (lines, left_out) = lines(&found, &places, &mut texts);
     let not_covered = NotCovered::of(manifest, &facts, &found, left_out);
     let (days, series) = daily(&open, manifest.snapshot_at.date_naive(), &places)?;
@@ -384,6 +396,8 @@ fn collect(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) -
         not_covered,
         edges,
         grants,
+        changes,
+        changes_since,
         evidence,
         days,
         series,
@@ -485,33 +499,6 @@ fn add_columns(
         }
     }
     Ok(())
-}
-
-#[derive(Deserialize)]
-struct GrantRow {
-    project_id: String,
-    principal_type: String,
-    #[serde(default)]
-    principal: Option<String>,
-    #[serde(default)]
-    access: Option<String>,
-}
-
-/// Grants on projects, as they are given.
-fn grants(
-    open: &Open<'_>,
-    places: &HashMap<String, usize>,
-    texts: &mut Texts,
-) -> Result<Vec<(usize, usize, usize, usize)>, Error> {
-    let is_grant = |row: &GrantRow| row.access.as_deref() != Some("NONE");
-    let mut grants = Vec::new();
-    for row in rows::some(open, &PROJECT_SHARING, is_grant)? {
-        let Some(project) = places.get(&row.project_id) else { continue };
-        let kind = texts.place(&row.principal_type.to_lowercase());
-        let principal = texts.place(row.principal.as_deref().unwrap_or(""));
-        grants.push((*project, kind, principal, texts.place(row.access.as_deref().unwrap_or("unknown"))));
-    }
-    Ok(grants)
 }
 
 /// Live projects by the widest circle that may open them.

@@ -89,6 +89,8 @@ fn write_with(
     let mut first = Ok(());
     for table in tables.filter(|table| manifest.tables.contains_key(table.name)) {
         let url = root.join(&format!("{DELTA}/{}/", table.name)).map_err(|e| failed(table.name, e));
+        // Each snapshot has another part of such a table: the last one alone would not be the table.
+        let mode = if table.is_split() { DeltaMode::History } else { mode };
         let done = url.and_then(|url| {
             let of = |manifest| Of::new(lake, manifest, mode, engine, table, url.clone());
             walk(&snapshots.iter().copied().filter_map(of).collect::<Vec<_>>(), which)

@@ -265,6 +265,20 @@ impl Views {
         Self { folder: folder.to_owned(), sql, left_out: Vec::new(), _scratch: None }
     }
 
+    /// With views over Parquet files of a folder in place of those of the same name.
+    #[must_use]
+    pub fn covered_by<'a>(mut self, folder: &Path, tables: impl Iterator<Item = &'a str>) -> Self {
+        let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+        for name in tables {
+            let from =
+                scan("parquet", &quoted(&folder.join(format!("{name}.parquet")).to_string_lossy()), &[], "");
+            let text =
+                if name == "lineage" { ", array_to_string(evidence, '+') AS evidence_text" } else { "" };
+            view(&mut self.sql, name, "", &format!("SELECT *{text} FROM {from}"));
+        }
+        self
+    }
+
     fn leave_out(&mut self, name: &str, why: &Error) {
         let line = format!("{name}: {why}").split_whitespace().collect::<Vec<_>>().join(" ");
         let _ = writeln!(self.sql, "\n-- left out: {line}");

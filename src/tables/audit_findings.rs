@@ -25,8 +25,10 @@ pub(super) const FROM: &[&str] = &[
     "run_stats",
     "run_health",
     "effective_access",
+    "cell_changes",
     "project_cost",
     "query_fingerprints",
+    "query_repeats",
 ];
 
 /// One row a finding, with the thresholds and exceptions that the export's settings had.

@@ -23,6 +23,7 @@ mod projects;
 mod queried_tables;
 mod query_days;
 mod query_fingerprints;
+mod query_repeats;
 mod query_runs;
 mod runs;
 mod threads;
@@ -53,6 +54,7 @@ pub use projects::PROJECTS;
 pub use queried_tables::QUERIED_TABLES;
 pub use query_days::QUERY_DAYS;
 pub use query_fingerprints::QUERY_FINGERPRINTS;
+pub use query_repeats::QUERY_REPEATS;
 pub use query_runs::QUERY_RUNS;
 pub use runs::RUNS;
 pub use threads::THREADS;
@@ -83,8 +85,15 @@ pub const ENTITIES: &[&Table] = &[
 ];
 
 /// Tables of imported query histories.
-pub const HISTORY: &[&Table] =
-    &[&WAREHOUSE_QUERIES, &QUERY_DAYS, &QUERY_RUNS, &QUERY_FINGERPRINTS, &EXECUTED_TABLES, &HISTORY_DAYS];
+pub const HISTORY: &[&Table] = &[
+    &WAREHOUSE_QUERIES,
+    &QUERY_DAYS,
+    &QUERY_RUNS,
+    &QUERY_FINGERPRINTS,
+    &QUERY_REPEATS,
+    &EXECUTED_TABLES,
+    &HISTORY_DAYS,
+];
 
 /// Whether the rows of the table of this name are split over the snapshots of imports.
 pub fn is_split(name: &str) -> bool {

@@ -49,6 +49,11 @@ pub static WAREHOUSE_QUERIES: Table = Table {
         text("comment", "", "State of the query's comment: whole, or repaired if its JSON is damaged")
             .required(),
         text("query_text", "", "SQL, with --keep-sql alone"),
+        text(
+            "text_hash",
+            "",
+            "The same for queries with the same text, literals included, but for Hex's comment; null if it is cut off",
+        ),
     ],
     elsewhere: &[],
     explode: itself,

@@ -266,3 +266,52 @@ fn what_went_gets_a_tombstone_in_every_later_hand_off_until_it_is_back() {
     sim.export(dir.path(), &["--fixed-time", "2026-11-04T06:00:00Z"], 0);
     assert!(removed(&nightly).is_empty());
 }
+
+#[test]
+fn what_a_project_writes_is_the_output_of_a_job() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(20);
+    // Every SQL cell writes; and no cell of the next night does.
+    let night = |change: fn(&str, &mut Value), at: &str| {
+        let proxy = sim.block_on(changing_answers(sim.server.url(), change));
+        let mut command =
+            sim.hexport(&["export", dir.path().to_str().unwrap(), "--full", "--fixed-time", at]);
+        run(command.env("HEX_API_URL", proxy), 0);
+    };
+    let writing = |target: &str, body: &mut Value| {
+        if target.starts_with("/api/v1/cells") {
+            let cells = body["values"].as_array_mut().into_iter().flatten();
+            for cell in cells.filter(|c| c["cellType"] == "SQL" && c["dataConnectionId"].is_string()) {
+                cell["contents"]["sqlCell"]["source"] =
+                    json!("insert into mart.daily select day from raw.orders");
+            }
+        }
+    };
+    night(writing, "2026-11-02T06:00:00Z");
+    let Some((seen, said)) = read_back(dir.path(), &[], None) else { return };
+    let expected = ask(
+        dir.path(),
+        "SELECT project_id, count(*) FROM lineage JOIN projects USING (project_id) WHERE direction = 'write' AND parsed \
+         AND archived_at IS NULL AND trashed_at IS NULL GROUP BY ALL",
+    );
+    assert!(expected.len() > 3, "{expected:?}");
+    let aspects = aspects(&seen);
+    let jobs = aspects.iter().filter(|(_, of)| of["dataJobInputOutput"].is_object()).count();
+    assert_eq!(jobs, expected.len());
+    let mut outputs = 0;
+    for row in &expected {
+        let flow = format!("urn:li:dataFlow:(hex,{},PROD)", text(&row[0]));
+        let job = &aspects[&format!("urn:li:dataJob:({flow},writes)")];
+        let written = urns(&job["dataJobInputOutput"]["outputDatasetEdges"]);
+        assert!(!written.is_empty() && written.len() as u64 <= row[1].as_u64().unwrap());
+        assert!(written.iter().all(|urn| urn.to_lowercase().contains("mart.daily")), "{written:?}");
+        let read = urns(&job["dataJobInputOutput"]["inputDatasetEdges"]);
+        // A component is a chart.
+        if let Some(dashboard) = aspects.get(&format!("urn:li:dashboard:(hex,{})", text(&row[0]))) {
+            assert_eq!(read, urns(&dashboard["dashboardInfo"]["datasetEdges"]));
+        }
+        assert!(aspects[&flow]["dataFlowInfo"]["name"].is_string());
+        outputs += written.len();
+    }
+    assert!(said.contains(&format!("{outputs} tables written")), "{said}");
+}

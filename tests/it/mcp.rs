@@ -237,3 +237,23 @@ fn what_no_snapshot_holds_is_said_to_be_missing() {
     // No lake, no server.
     run(&mut hexport(&["mcp", dir.path().join("nowhere").to_str().unwrap()]), 2);
 }
+
+#[test]
+fn a_query_that_takes_too_long_is_stopped_and_the_server_answers_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(5);
+    sim.export(dir.path(), &NIGHT, 0);
+    let endless =
+        "SELECT count(*) FROM range(10000000) a, range(10000000) b WHERE hash(a.range + b.range) = 1";
+    let started = std::time::Instant::now();
+    let (_, answers) = ask_server(
+        dir.path(),
+        &["--sql-timeout", "1"],
+        &json!([["query_sql", {"sql": endless}], ["query_sql", {"sql": "SELECT count(*) AS n FROM projects"}]]),
+    );
+    assert!(why(&answers[0]).contains("stopped after 1 seconds"), "{}", answers[0]);
+    assert_eq!(said(&answers[1])["rows"][0]["n"], ask_one(dir.path(), "SELECT count(*) FROM projects"));
+    assert!(started.elapsed().as_secs() < 50);
+    let none = ["mcp", dir.path().to_str().unwrap(), "--sql-timeout", "0"];
+    assert!(stderr(&run(&mut hexport(&none), 2)).contains("1..=3600"));
+}

@@ -299,3 +299,75 @@ fn email_goes_to_a_mail_server() {
     .unwrap();
     assert!(stderr(&run(&mut hexport(&args), 6)).contains("this machine"));
 }
+
+/// A mail server that speaks TLS, and the folder of its certificates.
+fn tls_server(
+    folder: &Path,
+    more: &[&str],
+) -> (String, std::process::Child, BufReader<std::process::ChildStdout>) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/smtp.py");
+    let mut command =
+        std::process::Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python"));
+    command.arg(path).arg(folder).args(more).stdout(std::process::Stdio::piped());
+    let mut server = command.spawn().unwrap();
+    let mut out = BufReader::new(server.stdout.take().unwrap());
+    let mut port = String::new();
+    out.read_line(&mut port).unwrap();
+    (port.trim().to_owned(), server, out)
+}
+
+#[test]
+fn email_changes_to_tls_before_anything_is_said_and_only_with_a_server_that_is_trusted() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = dir.path().join("lake");
+    let sim = Sim::of_projects(30);
+    nights(&sim, &lake, "02", true);
+    let settings = dir.path().join("hexport.toml");
+    let args = ["notify", lake.to_str().unwrap(), "--to", "email", "--config", settings.to_str().unwrap()];
+    let told = |more: &[&str], trusted: bool, dry: &[&str], code: i32| {
+        let (port, mut server, mut out) = tls_server(dir.path(), more);
+        let text = format!(
+            "[notify.email]\nserver = \"localhost:{port}\"\nuser = \"hexport\"\nfrom = \"hexport@acme.example\"\n\
+             to = [\"data@acme.example\"]\n"
+        );
+        std::fs::write(&settings, text).unwrap();
+        let mut command = hexport(&[&args[..], dry].concat());
+        command.env("HEXPORT_SMTP_PASSWORD", "pässword");
+        if trusted {
+            command.env("SSL_CERT_FILE", dir.path().join("ca.pem"));
+        }
+        let done = run(&mut command, code);
+        let said = format!("{}{}", stdout(&done), stderr(&done));
+        assert!(!said.contains("pässword"), "{said}");
+        if dry.is_empty() {
+            let mut seen = String::new();
+            out.read_line(&mut seen).unwrap();
+            server.wait().unwrap();
+            return (serde_json::from_str::<Value>(&seen).unwrap(), said);
+        }
+        server.kill().unwrap();
+        server.wait().unwrap();
+        (Value::Null, said)
+    };
+    let lines =
+        |seen: &Value, part: &str| -> Vec<String> { serde_json::from_value(seen[part].clone()).unwrap() };
+    // A dry run prints the message, and talks to nobody.
+    let (_, said) = told(&[], true, &["--dry-run"], 0);
+    assert!(said.contains("--- email") && said.contains("owner-left"), "{said}");
+    // Nobody vouches for the server; the server has no TLS: neither login nor findings are sent.
+    let (seen, said) = told(&[], false, &[], 6);
+    assert_eq!(lines(&seen, "before"), ["EHLO hexport", "STARTTLS"]);
+    assert!(
+        lines(&seen, "within").is_empty() && said.to_lowercase().contains("certificate"),
+        "{seen} {said}"
+    );
+    let (seen, said) = told(&["plain"], true, &[], 6);
+    assert_eq!(lines(&seen, "before"), ["EHLO hexport", "STARTTLS"]);
+    assert!(said.contains("refused STARTTLS"), "{said}");
+    let (seen, _) = told(&[], true, &[], 0);
+    assert_eq!(lines(&seen, "before"), ["EHLO hexport", "STARTTLS"]);
+    let within = lines(&seen, "within");
+    let login = base64::prelude::BASE64_STANDARD.encode("\0hexport\0pässword");
+    assert_eq!(within[..2], ["EHLO hexport".to_owned(), format!("AUTH PLAIN {login}")]);
+    assert!(within.contains(&"RCPT TO:<data@acme.example>".to_owned()) && within.contains(&".".to_owned()));
+}

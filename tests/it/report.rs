@@ -140,7 +140,7 @@ fn a_browser_shows_what_the_lake_holds_and_runs_nothing_that_people_wrote() {
 }
 
 /// The data that a page carries.
-fn carried(page: &str) -> Value {
+pub fn carried(page: &str) -> Value {
     let start = page.find("<script id=\"data\"").unwrap();
     let start = start + page[start..].find('>').unwrap() + 1;
     serde_json::from_str(&page[start..start + page[start..].find("</script>").unwrap()]).unwrap()

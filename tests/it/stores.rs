@@ -434,6 +434,46 @@ fn every_store_holds_what_a_local_lake_holds() {
     }
 }
 
+#[test]
+fn an_import_into_a_store_is_what_an_import_into_a_folder_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(20);
+    let local = dir.path().join("local");
+    sim.export(&local, &FIXED, 0);
+    let history = dir.path().join("history.csv");
+    let queries = sim.server.world().query_history(0);
+    let form = hexport::sim::history::Form::Csv;
+    std::fs::write(&history, hexport::sim::history::render("snowflake", &queries, form)).unwrap();
+    let later = ["--warehouse", "snowflake", "--output", "json", "--fixed-time", "2026-11-02T07:00:00Z"];
+    let import = |dest: &str| {
+        let mut args =
+            vec!["import".to_owned(), "query-history".into(), dest.into(), history.display().to_string()];
+        args.extend(later.map(String::from));
+        args
+    };
+    let args = import(local.to_str().unwrap());
+    run(&mut hexport(&args.iter().map(String::as_str).collect::<Vec<_>>()), 0);
+    let expected = verify(&local).unwrap();
+    let (store, state) = (Store::s3(&sim), dir.path().join("state"));
+    let dest = store.dest("hex/import");
+    store.run(&sim, &state, &["export", &dest, FIXED[0], FIXED[1]], 0);
+    let args = import(&dest);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let said = store.json(&sim, &state, &args);
+    assert!(said["imported"].as_u64() > Some(20), "{said}");
+    let manifest = store.json(&sim, &state, &["snapshots", "show", &dest]);
+    assert_eq!(manifest["tables"], expected["tables"]);
+    // What is imported again is there already, also for a machine that knows nothing of it.
+    let again = store.json(&sim, &dir.path().join("elsewhere"), &args);
+    assert_eq!((&again["imported"], &again["snapshot_id"]), (&json!(0), &Value::Null), "{again}");
+    let cost = |out: std::process::Output| -> Value { serde_json::from_slice(&out.stdout).unwrap() };
+    let here = cost(run(&mut hexport(&["cost", local.to_str().unwrap(), "--output", "json"]), 0));
+    let there = cost(store.run(&sim, &state, &["cost", &dest, "--output", "json"], 0));
+    assert_eq!(here, there);
+    store.run(&sim, &state, &["snapshots", "verify", &dest], 0);
+    assert_no_secret_below(&state);
+}
+
 /// The store of a destination, as a program that uses the library has it.
 fn store_at(url: &str, options: &[String]) -> hexport::store::Cloud {
     let mut options: Vec<(String, String)> = options

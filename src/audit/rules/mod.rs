@@ -5,9 +5,11 @@
 //! the tests' `CASES`.
 
 mod access;
+mod caching;
 mod connections;
 mod cost;
 mod drift;
+mod kernels;
 mod lineage;
 mod ownership;
 mod people;
@@ -55,9 +57,11 @@ pub static RULES: &[&Rule] = &[
     &cost::COST_JUMP,
     &cost::FAILED_QUERIES_COST,
     &cost::SAME_QUERY_IN_MANY_PROJECTS,
+    &caching::CACHED_RESULTS_UNUSED,
     &drift::RUNS_SLOWER,
     &drift::FAILURES_RISING,
     &drift::KERNEL_STARVATION,
+    &kernels::SCHEDULE_COLLISION,
     &drift::APP_STALE,
     &upkeep::PROJECT_UNUSED,
     &upkeep::DRAFT_STALE,
@@ -262,7 +266,9 @@ mod tests {
             connections::tests::CASES,
             schedules::tests::CASES,
             cost::tests::CASES,
+            caching::tests::CASES,
             drift::tests::CASES,
+            kernels::tests::CASES,
             upkeep::tests::CASES,
             people::tests::CASES,
             lineage::tests::CASES,

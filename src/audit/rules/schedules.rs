@@ -34,9 +34,17 @@ fn schedule_failing(facts: &Facts, config: &Config) -> Found {
 /// Since when it fails, and what happened to the project right before.
 fn cause(facts: &Facts, project: &str) -> Option<String> {
     let health = facts.health.get(project)?;
-    let since = format!(", since {}", health.failing_since?.format("%Y-%m-%d %H:%M UTC"));
-    let (Some(what), Some(at)) = (&health.preceded_by, health.preceded_at) else { return Some(since) };
-    Some(format!("{since}, after {what} on {}", at.format("%Y-%m-%d %H:%M UTC")))
+    let failing_since = health.failing_since?;
+    let mut said = format!(", since {}", failing_since.format("%Y-%m-%d %H:%M UTC"));
+    if let (Some(what), Some(at)) = (&health.preceded_by, health.preceded_at) {
+        said += &format!(", after {what} on {}", at.format("%Y-%m-%d %H:%M UTC"));
+    }
+    // Without a run that succeeded, any change could be the cause.
+    if let Some(cells) = health.last_success_at.and_then(|at| facts.moves.between(project, at, failing_since))
+    {
+        said += &format!("; {cells}");
+    }
+    Some(said)
 }
 
 pub static SCHEDULE_UNVIEWED: Rule = Rule {
@@ -87,6 +95,8 @@ fn schedule_on_archived(facts: &Facts, _: &Config) -> Found {
 pub(super) mod tests {
     use super::super::fixtures::*;
     use super::*;
+    use crate::audit::facts::Health;
+    use crate::audit::{CellChange, Moves};
 
     pub const CASES: &[Case] = &[
         Case {
@@ -137,6 +147,45 @@ pub(super) mod tests {
             near_misses: &[|f| f.projects[0].archived_at = ago(1)],
         },
     ];
+
+    #[test]
+    fn a_streak_names_the_cells_that_changed_before_it_and_no_others() {
+        let evidence = |changes: Vec<CellChange>, last_success| {
+            let mut facts = calm();
+            streak(&mut facts, 3);
+            let health = Health {
+                project_id: "p1".into(),
+                failing_since: ago(3),
+                last_success_at: last_success,
+                preceded_by: Some("edit".into()),
+                preceded_at: ago(4),
+                ..Health::default()
+            };
+            facts.health.insert("p1".into(), health);
+            facts.moves = Moves::of(changes);
+            schedule_failing(&facts, &Config::default()).hits.remove(0).evidence
+        };
+        let change = |id: &str, project: &str, after: i64, before: i64| CellChange {
+            project_id: project.into(),
+            static_id: id.into(),
+            label: (id == "c1").then(|| "Orders".into()),
+            change: "edited".into(),
+            changed_after: ago(after).unwrap(),
+            changed_before: ago(before).unwrap(),
+        };
+        let said = evidence(vec![change("c1", "p1", 5, 4), change("c2", "p1", 4, 2)], ago(5));
+        assert_eq!(
+            said,
+            "the last 3 scheduled runs all failed, since 2026-10-30 06:00 UTC, after edit on 2026-10-29 06:00 UTC; \
+             cells of the draft changed between 2026-10-28 06:00 UTC and 2026-10-31 06:00 UTC: 'Orders' edited, 'c2' edited"
+        );
+        // Near misses: before the last success, after the first failure, of another project; no success is known.
+        let others = vec![change("c1", "p1", 9, 6), change("c1", "p1", 2, 1), change("c1", "p2", 5, 4)];
+        assert!(evidence(others, ago(5)).ends_with("after edit on 2026-10-29 06:00 UTC"));
+        assert!(evidence(vec![change("c1", "p1", 5, 4)], None).ends_with("06:00 UTC"));
+        let many = (0..5).map(|i| change(&format!("c{}", i + 2), "p1", 5, 4)).collect();
+        assert!(evidence(many, ago(5)).ends_with("'c2' edited, 'c3' edited, 'c4' edited, 2 more"));
+    }
 
     #[test]
     fn unknown_views_are_said_to_be_unknown() {

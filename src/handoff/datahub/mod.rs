@@ -1,7 +1,7 @@
 //! DataHub: a snapshot as metadata change proposals, which DataHub's file source reads.
 //!
 //! A project is a dashboard, a component a chart, and a SQL cell that reads a warehouse a chart of its project's
-//! dashboard. Tables are named and never described: that is their own connectors' matter.
+//! dashboard. What a project writes are the outputs of a job. Tables are named and never described: that is their own connectors' matter.
 
 mod proposals;
 mod urn;
@@ -57,6 +57,10 @@ pub enum Kind {
     Component,
     /// A cell.
     Cell,
+    /// A project that writes tables.
+    Flow,
+    /// What it writes.
+    Job,
 }
 
 /// All that was ever handed over, kept in the destination beside the snapshots. A tombstone is repeated in every
@@ -105,6 +109,8 @@ pub struct Made {
     pub charts: u64,
     /// From a project, component or cell to a table.
     pub edges: u64,
+    /// From a project or component to a table that it writes.
+    pub outputs: u64,
     /// Things that are gone.
     pub tombstones: u64,
     /// Tables that have no name in DataHub: their connection's type isn't known, or their name couldn't be parsed.
@@ -171,6 +177,15 @@ pub fn proposals<E: From<Error>>(
         }
         made.told.urns.insert(urn, kind);
         hand_over(proposals, &mut made)?;
+        let written = self::datasets(&rows.writes, options, &mut made.unnamed);
+        let outputs: BTreeSet<String> =
+            rows.writes.iter().filter_map(|edge| written.get(&key_of(edge))).cloned().collect();
+        if !outputs.is_empty() {
+            made.outputs += outputs.len() as u64;
+            made.told.urns.insert(options.names.flow(id), Kind::Flow);
+            made.told.urns.insert(options.names.job(id), Kind::Job);
+            hand_over(shaper.writes(&of, &outputs), &mut made)?;
+        }
         // A component's cells are part of the chart that it is.
         for cell in cells.iter().filter(|_| !project.is_component()) {
             made.charts += 1;
@@ -187,7 +202,8 @@ pub fn proposals<E: From<Error>>(
         }
         made.told.urns.insert(urn.clone(), *kind);
         // What isn't in the lake at all isn't gone.
-        if *kind != Kind::Cell || ["sql_tables", "lineage", "cells"].into_iter().all(is_there) {
+        let rests_on_lineage = matches!(kind, Kind::Cell | Kind::Flow | Kind::Job);
+        if !rests_on_lineage || ["sql_tables", "lineage", "cells"].into_iter().all(is_there) {
             made.tombstones += 1;
             hand_over(vec![shaper.tombstone(urn)], &mut made)?;
         }
@@ -274,7 +290,10 @@ fn cells(rows: &Rows, datasets: &HashMap<Key, String>) -> Vec<Reading> {
 
 /// The rows of one project.
 struct Rows {
+    /// Tables that it reads.
     edges: Vec<Edge>,
+    /// Tables that it writes.
+    writes: Vec<Edge>,
     columns: Vec<ColumnEdge>,
     tables: Vec<SqlTable>,
     sql_columns: Vec<SqlColumn>,
@@ -336,10 +355,10 @@ impl Readers {
     }
 
     fn take(&mut self, project: &str) -> Result<Rows, Error> {
-        let mut edges = self.edges.take(project)?;
-        edges.retain(Edge::is_read);
+        let (edges, writes) = self.edges.take(project)?.into_iter().partition(Edge::is_read);
         Ok(Rows {
             edges,
+            writes,
             columns: self.columns.take(project)?,
             tables: self.tables.take(project)?,
             sql_columns: self.sql_columns.take(project)?,

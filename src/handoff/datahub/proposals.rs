@@ -237,6 +237,39 @@ impl<'a> Shaper<'a> {
         proposals
     }
 
+    /// The tables that a project writes. In DataHub neither a dashboard nor a chart has outputs: a job stands for it.
+    pub fn writes(&self, of: &Of<'_>, outputs: &BTreeSet<String>) -> Vec<Value> {
+        let project = of.project;
+        let names = &self.options.names;
+        let (flow, job) = (names.flow(&project.project_id), names.job(&project.project_id));
+        let mut info = json!({"customProperties": {"id": project.project_id}, "name": project.title});
+        if let Some(page) = self.pages.draft(&project.project_id) {
+            info["externalUrl"] = json!(page);
+        }
+        let edges = |urns: &BTreeSet<String>| -> Vec<Value> {
+            urns.iter().map(|urn| json!({"destinationUrn": urn})).collect()
+        };
+        let mut proposals = vec![self.proposal(&flow, "dataFlowInfo", info.clone())];
+        proposals.extend(self.common(&flow, "Project"));
+        info["name"] = json!(format!("Tables written by {}", project.title));
+        info["type"] = json!({"string": "HEX_PROJECT"});
+        info["flowUrn"] = json!(flow);
+        proposals.push(self.proposal(&job, "dataJobInfo", info));
+        proposals.push(self.proposal(
+            &job,
+            "dataJobInputOutput",
+            json!({
+                "inputDatasets": [],
+                "outputDatasets": [],
+                "inputDatasetEdges": edges(&of.reads),
+                "outputDatasetEdges": edges(outputs),
+            }),
+        ));
+        proposals.extend(self.common(&job, "Project"));
+        proposals.extend(self.people_and_tags(&job, of));
+        proposals
+    }
+
     /// A component.
     pub fn component(&self, of: &Of<'_>) -> Vec<Value> {
         let project = of.project;

@@ -55,6 +55,20 @@ impl Names {
         self.of_hex("chart", &format!("{project_id}.{static_id}"))
     }
 
+    /// The flow of the jobs of a project that writes tables.
+    pub fn flow(&self, project_id: &str) -> String {
+        let id = match &self.instance {
+            Some(instance) => format!("{}.{}", encoded(instance), encoded(project_id)),
+            None => encoded(project_id),
+        };
+        format!("urn:li:dataFlow:(hex,{id},{})", self.env)
+    }
+
+    /// The job that stands for what a project writes.
+    pub fn job(&self, project_id: &str) -> String {
+        format!("urn:li:dataJob:({},writes)", self.flow(project_id))
+    }
+
     /// The instance of Hex.
     pub fn platform_instance(&self) -> Option<String> {
         let instance = self.instance.as_ref()?;

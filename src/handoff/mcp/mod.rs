@@ -78,6 +78,8 @@ pub struct Config {
     pub access: access::Config,
     /// What counts as sensitive.
     pub audit: audit::Config,
+    /// How long a query may take.
+    pub deadline: Duration,
 }
 
 /// The server.
@@ -244,7 +246,9 @@ impl Server {
         let config = self.config.clone();
         let answer = async {
             let manifest = newest(&config.lake)?;
-            let found = sql::query(&config.lake, &manifest, &args.sql, config.personal, ROWS).await?;
+            let found =
+                sql::query(&config.lake, &manifest, &args.sql, config.personal, ROWS, config.deadline)
+                    .await?;
             shown(&config, &manifest, json!({"rows": found.rows, "more": found.is_cut}))
         };
         result(&config, answer.await)

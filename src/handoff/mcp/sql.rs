@@ -12,8 +12,6 @@ use crate::registry;
 use crate::snapshot::{Lake, Manifest};
 use crate::store::scratch;
 
-/// How long a query may take.
-const DEADLINE: Duration = Duration::from_secs(60);
 /// Memory that it may take.
 const MEMORY: &str = "2GB";
 
@@ -37,6 +35,7 @@ pub async fn query(
     sql: &str,
     personal: Personal,
     limit: usize,
+    deadline: Duration,
 ) -> Result<Answer, Error> {
     let failed = |e: std::io::Error| Error::Sql(format!("duckdb can't be run: {e}"));
     let views = lake.views(manifest, "")?;
@@ -75,8 +74,8 @@ pub async fn query(
         .args(["-c", &format!("SELECT * FROM query({}) LIMIT {}", literal(sql), limit + 1)])
         .stdin(Stdio::null())
         .kill_on_drop(true);
-    let out = match tokio::time::timeout(DEADLINE, command.output()).await {
-        Err(_) => return Err(Error::Late(DEADLINE)),
+    let out = match tokio::time::timeout(deadline, command.output()).await {
+        Err(_) => return Err(Error::Late(deadline)),
         Ok(Err(e)) if e.kind() == std::io::ErrorKind::NotFound => return Err(Error::NoDuckDb),
         Ok(Err(e)) => return Err(failed(e)),
         Ok(Ok(out)) => out,

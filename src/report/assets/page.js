@@ -226,6 +226,8 @@
     const statsOf = new Map(data.stats.map((s) => [s.project, s]));
     const findingsOf = data.projects.map(() => []);
     data.findings.forEach((f) => { if (f.project !== null) findingsOf[f.project].push(f); });
+    const changesOf = data.projects.map(() => []);
+    data.changes.forEach(([p, cell, change, after, before]) => changesOf[p].push([cell, data.texts[change], after, before]));
     const readers = data.tables.map(() => []);
     const sources = data.projects.map(() => []);
     data.edges.forEach(([t, p, evidence, columns]) => { const read = columns.map((c) => data.texts[c]).join(', '); readers[t].push([p, evidence, read]); sources[p].push([t, evidence, read]); });
@@ -293,6 +295,15 @@
         { name: 'Evidence', kind: 'wide', value: (f) => f.evidence },
         { name: 'Since', kind: 'date', value: (f) => f.since ?? 'unknown' },
       ], findingsOf[index], { label: 'findings of the project', page: 10 });
+      place.append(el('h3', {}, 'Changes of its cells, last 90 days'));
+      const moved = changesOf[index];
+      if (!moved.length) { place.append(el('p', { id: 'no-changes' }, data.changes_since ? 'None between two readings.' : 'Unknown: this snapshot has no earlier reading to compare with.')); return; }
+      table(place, 'table-changes', [
+        { name: 'Cell', kind: 'wide', value: ([cell]) => cell },
+        { name: 'Change', value: ([, change]) => change },
+        { name: 'After', kind: 'date', value: ([, , after]) => after },
+        { name: 'Before', kind: 'date', value: ([, , , before]) => before },
+      ], moved, { label: 'changes of cells', sort: 3, page: 10 });
     };
     show = (subject) => {
       box.input.value = subject.name;
@@ -486,6 +497,11 @@
       node.append(el('h3', {}, title));
       node.append(lines.length ? el('ul', { id }, ...lines.map((line) => el('li', {}, line))) : el('p', {}, none));
     };
+    // Another user may see other projects: what this one can't see is not counted, listed or judged.
+    list('Whose view this is', 'acting-as', [
+      `Read as: ${gaps.acting_as}. What this user may not see is not on this page.`,
+      ...gaps.seen_by.map(([name, who]) => `${name}: some rows were last seen by ${who}`),
+    ], '');
     list('Not read, or only in part', 'gaps', [
       ...gaps.tables.map(([table, why]) => `${table}: ${why}`),
       ...gaps.operations.map(([name, what]) => `${name}: ${what}`),
