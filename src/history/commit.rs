@@ -51,8 +51,18 @@ impl<'a> Work<'a> {
         let scratch = scratch().map_err(snapshot::Error::from)?;
         let (derivations, elsewhere) = (Vec::new(), HashMap::new());
         let pseudonyms = lake.pseudonyms()?;
-        let mut work =
-            Self { lake, newest, given, audit, at, committed_at, derivations, elsewhere, scratch, pseudonyms };
+        let mut work = Self {
+            lake,
+            newest,
+            given,
+            audit,
+            at,
+            committed_at,
+            derivations,
+            elsewhere,
+            scratch,
+            pseudonyms,
+        };
         let holds = |name: &str| newest.tables.get(name).is_some_and(|table| !table.files.is_empty());
         let mut fresh: BTreeSet<&str> = HISTORY.iter().map(|table| table.name).collect();
         let mut wanted = BTreeSet::from([DATA_CONNECTIONS.name]);

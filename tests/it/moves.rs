@@ -18,7 +18,7 @@ fn cells(world: &World) -> BTreeSet<(String, String, String)> {
         for (cell, _) in world.cells(record) {
             let value = serde_json::to_value(&cell).unwrap();
             let parts = [&value["cellType"], &value["dataConnectionId"], &value["contents"]];
-            all.insert((record.project.id.clone(), cell.static_id.clone(), format!("{parts:?}")));
+            all.insert((record.project.id.to_string(), cell.static_id.clone(), format!("{parts:?}")));
         }
     }
     all
