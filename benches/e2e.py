@@ -8,6 +8,7 @@
     benches/e2e.py store       a million runs to S3 (moto, from .venv): peak memory
     benches/e2e.py parquet     files against those that DuckDB writes of the same rows: size and scan time
     benches/e2e.py history     a query history of 10 million rows imported (made by DuckDB, from .venv): time and peak memory
+    benches/e2e.py report      the report of 5,000 projects in Chromium: size, first paint, when everything is there
     benches/e2e.py startup     --help, and the size of the release binary, if it is built
 
 Nothing is asserted. Machines are noisy: compare ratios within one run.
@@ -283,6 +284,37 @@ COPY (
             )
 
 
+def report(args):
+    # In Chromium, from the file: what a person waits for, by the browser's own clock.
+    script = """
+import pathlib, shutil, statistics, sys
+from playwright.sync_api import sync_playwright
+page_file = pathlib.Path(sys.argv[1])
+chromium = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])))
+with sync_playwright() as playwright:
+    browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    for name, width, height in [("1280 x 900", 1280, 900), ("390 x 844", 390, 844)]:
+        paints, ready = [], []
+        for _ in range(5):
+            context = browser.new_context(viewport={"width": width, "height": height})
+            page = context.new_page()
+            page.goto(page_file.as_uri())
+            page.wait_for_selector("html[data-ready]")
+            ready.append(page.evaluate("performance.now()"))
+            page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
+            paints.append(page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
+            context.close()
+        print(f"{name}: first paint {statistics.median(paints):.0f} ms (worst {max(paints):.0f}), everything there after {statistics.median(ready):.0f} ms")
+    browser.close()
+"""
+    with simulate(args.projects) as server, tempfile.TemporaryDirectory() as folder:
+        line("exported", export(server, folder))
+        file = pathlib.Path(folder) / "report.html"
+        made = measure([HEXPORT, "report", folder, "-o", str(file)])
+        print(f"report of {args.projects:,} projects: {file.stat().st_size / 1e6:.1f} MB in {made['wall']:.1f} s, {made['rss']:.0f} MB peak", flush=True)
+        subprocess.run([str(ROOT / ".venv/bin/python"), "-c", script, str(file)], check=True)
+
+
 def startup(args):
     times = sorted(measure([HEXPORT, "--help"])["wall"] for _ in range(50))
     print(f"--help: median {times[25] * 1e3:.1f} ms, 90 % {times[45] * 1e3:.1f} ms (with the start of a process from Python)")
@@ -300,6 +332,7 @@ def main():
         ("store", store, 10_000, 190, 14),
         ("parquet", parquet, 3000, 40, 14),
         ("history", history, 3000, 10, 4),
+        ("report", report, 5000, 40, 14),
         ("startup", startup, 0, 0, 0),
     ]:
         command = commands.add_parser(name)

@@ -1,4 +1,4 @@
--- Who reads a table, who owns it, does it still run, how long does it take?
+-- Who reads a table, who owns it, does it still run, how long does it take? (owner_is_active: null, if the users could not be read.)
 -- Set: table_name, the end of the table's whole name in any case (orders, core.orders); all tables by default
 -- Columns: table_key, connection_name, project_title, owner_email, owner_is_active, evidence, is_archived,
 --          last_run_at, success_rate, median_seconds, app_views_last_30_days, project_id
@@ -7,7 +7,10 @@ SELECT
     l.connection_name,
     l.project_title,
     l.owner_email,
-    u.is_active_user AS owner_is_active,
+    CASE WHEN EXISTS (
+        SELECT 1 FROM crawl_coverage c
+        WHERE c.operation = 'ListUsers' AND c.entity_id IS NULL AND c.state IN ('fetched', 'reused')
+    ) THEN u.is_active_user END AS owner_is_active,
     l.evidence_text AS evidence,
     l.is_archived,
     s.last_run_at,

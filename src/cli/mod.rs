@@ -39,6 +39,7 @@ mod near;
 mod nightly;
 mod notify;
 mod openlineage;
+mod openmetadata;
 mod ops;
 mod out;
 mod plan;
@@ -166,6 +167,9 @@ enum Command {
     /// Write projects, cells, lineage, owners and usage as a file that DataHub ingests
     #[command(name = "datahub")]
     DataHub(datahub::Args),
+    /// Write a snapshot as the requests that OpenMetadata's API takes: dashboards, charts, tags, lineage
+    #[command(name = "openmetadata")]
+    OpenMetadata(openmetadata::Args),
     /// Answer an assistant's questions about a lake over the Model Context Protocol, on standard input and output
     #[cfg(feature = "mcp")]
     Mcp(mcp::Args),
@@ -429,6 +433,7 @@ impl Command {
             Command::Impact(args) => impact::run(&args),
             Command::Dbt(command) => dbt::run(command),
             Command::DataHub(args) => datahub::run(args, settings),
+            Command::OpenMetadata(args) => openmetadata::run(args, settings),
             #[cfg(feature = "mcp")]
             Command::Mcp(args) => mcp::run(args, settings).await,
             Command::Query(args) => query::run(&args),

@@ -23,7 +23,7 @@ use crate::derive::{
 };
 use crate::snapshot::rows::{self, Open};
 use crate::snapshot::{Lake, Manifest, TableReader};
-use crate::tables::AUDIT_FINDINGS;
+use crate::tables::{AUDIT_FINDINGS, USERS};
 use costs::{Costs, costs};
 use covered::NotCovered;
 use figures::figures;
@@ -77,6 +77,8 @@ struct Data {
     series: Vec<Series>,
     stats: Vec<Stats>,
     people: Vec<Person>,
+    /// Whether who isn't among the users has left: the users were read.
+    users_known: bool,
     roles: BTreeMap<String, usize>,
     access: BTreeMap<&'static str, usize>,
     /// What queries used and cost; none where no query history was imported.
@@ -417,6 +419,7 @@ fn collect(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) -
             })
             .collect(),
         people: rows::all(&open, &USER_ACTIVITY)?,
+        users_known: facts.evidence.gap(USERS.name).is_none(),
         roles,
         access: access(&facts),
         costs: costs(&open, &places)?,

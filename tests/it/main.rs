@@ -32,6 +32,7 @@ mod mutator;
 mod nights;
 mod notify;
 mod openlineage;
+mod openmetadata;
 mod operate;
 mod operations;
 mod places;

@@ -42,6 +42,7 @@ const COMMANDS: &[(&[&str], Kind)] = &[
     (&["lineage", "DEST", "--table", "staging.stg_features", "--output", "csv"], Kind::Prints),
     (&["openlineage", "DEST", "--all"], Kind::Prints),
     (&["datahub", "DEST"], Kind::Prints),
+    (&["openmetadata", "DEST"], Kind::Prints),
     (&["impact", "DEST", "--table", "staging.stg_features"], Kind::Prints),
     (&["impact", "DEST", "--table", "staging.stg_features", "--output", "json"], Kind::Prints),
     (&["why", "DEST"], Kind::Prints),

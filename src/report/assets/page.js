@@ -479,7 +479,7 @@
     table(node, 'table-people', [
       { name: 'Person', value: (p) => p.name || p.email },
       { name: 'Email', value: (p) => p.email },
-      { name: 'Role', value: (p) => (p.active ? p.role : 'left the workspace') },
+      { name: 'Role', value: (p) => (p.active ? p.role : data.users_known ? 'left the workspace' : 'unknown: users were not read') },
       { name: 'Last login', kind: 'date', value: (p) => day(p.last_login) },
       { name: 'Owns', kind: 'number', value: (p) => p.owned, show: (p) => count(p.owned) },
       { name: 'Published', kind: 'number', value: (p) => p.published, show: (p) => count(p.published) },
