@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::exit::Code;
 use super::render::{self, counted};
-use crate::crawl::Coverage;
+use crate::crawl::{Coverage, Endpoint};
 use crate::diff::{Known, Noise, diff};
 use crate::export::Outcome;
 use crate::registry;
@@ -121,16 +121,21 @@ fn cut(text: &str, most: usize) -> String {
     }
 }
 
-/// The gaps of an export, the most frequent first.
+/// The gaps of an export, the most frequent first; of equals, what others depend on.
 fn gaps(outcome: &Outcome) -> Vec<Gap> {
-    let mut counts: BTreeMap<(&'static str, &'static str, String), u64> = BTreeMap::new();
+    let mut counts: BTreeMap<(Endpoint, &'static str, String), u64> = BTreeMap::new();
     for gap in outcome.gaps() {
         let reason = without_trace(gap.reason.as_deref().unwrap_or_default());
-        *counts.entry((gap.endpoint.name(), gap.state.name(), reason)).or_default() += 1;
+        *counts.entry((gap.endpoint, gap.state.name(), reason)).or_default() += 1;
     }
     let mut gaps: Vec<Gap> = counts
         .into_iter()
-        .map(|((operation, state, reason), entities)| Gap { operation, state, reason, entities })
+        .map(|((endpoint, state, reason), entities)| Gap {
+            operation: endpoint.name(),
+            state,
+            reason,
+            entities,
+        })
         .collect();
     gaps.sort_by_key(|gap| std::cmp::Reverse(gap.entities));
     gaps

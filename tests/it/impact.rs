@@ -251,7 +251,10 @@ fn two_manifests_and_two_catalogs_tell_what_went() {
     let sure = ask(
         &lake,
         &format!(
-            "SELECT DISTINCT project_id FROM column_lineage WHERE table_key = '{kept}' AND column_name = '{column}'"
+            "SELECT DISTINCT l.project_id FROM lineage l JOIN column_lineage c ON c.table_key = l.table_key
+                 AND c.data_connection_id = l.data_connection_id
+                 AND (c.project_id = l.project_id OR list_contains(l.via_component_ids, c.project_id))
+             WHERE l.direction = 'read' AND c.table_key = '{kept}' AND column_name = '{column}'"
         ),
     );
     let breaks = found["hits"].as_array().unwrap().iter().filter(|hit| hit["certainty"] == "breaks");

@@ -61,9 +61,11 @@ pub fn truth(world: &World, token: &SimToken) -> Rows {
         let values = json!([p.title, edited, published, p.archived_at, p.trashed_at, refreshed]);
         add("projects", &[&p.id], values);
         for (cell, truth) in world.cells(record) {
-            if let Some((component, version)) = truth.component {
-                let key = [p.id.as_str(), &cell.static_id, &component];
-                add("component_imports", &key, json!([version.to_string()]));
+            if cell.cell_type == "COMPONENT_IMPORT" {
+                // Where the workspace has no component, the file doesn't say which is imported.
+                let (component, version) = truth.component.unzip();
+                let key = [p.id.as_str(), &cell.static_id, component.as_deref().unwrap_or("")];
+                add("component_imports", &key, json!([version.map(|version| version.to_string())]));
             }
             let of_sql = cell.contents.sql_cell.map(|sql| sql.source);
             let text = cell.contents.code_cell.or(cell.contents.markdown_cell).map(|text| text.source);
@@ -189,7 +191,8 @@ impl Snapshot {
             let Some(entry) = manifest.tables.get(name) else { continue };
             let table = registry::by_name(name).unwrap();
             let row = |row: Value| {
-                let key: Vec<&str> = table.key.iter().map(|column| row[*column].as_str().unwrap()).collect();
+                let key: Vec<&str> =
+                    table.key.iter().map(|column| row[*column].as_str().unwrap_or("")).collect();
                 let values: Value = columns.iter().map(|column| row[*column].clone()).collect();
                 let is = |column| row.get(column).is_some_and(|value| *value == true);
                 let (gone, given_up) = (is("no_longer_listed"), is("given_up"));
