@@ -225,6 +225,7 @@ impl From<snapshot::Error> for Failure {
         let next = match &error {
             E::Io { source, .. } => disk_advice(source),
             E::Pseudonyms(_) => "",
+            E::Busy(_) => "Run the same command again once that has ended.",
             E::Store { .. } => {
                 "Check the URL, the store's settings (--option, or the environment) and its credentials' permissions."
             }

@@ -296,12 +296,17 @@ async fn export_locked(
     let (journal, resumed) = open_journal(lake, &options, &crawler, &*progress)?;
     lake.clean(Some(&journal.header().snapshot_id))?;
     let bases = bases::choose(lake, &options.tables)?;
+    lake.build_on(
+        &journal.header().snapshot_id,
+        &bases.values().map(|base| base.snapshot_id.clone()).collect(),
+    )?;
     let options = Options { tables: choice::writable(&options.tables, &bases), ..options };
     let job = Job { source, lake, options: &options, journal: &journal, bases, how, identity };
     let mut result = job.run(progress, stop).await;
     if let Ok(outcome) = &mut result {
         // Before anything else can fail: from here on no crawl continues this journal.
         journal.commit(journal.header().fixed_time.unwrap_or_else(Utc::now))?;
+        lake.built(&journal.header().snapshot_id)?;
         if options.journal == JournalFate::Kept {
             outcome.journal = Some(lake.keep_journal(journal.path())?);
         }

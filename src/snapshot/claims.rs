@@ -131,3 +131,115 @@ impl Lake {
         Ok(())
     }
 }
+
+/// Notes of exports on what they build on.
+const BUILDING: &str = "_state/building";
+/// Note of a prune on what it removes.
+const PRUNING: &str = "_state/pruning.json";
+/// A prune that began so long ago isn't going on.
+const PRUNE_ENDED: TimeDelta = TimeDelta::hours(1);
+
+/// Where several machines write, the lock of one doesn't keep a prune on another from removing what an export builds
+/// on. Both say first what they are about to do and look then for the other: of two that begin at once, at least one
+/// sees the other.
+impl Lake {
+    /// Says which snapshots an export builds on.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if a prune is removing one of them; [`Error::Store`].
+    pub fn build_on(&self, snapshot_id: &str, bases: &BTreeSet<String>) -> Result<(), Error> {
+        if !self.store().is_shared() || bases.is_empty() {
+            return Ok(());
+        }
+        let text = serde_json::to_vec(bases).unwrap_or_default();
+        self.store().put(&format!("{BUILDING}/{snapshot_id}.json"), &text)?;
+        let pruning = self.store().list(PRUNING)?.pop();
+        let goes_on = |written| Utc::now() - written < PRUNE_ENDED;
+        if pruning.is_none_or(|note| !goes_on(note.written)) {
+            return Ok(());
+        }
+        let text = self.store().get(PRUNING)?.unwrap_or_default();
+        let gone: BTreeSet<String> = serde_json::from_slice(&text).unwrap_or_default();
+        match bases.intersection(&gone).next() {
+            None => Ok(()),
+            Some(id) => Err(Error::Busy(format!("a prune on another machine is removing {id}"))),
+        }
+    }
+
+    /// The export of a snapshot builds on nothing any longer: it is committed.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn built(&self, snapshot_id: &str) -> Result<(), Error> {
+        match self.store().is_shared() {
+            true => Ok(self.store().delete(&[format!("{BUILDING}/{snapshot_id}.json")])?),
+            false => Ok(()),
+        }
+    }
+
+    /// Snapshots that exports of any machine build on.
+    pub(super) fn built_on(&self) -> Result<BTreeSet<String>, Error> {
+        let mut bases = BTreeSet::new();
+        if self.store().is_shared() {
+            for note in self.store().list(&format!("{BUILDING}/"))? {
+                if Utc::now() - note.written < ABANDONED {
+                    let text = self.store().get(&note.name)?.unwrap_or_default();
+                    bases.extend(serde_json::from_slice::<BTreeSet<String>>(&text).unwrap_or_default());
+                }
+            }
+        }
+        Ok(bases)
+    }
+
+    /// Removes snapshots while no export builds on one of them.
+    pub(super) fn while_pruning(
+        &self,
+        gone: &BTreeSet<String>,
+        remove: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        if !self.store().is_shared() || gone.is_empty() {
+            return remove();
+        }
+        self.store().put(PRUNING, &serde_json::to_vec(gone).unwrap_or_default())?;
+        let done = match self.built_on()?.intersection(gone).next() {
+            None => remove(),
+            Some(id) => Err(Error::Busy(format!("an export on another machine builds on {id}"))),
+        };
+        self.store().delete(&[PRUNING.to_owned()])?;
+        done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::store::Cloud;
+
+    #[test]
+    fn a_prune_and_an_export_on_two_machines_exclude_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let store: Arc<dyn crate::store::Store> = Arc::new(Cloud::in_memory().unwrap());
+        let machine = |name: &str| Lake::in_store(store.clone(), dir.path().join(name));
+        let (exporting, pruning) = (machine("a"), machine("b"));
+        let set = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<BTreeSet<String>>();
+        exporting.build_on("3", &set(&["1"])).unwrap();
+        let refused = pruning.while_pruning(&set(&["0", "1"]), || panic!("1 is built on"));
+        assert!(refused.unwrap_err().to_string().contains("builds on 1"));
+        pruning.while_pruning(&set(&["0"]), || Ok(())).unwrap();
+        exporting.built("3").unwrap();
+        let mut is_removed = false;
+        let removing = pruning.while_pruning(&set(&["1"]), || {
+            // An export that begins meanwhile.
+            let refused = exporting.build_on("4", &set(&["1", "2"]));
+            assert!(refused.unwrap_err().to_string().contains("removing 1"));
+            exporting.build_on("4", &set(&["2"])).unwrap();
+            is_removed = true;
+            Ok(())
+        });
+        removing.unwrap();
+        assert!(is_removed);
+        assert_eq!(pruning.built_on().unwrap(), set(&["2"]));
+    }
+}

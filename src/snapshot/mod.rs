@@ -111,6 +111,9 @@ pub enum Error {
     /// People are forgotten, and the key to their pseudonyms is missing or wrong.
     #[error("{0}")]
     Pseudonyms(String),
+    /// Another machine is at something that excludes this.
+    #[error("{0}")]
+    Busy(String),
     /// There is a snapshot of this name already.
     #[error("{place} already exists: another export committed it, or is building it")]
     Taken {

@@ -12,6 +12,8 @@ use crate::schema::Table;
 
 /// Reason to keep the newest snapshot.
 const LATEST: &str = "latest";
+/// Reason to keep a snapshot that an export on another machine builds on.
+const BUILT_ON: &str = "an export on another machine is at work with it";
 /// Reason to keep a snapshot that a journal builds on.
 const BUILDS_ON_IT: &str = "builds on it";
 
@@ -97,6 +99,11 @@ impl Lake {
                 });
             }
         }
+        for base in self.built_on()? {
+            if let Some(reasons) = plan.get_mut(&base) {
+                reasons.push(BUILT_ON.to_owned());
+            }
+        }
         let stays: BTreeSet<String> =
             plan.iter().filter(|(_, why)| !why.is_empty()).map(|(id, _)| id.clone()).collect();
         for (id, path) in self.journals()? {
@@ -125,12 +132,11 @@ impl Lake {
     /// # Errors
     /// [`Error::Io`], [`Error::Store`].
     pub fn carry_out(&self, plan: &BTreeMap<String, Vec<String>>) -> Result<(), Error> {
-        for (id, reasons) in plan {
-            if reasons.is_empty() {
-                self.remove(id)?;
-            } else if reasons.iter().all(|why| why.ends_with(BUILDS_ON_IT)) {
-                self.remove_journal(id)?;
-            }
+        let gone = plan.iter().filter(|(_, why)| why.is_empty()).map(|(id, _)| id.clone()).collect();
+        self.while_pruning(&gone, || gone.iter().try_for_each(|id| self.remove(id)))?;
+        let for_journals_alone = |why: &[String]| why.iter().all(|why| why.ends_with(BUILDS_ON_IT));
+        for (id, _) in plan.iter().filter(|(_, why)| !why.is_empty() && for_journals_alone(why)) {
+            self.remove_journal(id)?;
         }
         Ok(())
     }
