@@ -9,6 +9,10 @@ COMMENT ON VIEW audit_findings_history IS 'Findings of the audit''s rules, by th
 CREATE OR REPLACE VIEW audit_rules_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/audit_rules.parquet', hive_partitioning = false, union_by_name = true, filename = true);
 COMMENT ON VIEW audit_rules_history IS 'The audit''s rules: whether each could be evaluated, what it left out, how much it found';
 
+-- Cells of drafts that were added, removed or edited between two readings, in the last 90 days
+CREATE OR REPLACE VIEW cell_changes_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/cell_changes.parquet', hive_partitioning = false, union_by_name = true, filename = true);
+COMMENT ON VIEW cell_changes_history IS 'Cells of drafts that were added, removed or edited between two readings, in the last 90 days';
+
 -- What each cell's warehouse queries used and cost
 CREATE OR REPLACE VIEW cell_cost_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/cell_cost.parquet', hive_partitioning = false, union_by_name = true, filename = true);
 COMMENT ON VIEW cell_cost_history IS 'What each cell''s warehouse queries used and cost';
@@ -32,6 +36,10 @@ COMMENT ON VIEW collections_history IS 'Collections of projects';
 -- Columns of warehouse tables that projects' SQL cells read
 CREATE OR REPLACE VIEW column_lineage_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/column_lineage.parquet', hive_partitioning = false, union_by_name = true, filename = true);
 COMMENT ON VIEW column_lineage_history IS 'Columns of warehouse tables that projects'' SQL cells read';
+
+-- Components that the drafts of projects import, by the projects' exported files
+CREATE OR REPLACE VIEW component_imports_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/component_imports.parquet', hive_partitioning = false, union_by_name = true, filename = true);
+COMMENT ON VIEW component_imports_history IS 'Components that the drafts of projects import, by the projects'' exported files';
 
 -- What each data connection is used for
 CREATE OR REPLACE VIEW connection_usage_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/connection_usage.parquet', hive_partitioning = false, union_by_name = true, filename = true);
@@ -73,9 +81,9 @@ COMMENT ON VIEW groups_history IS 'Groups of users';
 CREATE OR REPLACE VIEW history_days_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/history_days.parquet', hive_partitioning = false, union_by_name = true, filename = true);
 COMMENT ON VIEW history_days_history IS 'Days (UTC) of which query histories were imported, by connection: the watermark of the next extraction';
 
--- Warehouse tables that projects read or write, by Hex's queried tables, the cells' SQL and executed queries
+-- Warehouse tables that projects read or write, by Hex's queried tables, the cells' SQL, imported components and executed queries
 CREATE OR REPLACE VIEW lineage_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/lineage.parquet', hive_partitioning = false, union_by_name = true, filename = true);
-COMMENT ON VIEW lineage_history IS 'Warehouse tables that projects read or write, by Hex''s queried tables, the cells'' SQL and executed queries';
+COMMENT ON VIEW lineage_history IS 'Warehouse tables that projects read or write, by Hex''s queried tables, the cells'' SQL, imported components and executed queries';
 
 -- Categories of projects
 CREATE OR REPLACE VIEW project_categories_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/project_categories.parquet', hive_partitioning = false, union_by_name = true, filename = true);
@@ -109,6 +117,10 @@ COMMENT ON VIEW query_days_history IS 'Warehouse queries that Hex sent, added up
 CREATE OR REPLACE VIEW query_fingerprints_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/query_fingerprints.parquet', hive_partitioning = false, union_by_name = true, filename = true);
 COMMENT ON VIEW query_fingerprints_history IS 'Warehouse queries that Hex sent, added up by fingerprint (the query without literals and layout) and project';
 
+-- Queries of scheduled, API and app runs that ran again on a day (UTC), with the same text, rows and bytes: a cached result would have done
+CREATE OR REPLACE VIEW query_repeats_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/query_repeats.parquet', hive_partitioning = false, union_by_name = true, filename = true);
+COMMENT ON VIEW query_repeats_history IS 'Queries of scheduled, API and app runs that ran again on a day (UTC), with the same text, rows and bytes: a cached result would have done';
+
 -- Warehouse queries that Hex sent, added up by the trace that they belong to
 CREATE OR REPLACE VIEW query_runs_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/query_runs.parquet', hive_partitioning = false, union_by_name = true, filename = true);
 COMMENT ON VIEW query_runs_history IS 'Warehouse queries that Hex sent, added up by the trace that they belong to';
@@ -117,9 +129,9 @@ COMMENT ON VIEW query_runs_history IS 'Warehouse queries that Hex sent, added up
 CREATE OR REPLACE VIEW run_cost_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/run_cost.parquet', hive_partitioning = false, union_by_name = true, filename = true);
 COMMENT ON VIEW run_cost_history IS 'What the warehouse queries of each run used and cost; of queries that belong to no known run, by trace';
 
--- Runs of each project by the day (UTC) that they started on
+-- Runs of each project by the day (UTC) that they started on, and by trigger
 CREATE OR REPLACE VIEW run_daily_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/run_daily.parquet', hive_partitioning = false, union_by_name = true, filename = true);
-COMMENT ON VIEW run_daily_history IS 'Runs of each project by the day (UTC) that they started on';
+COMMENT ON VIEW run_daily_history IS 'Runs of each project by the day (UTC) that they started on, and by trigger';
 
 -- How each project's runs of the last 7 days compare with those of the 60 days before
 CREATE OR REPLACE VIEW run_health_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/run_health.parquet', hive_partitioning = false, union_by_name = true, filename = true);

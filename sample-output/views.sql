@@ -3,12 +3,16 @@
 -- Views over all snapshots (named ..._history) are in history.sql: making them opens every file.
 
 -- Findings of the audit's rules, by the settings of the export, including those that exceptions accept
-CREATE OR REPLACE VIEW audit_findings AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/audit_findings.parquet', hive_partitioning = false);
+CREATE OR REPLACE VIEW audit_findings AS SELECT * FROM read_parquet('snapshot=2026-11-02T060001Z/audit_findings.parquet', hive_partitioning = false);
 COMMENT ON VIEW audit_findings IS 'Findings of the audit''s rules, by the settings of the export, including those that exceptions accept';
 
 -- The audit's rules: whether each could be evaluated, what it left out, how much it found
-CREATE OR REPLACE VIEW audit_rules AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/audit_rules.parquet', hive_partitioning = false);
+CREATE OR REPLACE VIEW audit_rules AS SELECT * FROM read_parquet('snapshot=2026-11-02T060001Z/audit_rules.parquet', hive_partitioning = false);
 COMMENT ON VIEW audit_rules IS 'The audit''s rules: whether each could be evaluated, what it left out, how much it found';
+
+-- Cells of drafts that were added, removed or edited between two readings, in the last 90 days
+CREATE OR REPLACE VIEW cell_changes AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/cell_changes.parquet', hive_partitioning = false);
+COMMENT ON VIEW cell_changes IS 'Cells of drafts that were added, removed or edited between two readings, in the last 90 days';
 
 -- What each cell's warehouse queries used and cost
 CREATE OR REPLACE VIEW cell_cost AS SELECT * FROM read_parquet('snapshot=2026-11-02T060001Z/cell_cost.parquet', hive_partitioning = false);
@@ -33,6 +37,10 @@ COMMENT ON VIEW collections IS 'Collections of projects';
 -- Columns of warehouse tables that projects' SQL cells read
 CREATE OR REPLACE VIEW column_lineage AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/column_lineage.parquet', hive_partitioning = false);
 COMMENT ON VIEW column_lineage IS 'Columns of warehouse tables that projects'' SQL cells read';
+
+-- Components that the drafts of projects import, by the projects' exported files
+CREATE OR REPLACE VIEW component_imports AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/component_imports.parquet', hive_partitioning = false);
+COMMENT ON VIEW component_imports IS 'Components that the drafts of projects import, by the projects'' exported files';
 
 -- What each data connection is used for
 CREATE OR REPLACE VIEW connection_usage AS SELECT * FROM read_parquet('snapshot=2026-11-02T060001Z/connection_usage.parquet', hive_partitioning = false);
@@ -74,9 +82,9 @@ COMMENT ON VIEW groups IS 'Groups of users';
 CREATE OR REPLACE VIEW history_days AS SELECT * FROM read_parquet('snapshot=2026-11-02T060001Z/history_days.parquet', hive_partitioning = false);
 COMMENT ON VIEW history_days IS 'Days (UTC) of which query histories were imported, by connection: the watermark of the next extraction';
 
--- Warehouse tables that projects read or write, by Hex's queried tables, the cells' SQL and executed queries
+-- Warehouse tables that projects read or write, by Hex's queried tables, the cells' SQL, imported components and executed queries
 CREATE OR REPLACE VIEW lineage AS SELECT *, regexp_replace(replace(trim(CAST(evidence AS VARCHAR), '[]'), '"', ''), ', ?', '+', 'g') AS evidence_text FROM read_parquet('snapshot=2026-11-02T060001Z/lineage.parquet', hive_partitioning = false);
-COMMENT ON VIEW lineage IS 'Warehouse tables that projects read or write, by Hex''s queried tables, the cells'' SQL and executed queries';
+COMMENT ON VIEW lineage IS 'Warehouse tables that projects read or write, by Hex''s queried tables, the cells'' SQL, imported components and executed queries';
 
 -- Categories of projects
 CREATE OR REPLACE VIEW project_categories AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/project_categories.parquet', hive_partitioning = false);
@@ -110,6 +118,10 @@ COMMENT ON VIEW query_days IS 'Warehouse queries that Hex sent, added up by day 
 CREATE OR REPLACE VIEW query_fingerprints AS SELECT * FROM read_parquet('snapshot=2026-11-02T060001Z/query_fingerprints.parquet', hive_partitioning = false);
 COMMENT ON VIEW query_fingerprints IS 'Warehouse queries that Hex sent, added up by fingerprint (the query without literals and layout) and project';
 
+-- Queries of scheduled, API and app runs that ran again on a day (UTC), with the same text, rows and bytes: a cached result would have done
+CREATE OR REPLACE VIEW query_repeats AS SELECT * FROM read_parquet('snapshot=2026-11-02T060001Z/query_repeats.parquet', hive_partitioning = false);
+COMMENT ON VIEW query_repeats IS 'Queries of scheduled, API and app runs that ran again on a day (UTC), with the same text, rows and bytes: a cached result would have done';
+
 -- Warehouse queries that Hex sent, added up by the trace that they belong to
 CREATE OR REPLACE VIEW query_runs AS SELECT * FROM read_parquet('snapshot=2026-11-02T060001Z/query_runs.parquet', hive_partitioning = false);
 COMMENT ON VIEW query_runs IS 'Warehouse queries that Hex sent, added up by the trace that they belong to';
@@ -118,9 +130,9 @@ COMMENT ON VIEW query_runs IS 'Warehouse queries that Hex sent, added up by the 
 CREATE OR REPLACE VIEW run_cost AS SELECT * FROM read_parquet('snapshot=2026-11-02T060001Z/run_cost.parquet', hive_partitioning = false);
 COMMENT ON VIEW run_cost IS 'What the warehouse queries of each run used and cost; of queries that belong to no known run, by trace';
 
--- Runs of each project by the day (UTC) that they started on
+-- Runs of each project by the day (UTC) that they started on, and by trigger
 CREATE OR REPLACE VIEW run_daily AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/run_daily.parquet', hive_partitioning = false);
-COMMENT ON VIEW run_daily IS 'Runs of each project by the day (UTC) that they started on';
+COMMENT ON VIEW run_daily IS 'Runs of each project by the day (UTC) that they started on, and by trigger';
 
 -- How each project's runs of the last 7 days compare with those of the 60 days before
 CREATE OR REPLACE VIEW run_health AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/run_health.parquet', hive_partitioning = false);
