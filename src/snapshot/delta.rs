@@ -264,7 +264,7 @@ impl Of<'_> {
                 if is_whole_version(&text) {
                     return Ok(true);
                 }
-                store.delete(&[only.clone()])?;
+                store.delete(std::slice::from_ref(only))?;
                 Ok(false)
             }
             _ => Ok(true),

@@ -40,7 +40,7 @@ fn true_uses(world: &World) -> BTreeSet<Vec<String>> {
         .into_iter()
         .flat_map(|(project, component)| {
             let of = own.iter().filter(move |row| row[0] == component);
-            of.map(move |row| [&[project.clone()], &row[1..]].concat())
+            of.map(move |row| [std::slice::from_ref(&project), &row[1..]].concat())
         })
         .collect();
     own.into_iter().chain(through).collect()
