@@ -522,7 +522,7 @@ impl Client {
     ///
     /// let id = &world.projects[0].project.id;
     /// let file = client.export_project(id, Version::Draft).await?;
-    /// assert!(file.content.contains(id));
+    /// assert!(file.content.contains(id.as_str()));
     /// # Ok(()) });
     /// ```
     ///

@@ -227,7 +227,7 @@ impl Client {
     /// # hexport::sim::try_out(async |client, world| {
     /// let record = world.projects.iter().find(|p| !world.runs(p).is_empty()).unwrap();
     /// let run = world.run_id(record, &world.runs(record)[0]);
-    /// println!("{}", client.get_run(&record.project.id, &run).await?.status);
+    /// println!("{}", client.get_run(&record.project.id, &run.into()).await?.status);
     /// # Ok(()) });
     /// ```
     ///
