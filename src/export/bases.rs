@@ -51,8 +51,8 @@ pub fn of_journal(
     bases
 }
 
-/// The cells that changes are told from: those of the snapshot whose changes are carried forward, so that none between
-/// the two is lost.
+/// The earlier cells that today's are compared with: those of the snapshot whose changes are carried forward, so that no
+/// change between the two is missed.
 ///
 /// # Errors
 /// If they can't be read.

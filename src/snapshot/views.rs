@@ -265,7 +265,7 @@ impl Views {
         Self { folder: folder.to_owned(), sql, left_out: Vec::new(), _scratch: None }
     }
 
-    /// With views over Parquet files of a folder in place of those of the same name.
+    /// Replaces the views of these tables by views over the Parquet files of a folder.
     #[must_use]
     pub fn covered_by<'a>(mut self, folder: &Path, tables: impl Iterator<Item = &'a str>) -> Self {
         let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());

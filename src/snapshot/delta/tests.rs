@@ -105,7 +105,7 @@ fn a_night_costs_the_same_after_400_nights() {
         started.elapsed().as_secs_f64() / count as f64
     };
     let early = timed(0..10);
-    // Nights of which Delta is told later, all at once.
+    // Delta gets these nights later, all at once.
     let last = (10..390).fold(None, |_, n| Some(commit(&lake, &BEFORE, &id(n), n + 1))).unwrap();
     let started = std::time::Instant::now();
     write(&lake, &last, [&BEFORE].into_iter(), DeltaMode::History, Which::All).unwrap();

@@ -32,12 +32,12 @@ pub struct Written {
 }
 
 /// A column with other texts, also within lists and objects; `None` if nothing in it changes.
-pub fn column(array: &ArrayRef, rewrite: &Rewrite<'_>) -> Option<ArrayRef> {
+pub fn column(array: &ArrayRef, rewrite: &Rewrite<'_>) -> Result<Option<ArrayRef>, ArrowError> {
     match array.data_type() {
         DataType::Utf8 => {
             let texts = array.as_string::<i32>();
             if !may_hold_address(texts.value_data()) {
-                return None;
+                return Ok(None);
             }
             let mut is_changed = false;
             let new: StringArray = texts
@@ -48,32 +48,32 @@ pub fn column(array: &ArrayRef, rewrite: &Rewrite<'_>) -> Option<ArrayRef> {
                     new.or_else(|| text.map(str::to_owned))
                 })
                 .collect();
-            is_changed.then(|| Arc::new(new) as ArrayRef)
+            Ok(is_changed.then(|| Arc::new(new) as ArrayRef))
         }
         // Other writers' texts.
         ty @ (DataType::LargeUtf8 | DataType::Utf8View | DataType::Dictionary(..)) => {
-            let plain = cast(array, &DataType::Utf8).ok()?;
-            cast(&column(&plain, rewrite)?, ty).ok()
+            let plain = cast(array, &DataType::Utf8)?;
+            column(&plain, rewrite)?.map(|new| cast(&new, ty)).transpose()
         }
         DataType::List(field) => {
             let list = array.as_list::<i32>();
-            let values = column(list.values(), rewrite)?;
+            let Some(values) = column(list.values(), rewrite)? else { return Ok(None) };
             let new =
                 ListArray::try_new(field.clone(), list.offsets().clone(), values, list.nulls().cloned());
-            new.ok().map(|new| Arc::new(new) as ArrayRef)
+            Ok(Some(Arc::new(new?) as ArrayRef))
         }
         DataType::Struct(fields) => {
             let object = array.as_struct();
             let new: Vec<Option<ArrayRef>> =
-                object.columns().iter().map(|inner| column(inner, rewrite)).collect();
+                object.columns().iter().map(|inner| column(inner, rewrite)).collect::<Result<_, _>>()?;
             if new.iter().all(Option::is_none) {
-                return None;
+                return Ok(None);
             }
             let columns = new.into_iter().zip(object.columns()).map(|(new, old)| new.unwrap_or(old.clone()));
             let new = StructArray::try_new(fields.clone(), columns.collect(), object.nulls().cloned());
-            new.ok().map(|new| Arc::new(new) as ArrayRef)
+            Ok(Some(Arc::new(new?) as ArrayRef))
         }
-        _ => None,
+        _ => Ok(None),
     }
 }
 
@@ -85,7 +85,7 @@ pub fn batch(
     let mut columns = batch.columns().to_vec();
     let mut changed = BTreeSet::new();
     for (i, slot) in columns.iter_mut().enumerate() {
-        if let Some(new) = column(slot, rewrite) {
+        if let Some(new) = column(slot, rewrite)? {
             *slot = new;
             changed.insert(i);
         }
@@ -120,7 +120,9 @@ pub fn parquet_columns(path: &Path, is_wanted: &dyn Fn(&str) -> bool) -> Result<
     for part in reader {
         let part = part.map_err(|e| failed(e.to_string()))?;
         for (field, array) in part.schema().fields().iter().zip(part.columns()) {
-            if !found.contains(field.name()) && column(array, &look).is_some() {
+            if !found.contains(field.name())
+                && column(array, &look).map_err(|e| failed(e.to_string()))?.is_some()
+            {
                 found.insert(field.name().clone());
             }
         }

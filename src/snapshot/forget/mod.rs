@@ -77,7 +77,7 @@ impl Pseudonyms {
 
     /// A manifest with pseudonyms: it names who the token acted as.
     pub fn manifest(&self, manifest: Manifest) -> Manifest {
-        let text = serde_json::to_string(&manifest).unwrap_or_default();
+        let text = serde_json::to_string(&manifest).expect("a manifest is JSON");
         let new = self.replace_json(&text).and_then(|text| serde_json::from_str(&text).ok());
         match new {
             // Where a file is taken from isn't in the text.
@@ -138,7 +138,7 @@ impl Lake {
         self.check_key(&list, key)?;
         list.add(key, address, at);
         self.store().put(GOING_ON, b"{}")?;
-        self.store().put(LIST, &serde_json::to_vec_pretty(&list).unwrap_or_default())?;
+        self.store().put(LIST, &serde_json::to_vec_pretty(&list).expect("a list is JSON"))?;
         let people = Arc::new(Pseudonyms::new(key.clone(), list));
         let pseudonym = people.of(address).unwrap_or_default();
         let mut done = Forgotten { pseudonym, ..Forgotten::default() };
@@ -216,17 +216,17 @@ impl Lake {
                 tables.push(name.clone());
             }
         }
-        let text = serde_json::to_string(&new).unwrap_or_default();
+        let text = serde_json::to_string(&new).expect("a manifest is JSON");
         let replaced = people.replace_json(&text);
         if uploads.is_empty() && replaced.is_none() {
             return Ok(tables);
         }
         if let Some(text) = replaced {
-            new = serde_json::from_str(&text).unwrap_or(new);
+            new = serde_json::from_str(&text).expect("a manifest with another address is a manifest");
         }
         new.forgotten.push(ForgottenEntry { at, pseudonym: done.pseudonym.clone(), tables: tables.clone() });
         self.store().upload(&uploads)?;
-        let text = serde_json::to_vec_pretty(&new).unwrap_or_default();
+        let text = serde_json::to_vec_pretty(&new).expect("a manifest is JSON");
         self.store().put(&format!("{NEW}/{id}/{MANIFEST}"), &text)?;
         self.finish_forgetting()?;
         Ok(tables)
@@ -271,8 +271,10 @@ impl Lake {
                     uploads.push((copy, format!("{}/{file}", folder_of(&id))));
                 }
                 self.store().upload(&uploads)?;
-                let text = self.store().get(&new(MANIFEST))?.unwrap_or_default();
-                self.store().put(&manifest, &text)?;
+                // One that has gone meanwhile must not empty the snapshot's.
+                if let Some(text) = self.store().get(&new(MANIFEST))? {
+                    self.store().put(&manifest, &text)?;
+                }
             }
             // The manifest last: what a second kill leaves is found again.
             let mut names: Vec<String> = files.iter().map(|file| new(file)).collect();
