@@ -10,9 +10,7 @@ use hexport::client::operation::by_id;
 use hexport::client::{BaseUrl, Client, ClientConfig, Token};
 use hexport::crawl::{Quiet, Source, Stop};
 use hexport::export::{Options, export};
-use hexport::sim::{
-    Counting, InProcess, LimitForm, LimitKind, Limits, SimConfig, SimServer, WorldConfig, routes,
-};
+use hexport::sim::{Counting, InProcess, LimitForm, LimitKind, Limits, SimConfig, SimServer, WorldConfig};
 use hexport::snapshot::Lake;
 use tokio::time::Instant;
 
@@ -28,22 +26,6 @@ fn serve(limits: Limits) -> SimServer {
     let world = WorldConfig { projects: PROJECTS, ..WorldConfig::default() };
     let faults = "latency=300ms".parse().expect("faults");
     SimServer::unbound(SimConfig { world, limit: Some(limits), faults, ..SimConfig::default() })
-}
-
-/// Group of a request that the simulator recorded, by its method and path.
-fn group_of(method: &str, target: &str) -> &'static str {
-    let path: Vec<&str> = target.split('?').next().unwrap_or("").split('/').skip(1).collect();
-    let fits = |template: &str| {
-        let parts: Vec<&str> = template.split('/').skip(1).collect();
-        parts.len() == path.len()
-            && parts.iter().zip(&path).all(|(part, given)| part.starts_with('{') || part == given)
-    };
-    let placeholders = |template: &str| template.matches('{').count();
-    let route = routes()
-        .filter(|route| route.method == method && fits(route.path))
-        .min_by_key(|route| placeholders(route.path));
-    let operation = route.and_then(|route| by_id(route.operation));
-    operation.map_or("default", |operation| operation.group.name)
 }
 
 /// A first crawl: its time against the least that the limits allow.
@@ -62,7 +44,11 @@ async fn first_crawl(name: &str, limits: Limits, together: Option<f64>) {
     for request in server.requests() {
         match request.status {
             429 => refused += 1,
-            _ => *accepted.entry(group_of(&request.method, &request.target)).or_default() += 1,
+            _ => {
+                let operation = request.operation().and_then(by_id);
+                let group = operation.map_or("default", |operation| operation.group.name);
+                *accepted.entry(group).or_default() += 1;
+            }
         }
     }
     let minute_of =

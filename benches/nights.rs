@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use hexport::client::operation::GET_PROJECT_RUNS;
 use hexport::client::projects::Schedule as ApiSchedule;
 use hexport::client::{BaseUrl, Client, ClientConfig, Pace, ProjectId, Token};
 use hexport::crawl::{Freshness, Quiet, Source, Stop};
@@ -169,8 +170,8 @@ struct Nightly {
     name: &'static str,
     freshness: Freshness,
     folder: tempfile::TempDir,
-    requests: u64,
-    of_runs: u64,
+    /// Requests by operation, without those of the first night.
+    of_operations: BTreeMap<&'static str, u64>,
     unseen: BTreeMap<ProjectId, Vec<(u32, u64)>>,
     /// Runs by the nights that passed until they were seen.
     lateness: BTreeMap<u32, u64>,
@@ -179,9 +180,15 @@ struct Nightly {
 
 impl Nightly {
     fn new(name: &'static str, freshness: Freshness) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (unseen, lateness) = (BTreeMap::new(), BTreeMap::new());
-        Self { name, freshness, folder, requests: 0, of_runs: 0, unseen, lateness, latest_put_away: 0 }
+        Self {
+            name,
+            freshness,
+            folder: tempfile::tempdir().expect("a folder"),
+            of_operations: BTreeMap::new(),
+            unseen: BTreeMap::new(),
+            lateness: BTreeMap::new(),
+            latest_put_away: 0,
+        }
     }
 
     async fn export(
@@ -212,17 +219,16 @@ impl Nightly {
         let policy = Policy { last: 2, ..Policy::default() };
         let plan = lake.prune_plan(&policy, hexport::registry::all()).expect("a plan");
         lake.carry_out(&plan).expect("pruned");
-        let requests = server.requests();
-        if night > 0 {
-            self.requests += requests.len() as u64;
-        }
-        for request in requests {
+        for request in server.requests() {
+            let operation = request.operation().unwrap_or("none");
+            if night > 0 {
+                *self.of_operations.entry(operation).or_default() += 1;
+            }
             let path = request.target.split('?').next().unwrap_or_default();
             let Some(project) = path.strip_prefix("/projects/").and_then(|path| path.strip_suffix("/runs"))
             else {
                 continue;
             };
-            self.of_runs += u64::from(night > 0);
             for (since, runs) in self.unseen.remove(project).unwrap_or_default() {
                 let nights = night - since;
                 *self.lateness.entry(nights).or_default() += runs;
@@ -244,17 +250,22 @@ impl Nightly {
                 format!(" ({:.3} of {})", of(self) as f64 / of(other) as f64, other.name)
             })
         };
+        let requests = |of: &Nightly| of.of_operations.values().sum::<u64>();
+        let of_runs = |of: &Nightly| of.of_operations.get(GET_PROJECT_RUNS.id).copied().unwrap_or_default();
         println!(
             "  {}: {} requests a night{}, {} of them for run histories{}; {:.3} % of {seen} runs seen the same night, \
              the latest after {latest} nights (put away: {}); {unseen} not seen yet, since {oldest} nights",
             self.name,
-            self.requests / u64::from(nights),
-            share(|n| n.requests),
-            self.of_runs / u64::from(nights),
-            share(|n| n.of_runs),
+            requests(self) / u64::from(nights),
+            share(requests),
+            of_runs(self) / u64::from(nights),
+            share(of_runs),
             same * 100.0,
             self.latest_put_away,
         );
+        for (operation, sum) in &self.of_operations {
+            println!("    {operation}: {:.1}", *sum as f64 / f64::from(nights));
+        }
     }
 }
 

@@ -123,7 +123,8 @@ struct TruthArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_revalidate)]
     revalidate: Option<Revalidate>,
     /// How late a run may be seen: 'exact' asks every published project for runs each time; a duration such as 7d
-    /// asks those that can have run, and the others within that time (30d if archived or in the trash)
+    /// asks those that can have run, and the others within that time (30d if archived or in the trash); tables that
+    /// a run queried without a new publication may be seen as late
     /// [default: exact]
     #[arg(long, value_name = "exact|DURATION", value_parser = parse_freshness)]
     freshness: Option<Freshness>,

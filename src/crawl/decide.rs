@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
 use super::base::{Base, Known, KnownRuns};
-use super::freshness::{Due, Freshness, can_have_run};
+use super::freshness::{BOUND_OF_ARCHIVED, Due, Freshness, can_have_run, is_its_turn};
 use super::runs::part_of;
 use super::{Endpoint, Scope};
 use crate::client::identifier;
@@ -81,7 +81,7 @@ impl ProjectFacts {
     /// What moves when queried tables may have changed: they are those of published runs. API runs move neither
     /// time by default (hex-api.md); they are counted apart, see [`decide`].
     pub fn results_stamp(&self) -> String {
-        format!("published {} refreshed {}", or_dash(&self.published), or_dash(&self.refreshed))
+        format!("published {}{REFRESHED}{}", or_dash(&self.published), or_dash(&self.refreshed))
     }
 
     /// Whether the project has visibly not moved since `at`: an answer of then about its draft or its results
@@ -112,6 +112,18 @@ pub struct Reread {
     pub within: Option<TimeDelta>,
     /// Freshness of runs.
     pub freshness: Freshness,
+}
+
+impl Reread {
+    /// The time within which what is reused of a project is read again. Who lets runs be seen late lets what rests in
+    /// the archive or the trash be read again as late as its runs.
+    pub fn within_of(&self, project: &ProjectFacts) -> Option<TimeDelta> {
+        let within = self.within?;
+        Some(match self.freshness {
+            Freshness::Within(_) if project.put_away => within.max(BOUND_OF_ARCHIVED),
+            _ => within,
+        })
+    }
 }
 
 /// What is done about an endpoint and project.
@@ -150,10 +162,25 @@ pub fn decide(endpoint: Endpoint, project: &ProjectFacts, base: Option<&Base>, r
         };
     }
     let api_run = base.and_then(|base| base.runs(&project.id)).and_then(|runs| runs.latest_api_run);
-    let has_moved = stamp(endpoint, project, Some(then), api_run).is_none_or(|now| now.moved);
-    match has_moved || is_due(&project.id, known, reread) {
+    let now = stamp(endpoint, project, Some(then), api_run);
+    match !still_holds(project, known, now.as_ref(), reread) || is_due(project, known, reread) {
         true => Decision::Read(None),
         false => Decision::Reuse,
+    }
+}
+
+/// Whether what is known may be taken over at the state that a project is in `now`.
+///
+/// A scheduled run refreshes the results every night and queries the same tables as the night before, unless the
+/// project was published anew. Who lets runs be seen late lets what they queried be seen as late; the first tables of
+/// a project are asked for at once.
+pub fn still_holds(project: &ProjectFacts, known: &Known, now: Option<&Stamp>, reread: &Reread) -> bool {
+    match (now.map(|now| now.moved), reread.freshness, known.last_read_at) {
+        (Some(Moved::No), ..) => true,
+        (Some(Moved::Refreshed), Freshness::Within(bound), Some(read)) => {
+            known.rows > 0 && read <= reread.now && !is_its_turn(project, read, reread.now, bound)
+        }
+        _ => false,
     }
 }
 
@@ -161,14 +188,37 @@ pub fn decide(endpoint: Endpoint, project: &ProjectFacts, base: Option<&Base>, r
 /// minute must not have its tables read every night.
 const API_RUN_COUNTS_FOR: i64 = 7 * 86_400_000_000;
 const API_RUN: &str = " api-run ";
+const REFRESHED: &str = " refreshed ";
 
 /// State of a project that an endpoint's answer depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamp {
     /// What is noted if it is read now.
     pub text: String,
-    /// Whether it has moved since it was last read.
-    pub moved: bool,
+    /// How it has moved since it was last read.
+    pub moved: Moved,
+}
+
+/// How a project has moved since an endpoint was last read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moved {
+    /// Not at all.
+    No,
+    /// The published version has run again.
+    Refreshed,
+    /// It is not what it was.
+    Changed,
+}
+
+impl Moved {
+    fn since(then: Option<&str>, now: &str) -> Self {
+        let published = |stamp: &str| stamp.split_once(REFRESHED).map(|(published, _)| published.to_owned());
+        match then {
+            Some(then) if then == now => Self::No,
+            Some(then) if published(then).is_some() && published(then) == published(now) => Self::Refreshed,
+            _ => Self::Changed,
+        }
+    }
 }
 
 /// State of a project that an endpoint's answer depends on; `then` is what was noted when it was last read,
@@ -184,7 +234,7 @@ pub fn stamp(
 ) -> Option<Stamp> {
     let rest = (endpoint.spec().stamp?)(project);
     if endpoint != Endpoint::QUERIED_TABLES {
-        return Some(Stamp { moved: then != Some(rest.as_str()), text: rest });
+        return Some(Stamp { moved: Moved::since(then, &rest), text: rest });
     }
     let (rest_then, runs) = match then.map(|then| then.split_once(API_RUN).unwrap_or((then, ""))) {
         Some((rest, runs)) => (Some(rest), runs),
@@ -194,22 +244,22 @@ pub fn stamp(
     let (seen, counted) = (runs.next().flatten(), runs.next().flatten());
     let later = api_run.filter(|at| Some(*at) > project.results_at() && Some(*at) > seen);
     let counts = later.filter(|at| counted.is_none_or(|counted| *at >= counted + API_RUN_COUNTS_FOR));
-    let has_moved = rest_then != Some(rest.as_str());
-    let counted = if has_moved { counted } else { counts.or(counted) };
+    let moved = Moved::since(rest_then, &rest);
+    let counted = if moved == Moved::No { counts.or(counted) } else { counted };
     let text = match (api_run.max(seen), counted) {
         (Some(seen), Some(counted)) => format!("{rest}{API_RUN}{seen} counted {counted}"),
         (Some(seen), None) => format!("{rest}{API_RUN}{seen}"),
         (None, _) => rest,
     };
-    Some(Stamp { text, moved: has_moved || counts.is_some() })
+    Some(Stamp { text, moved: if counts.is_some() { Moved::Changed } else { moved } })
 }
 
 /// Whether what is reused is read again all the same. The moment differs from project to project, in the second
 /// half of the time allowed, so that the nights share the requests.
-fn is_due(project: &str, known: &Known, reread: &Reread) -> bool {
-    let Some(within) = reread.within else { return false };
+fn is_due(project: &ProjectFacts, known: &Known, reread: &Reread) -> bool {
+    let Some(within) = reread.within_of(project) else { return false };
     let Some(read) = known.last_read_at else { return true };
-    let share = f64::from(crc32fast::hash(project.as_bytes())) / f64::from(u32::MAX);
+    let share = f64::from(crc32fast::hash(project.id.as_bytes())) / f64::from(u32::MAX);
     let allowed = within.num_milliseconds() as f64 * (0.5 + 0.45 * share);
     let age = (reread.now - read).num_milliseconds();
     // A read in the future is of a clock that was wrong.
@@ -299,6 +349,33 @@ mod tests {
     }
 
     #[test]
+    fn what_a_scheduled_run_queried_is_read_within_the_bound_and_a_publication_at_once() {
+        let refreshed = |day: &str| {
+            let item = serde_json::json!({"id": "p", "lastPublishedAt": "2026-01-01T00:00:00Z",
+                "analytics": {"publishedResultsUpdatedAt": format!("2026-{day}T00:00:00Z")}});
+            ProjectFacts::read(&item.to_string()).unwrap()
+        };
+        let endpoint = Endpoint::QUERIED_TABLES;
+        let asked = |now: &ProjectFacts, freshness, rows, day: i64| {
+            let known =
+                Known { last_read_at: Some(at("01-02")), stamp: stamp(endpoint, &refreshed("01-01")), rows };
+            let reread = Reread { now: at("01-02") + TimeDelta::days(day), within: None, freshness };
+            let base = Base::with(endpoint, "p", known);
+            matches!(super::decide(endpoint, now, Some(&base), &reread), Decision::Read(None))
+        };
+        let late = Freshness::Within(TimeDelta::days(7));
+        let ran = refreshed("01-03");
+        assert!(asked(&ran, Freshness::Exact, 3, 1));
+        let nights: Vec<bool> = (1..=7).map(|day| asked(&ran, late, 3, day)).collect();
+        assert!(!nights[0] || !nights[1], "{nights:?}");
+        assert!(nights[6] && nights.is_sorted(), "{nights:?}");
+        assert!(asked(&ran, late, 0, 1) && asked(&ran, late, 0, 2), "its first tables");
+        let published = ProjectFacts { published: Some("2026-01-03T00:00:00Z".into()), ..ran };
+        assert!((1..=7).all(|day| asked(&published, late, 3, day)));
+        assert!((1..=7).all(|day| !asked(&refreshed("01-01"), late, 3, day)), "nothing moved");
+    }
+
+    #[test]
     fn an_api_run_has_the_queried_tables_read_again_at_most_once_a_week() {
         let now = project("2", Some("1"));
         let endpoint = Endpoint::QUERIED_TABLES;
@@ -322,17 +399,19 @@ mod tests {
     #[test]
     fn what_is_reused_is_read_again_within_the_time_allowed_and_not_all_at_once() {
         let within = Some(TimeDelta::days(14));
-        let read = |id: &str, days: i64| {
+        let read = |id: &str, put_away: bool, freshness: Freshness, days: i64| {
             let known = Known { last_read_at: Some(at("01-01")), stamp: None, rows: 1 };
-            is_due(
-                id,
-                &known,
-                &Reread { now: at("01-01") + TimeDelta::days(days), within, freshness: Freshness::Exact },
-            )
+            let project = ProjectFacts { id: id.into(), put_away, ..project("1", None) };
+            is_due(&project, &known, &Reread { now: at("01-01") + TimeDelta::days(days), within, freshness })
         };
         let ids: Vec<String> = (0..1000).map(|i| format!("project {i}")).collect();
-        let due = |days| ids.iter().filter(|id| read(id, days)).count();
+        let due_of =
+            |put_away, freshness, days| ids.iter().filter(|id| read(id, put_away, freshness, days)).count();
+        let due = |days| due_of(false, Freshness::Exact, days);
         assert_eq!((due(0), due(6), due(14)), (0, 0, 1000));
+        let late = Freshness::Within(TimeDelta::days(7));
+        assert_eq!((due_of(false, late, 14), due_of(true, Freshness::Exact, 14)), (1000, 1000));
+        assert_eq!((due_of(true, late, 14), due_of(true, late, 30)), (0, 1000), "in the archive");
         let nights: Vec<usize> = (7..14).map(|day| due(day + 1) - due(day)).collect();
         assert!(nights.iter().all(|n| *n < 250), "{nights:?}");
     }

@@ -22,7 +22,7 @@ pub enum Freshness {
 }
 
 /// Archived and trashed projects run only by accident.
-const BOUND_OF_ARCHIVED: TimeDelta = TimeDelta::days(30);
+pub(super) const BOUND_OF_ARCHIVED: TimeDelta = TimeDelta::days(30);
 /// An API run in this time means that more may come: API runs move nothing else.
 const API_RUNS_RECUR: TimeDelta = TimeDelta::days(30);
 /// A run may be listed so long after it was due: of what was due just before the last look, that look may have seen
@@ -89,18 +89,23 @@ pub(super) fn can_have_run(
     bound: TimeDelta,
 ) -> bool {
     let Some(read) = known.last_read_at.filter(|read| *read <= now) else { return true };
-    let bound = if project.put_away { bound.max(BOUND_OF_ARCHIVED) } else { bound };
     let since_api_run = now - API_RUNS_RECUR;
     known.stamp.as_deref() != Some(project.activity_stamp().as_str())
-        || is_its_turn(&project.id, read, now, bound)
+        || is_its_turn(project, read, now, bound)
         || runs.is_some_and(|runs| !runs.open.is_empty())
         || runs.and_then(|runs| runs.latest_api_run).is_some_and(|at| at >= since_api_run.timestamp_micros())
         || project.schedules.iter().any(|schedule| schedule.is_between(read - LATE, now))
 }
 
 /// Each project has a moment of its own in every stretch as long as the bound, so that the nights share the looks.
-fn is_its_turn(id: &str, read: DateTime<Utc>, now: DateTime<Utc>, bound: TimeDelta) -> bool {
-    let share = f64::from(crc32fast::hash(id.as_bytes())) / f64::from(u32::MAX);
+pub(super) fn is_its_turn(
+    project: &ProjectFacts,
+    read: DateTime<Utc>,
+    now: DateTime<Utc>,
+    bound: TimeDelta,
+) -> bool {
+    let bound = if project.put_away { bound.max(BOUND_OF_ARCHIVED) } else { bound };
+    let share = f64::from(crc32fast::hash(project.id.as_bytes())) / f64::from(u32::MAX);
     let turns =
         |at: DateTime<Utc>| (at.timestamp() as f64 / bound.num_seconds().max(1) as f64 + share).floor();
     now - read >= bound - JITTER || turns(now) > turns(read)

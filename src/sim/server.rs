@@ -120,6 +120,25 @@ pub struct RequestRecord {
     pub body: Bytes,
 }
 
+impl RequestRecord {
+    /// The operation that was asked for; `None` if there is no such route.
+    pub fn operation(&self) -> Option<&'static str> {
+        let method = self.method.parse().ok()?;
+        let path = self.target.split('?').next().unwrap_or_default();
+        api::find(&method, &segments(path)).map(|(route, _)| route.operation)
+    }
+}
+
+/// The decoded segments of a path below `/api/v1`.
+fn segments(path: &str) -> Vec<String> {
+    let decoded = |segment: &str| {
+        form_urlencoded::parse(format!("x={}", segment.replace('+', "%2B")).as_bytes())
+            .next()
+            .map_or_else(String::new, |(_, value)| value.into_owned())
+    };
+    path.split('/').filter(|segment| !segment.is_empty()).map(decoded).collect()
+}
+
 /// A running simulated server; stops when dropped.
 pub struct SimServer {
     addr: SocketAddr,
@@ -389,17 +408,7 @@ impl Sim {
         let path = parts.uri.path();
         let query = parts.uri.query().unwrap_or("");
         let host = parts.headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or("localhost");
-        let segments: Vec<String> = path
-            .strip_prefix("/api/v1/")
-            .unwrap_or("")
-            .split('/')
-            .filter(|s| !s.is_empty())
-            .map(|s| {
-                form_urlencoded::parse(format!("x={}", s.replace('+', "%2B")).as_bytes())
-                    .next()
-                    .map_or_else(String::new, |(_, v)| v.into_owned())
-            })
-            .collect();
+        let segments = segments(path.strip_prefix("/api/v1/").unwrap_or(""));
         let (route, args) = api::find(&parts.method, &segments).unzip();
         let call = Call {
             args: args.unwrap_or_default(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::super::decide::stamp;
+use super::super::decide::{stamp, still_holds};
 use super::super::order;
 use super::super::runs::{History, part_of};
 use super::super::task::{Rank, Task};
@@ -83,9 +83,9 @@ impl Engine {
         let facts = task.facts.as_ref().expect("a fan-out over projects has their facts");
         let then = known.and_then(|known| known.stamp.as_deref());
         let now = stamp(task.endpoint, facts, then, latest_api_run);
-        let has_moved = now.as_ref().is_none_or(|now| now.moved);
+        let holds = |known: &Known| still_holds(facts, known, now.as_ref(), &self.options.reread);
         match (decision, known) {
-            (Decision::Reuse, Some(known)) if !has_moved => {
+            (Decision::Reuse, Some(known)) if holds(known) => {
                 task.rows = known.rows;
                 task.read_at = known.last_read_at;
                 task.stamp = known.stamp.clone();
