@@ -10,6 +10,7 @@
     benches/e2e.py history     a query history of 10 million rows imported (made by DuckDB, from .venv): time and peak memory
     benches/e2e.py report      the report of 5,000 projects in Chromium: size, first paint, when everything is there
     benches/e2e.py startup     --help, and the size of the release binary, if it is built
+    benches/e2e.py build       a build from nothing, by the profiles dev and release: time, CPU, size of the binary
 
 Nothing is asserted. Machines are noisy: compare ratios within one run.
 """
@@ -19,6 +20,7 @@ import json
 import math
 import os
 import pathlib
+import resource
 import shutil
 import signal
 import socket
@@ -322,6 +324,29 @@ def startup(args):
     print(f"{binary.name}: {binary.stat().st_size / 1e6:.1f} MB" if binary.exists() else "no release binary")
 
 
+def build(args):
+    """What it costs to build from nothing, as `cargo run -- demo` and `cargo install` do."""
+    for profile in ["dev", "release"]:
+        with tempfile.TemporaryDirectory() as target:
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            began = time.monotonic()
+            command = ["cargo", "build", "--locked", "--profile", profile, "--target-dir", target]
+            done = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+            if done.returncode:
+                raise SystemExit(done.stderr)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+            folder = pathlib.Path(target)
+            binary = folder / ("debug" if profile == "dev" else profile) / "hexport"
+            size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file() and not f.is_symlink())
+            print(
+                f"{profile}: {(time.monotonic() - began) / 60:.1f} min, {spent / 60:.1f} min of CPU,"
+                f" {done.stderr.count('Compiling ')} packages, {size / 1e9:.1f} GB;"
+                f" {binary.name} of {binary.stat().st_size / 1e6:.1f} MB",
+                flush=True,
+            )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
@@ -334,6 +359,7 @@ def main():
         ("history", history, 3000, 10, 4),
         ("report", report, 5000, 40, 14),
         ("startup", startup, 0, 0, 0),
+        ("build", build, 0, 0, 0),
     ]:
         command = commands.add_parser(name)
         command.set_defaults(run=run)

@@ -17,7 +17,7 @@ use futures::future::BoxFuture;
 use hexport::client::{
     ApiRequest, BaseUrl, Client, ClientConfig, Pace, RetryPolicy, Token, Transport, WireAnswer, WireFailure,
 };
-use hexport::crawl::{self, Budget, Quiet, Source, Stop};
+use hexport::crawl::{self, Budget, Freshness, Quiet, Source, Stop};
 use hexport::export::{Accept, Error, JournalFate, Options, Outcome, Reuse, Unfinished, choose, export};
 use hexport::sim::{
     Change, Faults, InProcess, PageFault, Refusal, Refused, SimConfig, SimServer, SimToken, World,
@@ -349,6 +349,10 @@ impl Nights {
         }
         options.revalidate =
             self.pick(&[options.revalidate, options.revalidate, None, Some(TimeDelta::zero())]);
+        if self.chance(0.2) {
+            options.freshness = Freshness::Within(TimeDelta::days(7));
+            self.happened("runs may be seen late", "");
+        }
         options.budget = Budget { requests: self.chance(0.1).then(|| self.below(60) as u64), until: None };
         options.accept_shrink = if self.chance(0.1) { Accept::Everything } else { Accept::Nothing };
         options.unfinished = if self.chance(0.1) { Unfinished::Discard } else { Unfinished::Resume };

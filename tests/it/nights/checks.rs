@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use hexport::client::users::ActingAs;
-use hexport::crawl::{Quiet, Scope, Shrink, State, Stop};
+use hexport::crawl::{Endpoint, Freshness, Quiet, Scope, Shrink, State, Stop};
 use hexport::export::{Accept, Options, Outcome, Reuse, choose, rebuild};
 use hexport::registry;
 use hexport::snapshot::Policy;
@@ -36,7 +36,7 @@ impl Nights {
             self.problem(format!("complete: {complete}, tables with gaps: {gaps}, {named} gaps named"));
         }
         let now = plan.options.fixed_time.unwrap_or_else(Utc::now);
-        self.check_reuse(&snapshot, plan.options.revalidate, now);
+        self.check_reuse(&snapshot, plan, now);
         self.check_rows(&snapshot, plan);
         let snapshot = Arc::new(snapshot);
         for (table, _) in WATCHED.iter().filter(|(table, _)| snapshot.manifest.holds_whole(table)) {
@@ -45,14 +45,21 @@ impl Nights {
         self.newest = Some(snapshot);
     }
 
-    /// What is reused was read within the time allowed.
-    fn check_reuse(&mut self, snapshot: &Snapshot, within: Option<TimeDelta>, now: DateTime<Utc>) {
-        let Some(within) = within else { return };
+    /// What is reused was read within the time allowed; runs are reused only where they may be seen late.
+    fn check_reuse(&mut self, snapshot: &Snapshot, plan: &Plan, now: DateTime<Utc>) {
+        // What is archived or in the trash may be read as late as its runs.
+        let of_archived = match plan.options.freshness {
+            Freshness::Exact => TimeDelta::zero(),
+            Freshness::Within(bound) => bound.max(TimeDelta::days(30)),
+        };
         for ((endpoint, id), covered) in &snapshot.coverage {
+            let within = match *endpoint == Endpoint::RUNS {
+                true => Some(of_archived),
+                false => plan.options.revalidate.map(|within| within.max(of_archived)),
+            };
             let age = covered.last_read_at.map(|at| now.timestamp_micros() - at);
-            if covered.state == State::Reused
-                && age.is_none_or(|age| age > within.num_microseconds().unwrap())
-            {
+            let is_late = |within: TimeDelta| age.is_none_or(|age| age > within.num_microseconds().unwrap());
+            if covered.state == State::Reused && within.is_some_and(is_late) {
                 self.problem(format!("{endpoint:?} {id:?} is reused after {age:?} microseconds"));
             }
         }
@@ -135,8 +142,10 @@ impl Nights {
             let of_list = snapshot.covered(list, None);
             let is_gap = |state: State| !matches!(state, State::Fetched | State::Reused | State::Skipped);
             let is_said = of_entity.is_some_and(is_gap) || of_list.is_none_or(is_gap);
-            // API runs move no stamp: what they queried is found within the time of revalidation.
-            let is_unseen = of_entity == Some(State::Reused) && key.1.contains("made.by_runs");
+            // API runs move no stamp: what they queried is found within the time of revalidation. Runs are reused
+            // where they may be seen late.
+            let is_unseen =
+                of_entity == Some(State::Reused) && (table == "runs" || key.1.contains("made.by_runs"));
             if !is_unseen && (!is_said || state.is_current()) {
                 self.problem(format!(
                     "{key:?} is left out: {table} {state:?}, entity {of_entity:?}, list {of_list:?}"
