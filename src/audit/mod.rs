@@ -52,7 +52,7 @@ pub use facts::{Circle, Facts};
 pub use moves::{CellChange, Moves};
 pub use own::OwnRule;
 pub use record::{Record, findings_batches, rules_rows};
-pub use rules::{RULES, Rule};
+pub use rules::{Rule, all as rules, is_rule};
 pub use source::{Committed, Folder, Overlay, Tables};
 pub use spending::Spending;
 
@@ -302,7 +302,7 @@ impl<'a> Work<'a> {
     }
 
     fn built_in(&mut self) {
-        for rule in RULES {
+        for rule in rules() {
             let shape = Shape {
                 id: rule.id,
                 severity: rule.severity,

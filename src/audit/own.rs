@@ -75,7 +75,7 @@ impl OwnRule {
             action: "See the rule".into(),
             sql: text.to_owned(),
         };
-        if super::RULES.iter().any(|r| r.id == id) {
+        if super::is_rule(id) {
             return Err(wrong("it has the name of a built-in rule".into()));
         }
         for line in text.lines().take_while(|line| line.starts_with("--") || line.trim().is_empty()) {
