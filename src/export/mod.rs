@@ -36,7 +36,7 @@ use crate::crawl::{
 };
 use crate::journal::{self, Journal};
 use crate::schema::Table;
-use crate::snapshot::{self, DeltaMode, Format, Lake, Manifest, Manifests, TableState};
+use crate::snapshot::{self, DeltaMode, Format, Lake, Manifest, Manifests, SnapshotId, TableState};
 
 use bases::Bases;
 use commit::Commit;
@@ -175,7 +175,7 @@ pub enum Error {
     #[error("the snapshot {snapshot_id} would know less than it does: {why}")]
     Worse {
         /// The snapshot.
-        snapshot_id: String,
+        snapshot_id: SnapshotId,
         /// What would be worse.
         why: String,
     },
@@ -200,7 +200,7 @@ pub struct Outcome {
     /// Answers that an interrupted crawl had left.
     pub resumed: usize,
     /// Snapshot that rows were taken over from.
-    pub base: Option<String>,
+    pub base: Option<SnapshotId>,
     /// Outcome for each endpoint and entity.
     pub coverage: Vec<Coverage>,
     /// Why an additional format could not be written; the snapshot itself is committed.

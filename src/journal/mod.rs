@@ -28,10 +28,12 @@ use serde::{Deserialize, Serialize};
 use crate::client::operation::{self, Operation};
 
 mod header;
+mod id;
 mod rewrite;
 mod scan;
 
 pub use header::CrawlHeader;
+pub use id::{NotASnapshotId, SnapshotId};
 
 /// Ending of journal files.
 pub const EXTENSION: &str = "hxj";

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::audit::{Audit, Finding, Severity, glob};
-use crate::snapshot::{self, Lake, Manifest};
+use crate::snapshot::{self, Lake, Manifest, SnapshotId};
 
 pub use email::{Mail, Tls};
 pub use messages::Message;
@@ -161,9 +161,9 @@ pub struct Brief {
 }
 
 /// What an address was sent: its open findings.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Told {
-    snapshot_id: String,
+    snapshot_id: SnapshotId,
     snapshot_at: DateTime<Utc>,
     open: BTreeMap<String, Brief>,
 }
@@ -172,7 +172,7 @@ struct Told {
 #[derive(Debug, Clone)]
 pub struct News<'a> {
     /// The snapshot.
-    pub snapshot_id: &'a str,
+    pub snapshot_id: &'a SnapshotId,
     /// Whether this is the first message to the address.
     pub is_first: bool,
     /// Findings that are new, or all on the first telling.

@@ -4,13 +4,12 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
-use super::Error;
 use super::lock::LOCK;
 use super::manifest::{FileEntry, Manifest};
 use super::writer::digest;
+use super::{Error, SnapshotId};
 use crate::store::{self, Cloud, Local, Place, Store, place};
 
 /// Folder of journals.
@@ -35,11 +34,6 @@ pub(super) const HISTORY: &str = "history.sql";
 pub(super) const NOTES: &str = "_state";
 /// Folder of what was fetched from an object store.
 pub(super) const CACHE: &str = "cache";
-
-/// The identifier of a snapshot whose crawl began at `at`: UTC, sortable, fit for paths.
-pub fn snapshot_id(at: DateTime<Utc>) -> String {
-    at.format("%Y-%m-%dT%H%M%SZ").to_string()
-}
 
 /// A destination.
 #[derive(Debug, Clone)]
@@ -179,7 +173,7 @@ impl Lake {
 }
 
 /// Name of a snapshot's folder.
-pub(super) fn folder_of(snapshot_id: &str) -> String {
+pub(super) fn folder_of(snapshot_id: &SnapshotId) -> String {
     format!("{PREFIX}{snapshot_id}")
 }
 
@@ -252,11 +246,5 @@ mod tests {
             let error = Lake::new(dir.path()).check().unwrap_err().to_string();
             assert!(error.contains("data.csv"), "{name}: {error}");
         }
-    }
-
-    #[test]
-    fn snapshot_ids_sort_by_time_and_fit_paths() {
-        let at = "2026-11-24T02:00:09.5Z".parse().unwrap();
-        assert_eq!(snapshot_id(at), "2026-11-24T020009Z");
     }
 }

@@ -44,7 +44,7 @@ pub use commit::Staging;
 pub use forget::{
     DOMAIN as PSEUDONYM_DOMAIN, Forgotten, ForgottenEntry, KEY as PSEUDONYM_KEY, Key, Named, Pseudonyms,
 };
-pub use lake::{Lake, snapshot_id};
+pub use lake::Lake;
 pub use lock::LakeLock;
 pub use manifest::{
     EndpointSummary, EntityCounts, FileEntry, Latest, MANIFEST_VERSION, Manifest, TableEntry, TableState,
@@ -56,6 +56,7 @@ pub use verify::Damage;
 pub use views::Views;
 pub use writer::{Format, TableWriter};
 
+pub use crate::journal::{NotASnapshotId, SnapshotId};
 use crate::schema::Table;
 use crate::store;
 

@@ -20,6 +20,7 @@ use delta_kernel_default_engine::parquet::DataFileMetadata;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use url::Url;
 
+use super::super::SnapshotId;
 use super::{DELTA, Engine, PARTITION, TRIES, Threads, failed};
 use crate::snapshot::forget::{self, Pseudonyms};
 use crate::snapshot::{Error, Lake};
@@ -93,7 +94,7 @@ pub fn forget(lake: &Lake, table: &str, people: &Pseudonyms) -> Result<bool, Err
 pub fn remove(
     lake: &Lake,
     table: &str,
-    there: &dyn Fn() -> Result<BTreeSet<String>, Error>,
+    there: &dyn Fn() -> Result<BTreeSet<SnapshotId>, Error>,
 ) -> Result<usize, Error> {
     Threads::with(lake, |engine, root| {
         let edit = Edit::new(lake, engine, root, table)?;
