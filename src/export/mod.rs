@@ -376,8 +376,8 @@ async fn delta(lake: &Lake, manifest: Manifest, mode: DeltaMode, catch: Catch) -
     }
     #[cfg(not(feature = "delta"))]
     {
-        let why = format!("this hexport was built without Delta Lake ({mode:?}, {catch:?})");
-        Err(snapshot::Error::Delta { table: lake.name() + &manifest.snapshot_id, why }.into())
+        let _ = (mode, catch);
+        Err(without_delta(lake, &manifest))
     }
 }
 
@@ -399,9 +399,15 @@ pub fn follow_with_delta(lake: &Lake, manifest: &Manifest, mode: DeltaMode) -> R
     }
     #[cfg(not(feature = "delta"))]
     {
-        let why = format!("this hexport was built without Delta Lake ({mode:?})");
-        Err(snapshot::Error::Delta { table: lake.name() + &manifest.snapshot_id, why }.into())
+        let _ = mode;
+        Err(without_delta(lake, manifest))
     }
+}
+
+#[cfg(not(feature = "delta"))]
+fn without_delta(lake: &Lake, manifest: &Manifest) -> Error {
+    let source = Box::new(snapshot::DeltaRefusal::NotBuilt);
+    snapshot::Error::Delta { table: format!("{} {}", lake.name(), manifest.snapshot_id), source }.into()
 }
 
 /// A crawl and the snapshot that it becomes.

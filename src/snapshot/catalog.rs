@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::lake::{MANIFEST, PREFIX, file_name, folder_of};
 use super::manifest::{FileEntry, Manifest, TableEntry};
-use super::{Error, Lake, MANIFEST_VERSION, SnapshotId};
+use super::{Error, Flaw, Lake, MANIFEST_VERSION, SnapshotId};
 use crate::schema::Table;
 use crate::tables::{self, CRAWL_COVERAGE};
 
@@ -199,23 +199,19 @@ impl Lake {
     fn parsed(&self, snapshot_id: &SnapshotId, text: Option<Vec<u8>>) -> Result<Manifest, Error> {
         let path = PathBuf::from(format!("{}/{}/{MANIFEST}", self.name(), folder_of(snapshot_id)));
         let Some(text) = text else {
-            return Err(Error::Damaged { path, why: "is not there".into() });
+            return Err(Flaw::Missing.of(path));
         };
         let manifest = match serde_json::from_slice::<Manifest>(&text) {
             Ok(manifest) => manifest,
-            Err(e) => return Err(Error::Damaged { path, why: format!("is not a manifest: {e}") }),
+            Err(e) => return Err(Flaw::Manifest(e).of(path)),
         };
-        let why = if manifest.snapshot_id != *snapshot_id {
-            format!("is the manifest of {}", manifest.snapshot_id)
-        } else if manifest.manifest_version > MANIFEST_VERSION {
-            format!(
-                "was written by a later version of hexport (manifest version {})",
-                manifest.manifest_version
-            )
-        } else {
-            return Ok(manifest);
-        };
-        Err(Error::Damaged { path, why })
+        if manifest.snapshot_id != *snapshot_id {
+            return Err(Flaw::OfAnother(manifest.snapshot_id).of(path));
+        }
+        match manifest.manifest_version {
+            ..=MANIFEST_VERSION => Ok(manifest),
+            later => Err(Flaw::Later(later).of(path)),
+        }
     }
 
     /// The committed snapshots in the order of their commits; damaged ones apart.

@@ -7,7 +7,7 @@ use std::fs;
 use chrono::{TimeDelta, Utc};
 
 use super::lake::{CLAIMS, MANIFEST, PREFIX, folder_of};
-use super::{Error, Lake, SnapshotId};
+use super::{Busy, Error, Lake, SnapshotId};
 
 /// A claim that has not been touched for so long is of an export that will not go on.
 const ABANDONED: TimeDelta = TimeDelta::days(7);
@@ -163,7 +163,7 @@ impl Lake {
         let gone: BTreeSet<SnapshotId> = serde_json::from_slice(&text).unwrap_or_default();
         match bases.intersection(&gone).next() {
             None => Ok(()),
-            Some(id) => Err(Error::Busy(format!("a prune on another machine is removing {id}"))),
+            Some(id) => Err(Error::Busy(Busy::Pruning(id.clone()))),
         }
     }
 
@@ -204,7 +204,7 @@ impl Lake {
         self.store().put(PRUNING, &serde_json::to_vec(gone).unwrap_or_default())?;
         let done = match self.built_on()?.intersection(gone).next() {
             None => remove(),
-            Some(id) => Err(Error::Busy(format!("an export on another machine builds on {id}"))),
+            Some(id) => Err(Error::Busy(Busy::Exporting(id.clone()))),
         };
         self.store().delete(&[PRUNING.to_owned()])?;
         done

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::lock::LOCK;
 use super::manifest::{FileEntry, Manifest};
 use super::writer::digest;
-use super::{Error, SnapshotId};
+use super::{Error, Flaw, SnapshotId};
 use crate::store::{self, Cloud, Local, Place, Store, place};
 
 /// Folder of journals.
@@ -133,8 +133,7 @@ impl Lake {
         let mut file = File::open(beside.path()).map_err(Error::io("can't read", beside.path()))?;
         let (_, found) = digest(&mut file).map_err(Error::io("can't read", beside.path()))?;
         if found != sha256 {
-            let why = "doesn't have the SHA-256 of the manifest".into();
-            return Err(Error::Damaged { path: PathBuf::from(format!("{}/{name}", self.name())), why });
+            return Err(Flaw::Checksum.of(format!("{}/{name}", self.name())));
         }
         beside.persist(&path).map_err(|e| Error::io("can't write", &path)(e.error))?;
         Ok(path)
@@ -213,7 +212,7 @@ fn state_folder(url: &str) -> Result<PathBuf, Error> {
         .or_else(|| set("HOME").map(|home| home.join(".local/state/hexport")));
     let base = base.ok_or_else(|| store::Error::Name {
         place: url.to_owned(),
-        why: "there is no folder for journals: set HEXPORT_STATE_DIR, XDG_STATE_HOME or HOME".into(),
+        source: store::NameFlaw::NoStateFolder,
     })?;
     let digest: String = Sha256::digest(url).iter().take(4).map(|b| format!("{b:02x}")).collect();
     let fits = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') { c } else { '_' };

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::lake::{CACHE, JOURNALS, MANIFEST, NOTES, file_name, folder_of};
 use super::manifest::{FileEntry, Manifest};
-use super::{Error, Lake, SnapshotId};
+use super::{Error, Flaw, Lake, SnapshotId};
 use crate::journal::{EXTENSION, Journal};
 use crate::store::scratch;
 
@@ -115,7 +115,7 @@ impl Lake {
 
     fn list(&self) -> Result<Option<List>, Error> {
         let Some(text) = self.store().get(LIST)? else { return Ok(None) };
-        let damaged = |e| Error::Damaged { path: LIST.into(), why: format!("is not a list: {e}") };
+        let damaged = |source| Flaw::Note { what: "a list of forgotten people", source }.of(LIST);
         serde_json::from_slice(&text).map(Some).map_err(damaged)
     }
 
