@@ -20,7 +20,7 @@ use hexport::journal::{CrawlHeader, Entry, FORMAT, Journal, NewEntry};
 use hexport::registry;
 use hexport::schema::{Context, RowMapper, Table, batch_of};
 use hexport::sim::{SimConfig, SimServer, WorldConfig};
-use hexport::snapshot::{Format, KeyRange, Lake, TableReader, TableWriter};
+use hexport::snapshot::{Format, KeyRange, Lake, SnapshotId, TableReader, TableWriter};
 use hexport::tables::ENTITIES;
 use serde_json::Value;
 
@@ -108,7 +108,7 @@ fn header() -> CrawlHeader {
         format: FORMAT,
         tool_version: "bench".into(),
         base_url: "bench".into(),
-        snapshot_id: "bench".into(),
+        snapshot_id: SnapshotId::at(DateTime::UNIX_EPOCH),
         snapshot_at: SAMPLE.snapshot_at,
         tables: Vec::new(),
         workspace: None,
@@ -169,8 +169,13 @@ fn write_parquet(bencher: Bencher<'_, '_>, name: &str) {
         .counter(ItemsCount::new(rows))
         .with_inputs(|| tempfile::tempdir().expect("a folder"))
         .bench_values(|dir| {
-            let mut writer =
-                TableWriter::create(table, &[Format::Parquet], dir.path(), "bench").expect("a file");
+            let mut writer = TableWriter::create(
+                table,
+                &[Format::Parquet],
+                dir.path(),
+                &SnapshotId::at(DateTime::UNIX_EPOCH),
+            )
+            .expect("a file");
             for batch in &batches {
                 writer.write(batch).expect("room");
             }

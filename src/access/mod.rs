@@ -14,7 +14,7 @@ use crate::audit;
 use crate::derive::{COLUMN_LINEAGE, EFFECTIVE_ACCESS, LINEAGE};
 use crate::lineage;
 use crate::registry;
-use crate::snapshot::{Error, Lake, Manifest, TableReader, rows};
+use crate::snapshot::{Error, Lake, Manifest, SnapshotId, TableReader, rows};
 use crate::tables::{PROJECTS, USERS};
 
 pub use review::{Change, Kind, Review, review};
@@ -178,7 +178,7 @@ pub enum Expand {
 #[derive(Debug, Clone, Serialize)]
 pub struct Answer {
     /// The snapshot.
-    pub snapshot_id: String,
+    pub snapshot_id: SnapshotId,
     /// Assumptions.
     pub assumptions: Vec<String>,
     /// What the snapshot doesn't know, so that the answer may lack it.
@@ -197,7 +197,7 @@ pub enum Failure {
     Snapshot(#[from] Error),
     /// The snapshot lacks the table that answers come from.
     #[error("the snapshot {0} has no table effective_access as Parquet")]
-    NoTable(String),
+    NoTable(SnapshotId),
     /// Nothing has this name.
     #[error("no {kind} '{name}' in the snapshot{near}")]
     Unknown {

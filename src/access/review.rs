@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::{Access, Config, Directory, Expand, Failure, Walk, Ways, expanded, not_known, rank};
-use crate::snapshot::{Lake, Manifest};
+use crate::snapshot::{Lake, Manifest, SnapshotId};
 
 /// Kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -49,9 +49,9 @@ pub struct Change {
 #[derive(Debug, Clone, Serialize)]
 pub struct Review {
     /// Snapshot before.
-    pub before: String,
+    pub before: SnapshotId,
     /// Snapshot after.
-    pub after: String,
+    pub after: SnapshotId,
     /// Assumptions.
     pub assumptions: Vec<String>,
     /// What one of the snapshots doesn't know: changes that may be no changes, or may be missing.

@@ -111,8 +111,7 @@ impl Config {
 
     /// Settings that can't be meant: rules that don't exist, days that aren't dates, exceptions of everything.
     pub fn mistakes(&self, own: &[OwnRule]) -> Vec<String> {
-        let known =
-            |rule: &String| super::RULES.iter().any(|r| r.id == rule) || own.iter().any(|r| r.id() == rule);
+        let known = |rule: &String| super::is_rule(rule) || own.iter().any(|r| r.id() == rule);
         let unknown = self.severities.keys().filter(|rule| !known(rule));
         let unknown = unknown.map(|rule| format!("[audit.severities]: there is no rule '{rule}'"));
         let exceptions = self.exceptions.iter().filter_map(|exception| exception.mistake(&known));

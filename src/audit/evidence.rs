@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::source::Tables;
 use crate::registry;
 use crate::schema::{Origin, Table};
-use crate::snapshot::{Error, TableState, rows};
+use crate::snapshot::{Error, SnapshotId, TableState, rows};
 use crate::tables::CRAWL_COVERAGE;
 
 /// Why rules about cost aren't evaluated in a lake without query histories: nothing is missing that ought to be there.
@@ -109,7 +109,7 @@ struct Said {
 
 impl Said {
     /// What the snapshot says that is named; `None` if it doesn't say.
-    fn load(tables: &dyn Tables, home: Option<&str>) -> Result<Option<Self>, Error> {
+    fn load(tables: &dyn Tables, home: Option<&SnapshotId>) -> Result<Option<Self>, Error> {
         let columns = ["operation", "entity_id", "state", "reason"];
         let Some(reader) = tables.coverage(home, &columns)? else { return Ok(None) };
         let mut said = Self::default();

@@ -177,7 +177,7 @@ impl Ledger {
         now: DateTime<Utc>,
         not_evaluated: &[NotEvaluated],
     ) -> Vec<Notice> {
-        let known = |rule: &String| super::RULES.iter().any(|r| r.id == rule);
+        let known = |rule: &String| super::is_rule(rule);
         let mut notices = Vec::new();
         for (at, exception) in config.exceptions.iter().enumerate() {
             let mut silent = not_evaluated.iter().filter(|n| n.entities.is_none()).map(|n| &n.rule);

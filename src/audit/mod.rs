@@ -50,9 +50,9 @@ pub use evidence::{Evidence, Need, NotEvaluated};
 pub use exceptions::{Exception, Notice};
 pub use facts::{Circle, Facts};
 pub use moves::{CellChange, Moves};
-pub use own::OwnRule;
+pub use own::{OwnRule, RuleFlaw};
 pub use record::{Record, findings_batches, rules_rows};
-pub use rules::{RULES, Rule};
+pub use rules::{Rule, all as rules, is_rule};
 pub use source::{Committed, Folder, Overlay, Tables};
 pub use spending::Spending;
 
@@ -63,12 +63,12 @@ pub enum Error {
     #[error(transparent)]
     Snapshot(#[from] snapshot::Error),
     /// One of the user's own rules can't be read or run.
-    #[error("rule {rule}: {why}")]
+    #[error("rule {rule}: {source}")]
     OwnRule {
         /// The rule.
         rule: String,
-        /// Reason.
-        why: String,
+        /// What is wrong with it.
+        source: RuleFlaw,
     },
     /// There is no DuckDB to run the user's own rules with.
     #[error("your own rules need the duckdb command, which is not installed")]
@@ -302,7 +302,7 @@ impl<'a> Work<'a> {
     }
 
     fn built_in(&mut self) {
-        for rule in RULES {
+        for rule in rules() {
             let shape = Shape {
                 id: rule.id,
                 severity: rule.severity,

@@ -30,6 +30,32 @@ pub struct OwnRule {
     sql: String,
 }
 
+/// What is wrong with one of the user's own rules.
+#[derive(Debug, thiserror::Error)]
+pub enum RuleFlaw {
+    /// Its file, or the folder of all, can't be read.
+    #[error("can't be read: {0}")]
+    File(#[source] std::io::Error),
+    /// Its name is taken.
+    #[error("it has the name of a built-in rule")]
+    BuiltIn,
+    /// Its header names a severity that isn't one.
+    #[error("'{0}' is no severity; there are info, low, medium, high")]
+    Severity(String),
+    /// Its query can't be handed to DuckDB.
+    #[error("its query can't be written to a temporary file: {0}")]
+    Scratch(#[source] std::io::Error),
+    /// DuckDB can't be started.
+    #[error("duckdb can't be started: {0}")]
+    Start(#[source] std::io::Error),
+    /// DuckDB refuses the query, in its own words.
+    #[error("{0}")]
+    DuckDb(String),
+    /// The rows can't be read as findings.
+    #[error("its columns are not those of a finding: {0}")]
+    Columns(#[source] serde_json::Error),
+}
+
 /// A row of a rule's query.
 #[derive(Deserialize)]
 struct Found {
@@ -49,7 +75,7 @@ impl OwnRule {
     pub fn in_folder(folder: &Path) -> Result<Vec<Self>, Error> {
         let failed = |path: &Path, e: std::io::Error| Error::OwnRule {
             rule: path.display().to_string(),
-            why: format!("can't be read: {e}"),
+            source: RuleFlaw::File(e),
         };
         let mut paths: Vec<PathBuf> = Vec::new();
         for entry in std::fs::read_dir(folder).map_err(|e| failed(folder, e))? {
@@ -67,7 +93,7 @@ impl OwnRule {
     }
 
     fn parse(id: &str, text: &str) -> Result<Self, Error> {
-        let wrong = |why: String| Error::OwnRule { rule: id.to_owned(), why };
+        let wrong = |source| Error::OwnRule { rule: id.to_owned(), source };
         let mut rule = Self {
             id: id.to_owned(),
             severity: Severity::Medium,
@@ -75,8 +101,8 @@ impl OwnRule {
             action: "See the rule".into(),
             sql: text.to_owned(),
         };
-        if super::RULES.iter().any(|r| r.id == id) {
-            return Err(wrong("it has the name of a built-in rule".into()));
+        if super::is_rule(id) {
+            return Err(wrong(RuleFlaw::BuiltIn));
         }
         for line in text.lines().take_while(|line| line.starts_with("--") || line.trim().is_empty()) {
             match line.trim_start_matches('-').trim().split_once(':').map(|(k, v)| (k.trim(), v.trim())) {
@@ -84,9 +110,7 @@ impl OwnRule {
                 Some(("action", value)) => rule.action = value.to_owned(),
                 Some(("severity", value)) => {
                     let severity = serde_json::from_value(value.into());
-                    rule.severity = severity.map_err(|_| {
-                        wrong(format!("'{value}' is no severity; there are info, low, medium, high"))
-                    })?;
+                    rule.severity = severity.map_err(|_| wrong(RuleFlaw::Severity(value.to_owned())))?;
                 }
                 _ => {}
             }
@@ -121,13 +145,13 @@ impl OwnRule {
 
     /// Runs it over a snapshot.
     pub(super) fn find(&self, tables: &dyn Tables) -> Result<Vec<Hit>, Error> {
-        let wrong = |why: String| Error::OwnRule { rule: self.id.clone(), why };
+        let wrong = |source| Error::OwnRule { rule: self.id.clone(), source };
         let views = tables.views(&self.sql)?;
         // Results must not depend on the time zone of the machine that audits.
         let script = format!("SET TimeZone = 'UTC';\n{}\n.mode json\n{}\n;\n", views.sql, self.sql);
         let scratch = scratch().map_err(crate::snapshot::Error::from)?;
         let file = scratch.path().join("rule.sql");
-        std::fs::write(&file, script).map_err(|e| wrong(e.to_string()))?;
+        std::fs::write(&file, script).map_err(|e| wrong(RuleFlaw::Scratch(e)))?;
         let out = Command::new("duckdb")
             .current_dir(&views.folder)
             .args(["-no-init", "-bail", "-f"])
@@ -136,18 +160,18 @@ impl OwnRule {
             .output();
         let out = match out {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(Error::NoDuckDb),
-            Err(e) => return Err(wrong(format!("duckdb can't be started: {e}"))),
+            Err(e) => return Err(wrong(RuleFlaw::Start(e))),
             Ok(out) => out,
         };
         let said = String::from_utf8_lossy(&out.stderr);
         if !out.status.success() || !said.trim().is_empty() {
-            return Err(wrong(said.trim().to_owned()));
+            return Err(wrong(RuleFlaw::DuckDb(said.trim().to_owned())));
         }
         if out.stdout.iter().all(u8::is_ascii_whitespace) {
             return Ok(Vec::new());
         }
-        let rows: Vec<Found> = serde_json::from_slice(&out.stdout)
-            .map_err(|e| wrong(format!("its columns are not those of a finding: {e}")))?;
+        let rows: Vec<Found> =
+            serde_json::from_slice(&out.stdout).map_err(|e| wrong(RuleFlaw::Columns(e)))?;
         Ok(rows
             .into_iter()
             .map(|row| Hit {

@@ -61,7 +61,7 @@ impl Record {
         }
         // Older snapshots don't say which rules were evaluated: all that were built in.
         if !tables.has(&AUDIT_RULES) {
-            record.evaluated = super::RULES.iter().map(|rule| rule.id.to_owned()).collect();
+            record.evaluated = super::rules().map(|rule| rule.id.to_owned()).collect();
         }
         let columns = ["finding_id", "since", "rule"];
         for batch in tables.open(&AUDIT_FINDINGS, &columns)?.into_iter().flatten() {
@@ -102,7 +102,7 @@ impl Record {
         let known = lake.manifests()?;
         let earlier: Vec<&Manifest> = known.before(&manifest.snapshot_id).iter().collect();
         for finding in Self::settle(open, lake, &earlier)? {
-            if !earlier.is_empty() && !super::RULES.iter().any(|rule| rule.id == finding.rule) {
+            if !earlier.is_empty() && !super::is_rule(&finding.rule) {
                 finding.since = None;
             }
         }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::registry;
 use crate::schema::Table;
-use crate::snapshot::{Error, Lake, Manifest, TableReader, TableState, Views};
+use crate::snapshot::{Error, Lake, Manifest, SnapshotId, TableReader, TableState, Views};
 use crate::tables::CRAWL_COVERAGE;
 
 /// Tables of one snapshot, or the newest of each.
@@ -25,7 +25,7 @@ pub trait Tables {
     fn views(&self, sql: &str) -> Result<Views, Error>;
 
     /// The other snapshot that a table is from, where the newest one doesn't hold it.
-    fn home(&self, _: &'static Table) -> Option<&str> {
+    fn home(&self, _: &'static Table) -> Option<&SnapshotId> {
         None
     }
 
@@ -38,7 +38,7 @@ pub trait Tables {
     ///
     /// # Errors
     /// If it can't be read.
-    fn coverage(&self, home: Option<&str>, columns: &[&str]) -> Result<Option<TableReader>, Error> {
+    fn coverage(&self, home: Option<&SnapshotId>, columns: &[&str]) -> Result<Option<TableReader>, Error> {
         debug_assert!(home.is_none(), "all tables are of one snapshot");
         self.open(&CRAWL_COVERAGE, columns)
     }
@@ -70,15 +70,15 @@ impl Tables for Committed<'_> {
         self.lake.views(self.manifest, sql)
     }
 
-    fn home(&self, table: &'static Table) -> Option<&str> {
-        self.manifest.tables.get(table.name)?.files.first()?.snapshot.as_deref()
+    fn home(&self, table: &'static Table) -> Option<&SnapshotId> {
+        self.manifest.tables.get(table.name)?.files.first()?.snapshot.as_ref()
     }
 
     fn state(&self, table: &'static Table) -> Option<TableState> {
         self.manifest.tables.get(table.name)?.state
     }
 
-    fn coverage(&self, home: Option<&str>, columns: &[&str]) -> Result<Option<TableReader>, Error> {
+    fn coverage(&self, home: Option<&SnapshotId>, columns: &[&str]) -> Result<Option<TableReader>, Error> {
         match home {
             None => self.open(&CRAWL_COVERAGE, columns),
             Some(home) => {
@@ -145,7 +145,7 @@ impl Tables for Overlay<'_> {
         Ok(self.below.views(sql)?.covered_by(self.folder.0, written.map(|table| table.name)))
     }
 
-    fn home(&self, table: &'static Table) -> Option<&str> {
+    fn home(&self, table: &'static Table) -> Option<&SnapshotId> {
         self.below.home(table)
     }
 
@@ -153,7 +153,7 @@ impl Tables for Overlay<'_> {
         self.below.state(table).filter(|_| !self.folder.has(table))
     }
 
-    fn coverage(&self, home: Option<&str>, columns: &[&str]) -> Result<Option<TableReader>, Error> {
+    fn coverage(&self, home: Option<&SnapshotId>, columns: &[&str]) -> Result<Option<TableReader>, Error> {
         self.below.coverage(home, columns)
     }
 }

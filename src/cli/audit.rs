@@ -7,7 +7,7 @@ use serde_json::json;
 use super::exit::{Code, Failure};
 use super::render;
 use super::settings::{Settings, StoreArgs};
-use crate::audit::{Audit, Finding, OwnRule, RULES, Severity, audit, forms};
+use crate::audit::{Audit, Finding, OwnRule, Severity, audit, forms, is_rule, rules};
 use crate::snapshot::Manifest;
 
 /// Arguments of `hexport audit`.
@@ -69,7 +69,7 @@ pub fn run(args: &Args, settings: &Settings) -> Result<Code, Failure> {
         list(&own);
         return Ok(Code::Complete);
     };
-    let is_known = |rule: &String| RULES.iter().any(|r| r.id == *rule) || own.iter().any(|r| r.id() == rule);
+    let is_known = |rule: &String| is_rule(rule) || own.iter().any(|r| r.id() == rule);
     let unknown = args.rules.iter().find(|rule| !is_known(rule)).map(|r| format!("there is no rule '{r}'"));
     if let Some(mistake) = unknown.or_else(|| config.mistakes(&own).into_iter().next()) {
         return Err(Failure::new(Code::Usage, mistake).next("hexport audit lists the rules."));
@@ -117,7 +117,7 @@ fn print(form: Form, manifest: &Manifest, found: &Audit) -> Result<(), Failure> 
 fn list(own: &[OwnRule]) {
     let mut table = render::table(&["Rule", "Severity", "Looks for", "What to do"], &[]);
     table.keep_whole(&[0, 1]);
-    for rule in RULES {
+    for rule in rules() {
         table.add_row([rule.id, rule.severity.name(), rule.looks_for, rule.action]);
     }
     for rule in own {

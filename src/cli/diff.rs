@@ -14,7 +14,7 @@ use super::{render, summary};
 use crate::diff::{Known, Noise, RowName, TableDiff, Unread, diff};
 use crate::registry;
 use crate::schema::Table;
-use crate::snapshot::{Lake, Manifest};
+use crate::snapshot::{Lake, Manifest, SnapshotId};
 use crate::tables::CRAWL_COVERAGE;
 
 /// Rows of each kind that text and Markdown name, a table; JSON names all.
@@ -126,10 +126,10 @@ fn titles(lake: &Lake, before: &Manifest, after: &Manifest) -> Result<Titles, Fa
 
 fn two(lake: &Lake, args: &Args) -> Result<(Manifest, Manifest), Failure> {
     let manifests = known(lake)?;
-    let all: Vec<&str> = manifests.readable.iter().map(|m| m.snapshot_id.as_str()).collect();
+    let all: Vec<&SnapshotId> = manifests.readable.iter().map(|m| &m.snapshot_id).collect();
     let place = |name: &String| -> Result<usize, Failure> {
         let id = resolve(&manifests, name)?;
-        all.iter().position(|known| **known == *id).ok_or_else(|| {
+        all.iter().position(|known| **known == id).ok_or_else(|| {
             Failure::new(Code::Destination, format!("the snapshot {id} is damaged"))
                 .next("hexport snapshots verify says how, and what to do about it.")
         })
@@ -151,7 +151,7 @@ fn two(lake: &Lake, args: &Args) -> Result<(Manifest, Manifest), Failure> {
         None => (0..b).rev().find(is_crawl).or(b.checked_sub(1)).ok_or_else(nothing)?,
     };
     // Of each table what was known then: a snapshot of some tables says nothing of the others.
-    let of_then = |id: &str| manifests.as_of(id).expect("one of the readable");
+    let of_then = |id| manifests.as_of(id).expect("one of the readable");
     let (before, after) = (of_then(all[a]), of_then(all[b]));
     let mut notes: Vec<&String> = after.notes.iter().chain(&before.notes).collect();
     notes.dedup();

@@ -147,7 +147,7 @@ impl From<client::Error> for Failure {
         let text = error.to_string();
         match error {
             E::Token(_) => Failure::new(Code::Authentication, text).next(NEW_TOKEN),
-            E::BaseUrl(_) => Failure::new(Code::Usage, text)
+            E::BaseUrl { .. } => Failure::new(Code::Usage, text)
                 .next("Set HEX_API_URL or --url to your workspace's address, such as https://app.hex.tech."),
             E::Api { status: 401, .. } => Failure::new(
                 Code::Authentication,

@@ -3,7 +3,7 @@
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
 use super::exit::{Code, Failure};
-use crate::snapshot::{Lake, Manifest, Manifests, Newest};
+use crate::snapshot::{Lake, Manifest, Manifests, Newest, NotASnapshotId, SnapshotId};
 use crate::units::parse_duration;
 
 /// Warns people of something that doesn't stop the command. Standard output is for the result alone.
@@ -29,11 +29,11 @@ pub fn known(lake: &Lake) -> Result<Manifests, Failure> {
 ///
 /// # Errors
 /// If there is none, with those that there are.
-pub fn resolve(manifests: &Manifests, name: &str) -> Result<String, Failure> {
-    let readable = manifests.readable.iter().map(|m| m.snapshot_id.as_str());
-    let all: Vec<&str> = readable.chain(manifests.damaged.iter().map(|d| d.snapshot_id.as_str())).collect();
-    if all.contains(&name) {
-        return Ok(name.to_owned());
+pub fn resolve(manifests: &Manifests, name: &str) -> Result<SnapshotId, Failure> {
+    let readable = manifests.readable.iter().map(|m| &m.snapshot_id);
+    let all: Vec<&SnapshotId> = readable.chain(manifests.damaged.iter().map(|d| &d.snapshot_id)).collect();
+    if let Some(id) = all.iter().find(|id| **id == name) {
+        return Ok((**id).clone());
     }
     let Some(until) = moment(name, Utc::now()) else {
         return Err(Failure::new(Code::Usage, format!("there is no snapshot {name}")).next(choice(&all)));
@@ -50,13 +50,13 @@ pub fn resolve(manifests: &Manifests, name: &str) -> Result<String, Failure> {
 }
 
 /// What may be named, in words.
-fn choice(all: &[&str]) -> String {
+fn choice(all: &[&SnapshotId]) -> String {
     const NAMED: usize = 8;
     let more = match all.len().checked_sub(NAMED) {
         Some(more @ 1..) => format!(" and {more} older ones"),
         _ => String::new(),
     };
-    let newest: Vec<&str> = all.iter().rev().take(NAMED).copied().collect();
+    let newest: Vec<&str> = all.iter().rev().take(NAMED).map(|id| id.as_str()).collect();
     let there = if all.is_empty() { "none".to_owned() } else { newest.join(", ") + &more };
     format!("There are {there}. A date such as 2026-11-24 or an age such as 7d will do, too.")
 }
@@ -84,10 +84,10 @@ fn moment(name: &str, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
 ///
 /// # Errors
 /// If the lake can't be read, or nothing is that old.
-pub fn resolve_journal(lake: &Lake, name: &str) -> Result<String, Failure> {
+pub fn resolve_journal(lake: &Lake, name: &str) -> Result<SnapshotId, Failure> {
     match moment(name, Utc::now()) {
         Some(_) => resolve(&lake.manifests()?, name),
-        None => Ok(name.to_owned()),
+        None => name.parse().map_err(|e: NotASnapshotId| Failure::new(Code::Usage, e.to_string())),
     }
 }
 
@@ -99,7 +99,7 @@ pub fn resolve_journal(lake: &Lake, name: &str) -> Result<String, Failure> {
 pub fn newest(lake: &Lake, name: Option<&str>) -> Result<Manifest, Failure> {
     let manifests = known(lake)?;
     let resolved = name.map(|name| resolve(&manifests, name)).transpose()?;
-    let name = resolved.as_deref();
+    let name = resolved.as_ref();
     let found = match name {
         None => {
             if let Some(warning) = manifests.warning() {
@@ -113,7 +113,7 @@ pub fn newest(lake: &Lake, name: Option<&str>) -> Result<Manifest, Failure> {
         notes.iter().for_each(|note| warn(note));
         return Ok(manifest);
     }
-    match manifests.damaged.into_iter().find(|damaged| name.is_none_or(|name| damaged.snapshot_id == name)) {
+    match manifests.damaged.into_iter().find(|damaged| name.is_none_or(|name| damaged.snapshot_id == *name)) {
         Some(damaged) if name.is_some() => Err(damaged.error.into()),
         _ => Err(Failure::new(Code::Destination, format!("no snapshot in {} can be read", lake.name()))
             .next("Restore one from a backup, or export again.")),

@@ -49,7 +49,7 @@ pub async fn run(args: Args, settings: &Settings, ui: &Ui) -> Result<Code, Failu
     stop_on_signals(&stop);
     let lake = args.store.open(&args.dest)?;
     let snapshot = args.snapshot.as_deref().map(|name| lakes::resolve_journal(&lake, name)).transpose()?;
-    let result = export::rebuild(&lake, snapshot.as_deref(), options, reporter.clone(), stop).await;
+    let result = export::rebuild(&lake, snapshot.as_ref(), options, reporter.clone(), stop).await;
     reporter.end();
     let outcome = result?;
     let code = exit_code(&outcome, false);

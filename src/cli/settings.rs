@@ -293,7 +293,7 @@ impl ApiArgs {
         }
         match self.token_file.as_deref().or(file.token_file.as_deref()) {
             Some(path) => Ok(Token::from_file(path)?),
-            None => Err(crate::client::Error::Token("no API token".into()).into()),
+            None => Err(crate::client::Error::from(crate::client::TokenFlaw::Missing).into()),
         }
     }
 }

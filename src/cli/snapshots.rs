@@ -10,7 +10,7 @@ use super::lakes::{known, resolve};
 use super::settings::StoreArgs;
 use super::{Output, lakes, render};
 use crate::registry;
-use crate::snapshot::{Damage, Lake, Manifest, Manifests, Policy};
+use crate::snapshot::{Damage, Lake, Manifest, Manifests, Policy, SnapshotId};
 
 /// Commands on snapshots.
 #[derive(Debug, clap::Subcommand)]
@@ -165,36 +165,33 @@ fn list(args: &Args) -> Result<Code, Failure> {
 fn verify(args: &Args, names: &[String]) -> Result<Code, Failure> {
     let lake = args.store.open(&args.dest)?;
     let manifests = known(&lake)?;
-    let names: Vec<String> = names.iter().map(|name| resolve(&manifests, name)).collect::<Result<_, _>>()?;
+    let names: Vec<SnapshotId> =
+        names.iter().map(|name| resolve(&manifests, name)).collect::<Result<_, _>>()?;
     let rest = if names.is_empty() { lake.verify_rest(&manifests)? } else { Vec::new() };
-    let is_wanted = |id: &str| names.is_empty() || names.iter().any(|name| name == id);
+    let is_wanted = |id: &SnapshotId| names.is_empty() || names.contains(id);
     let mut verified = Vec::new();
     let mut damages = Vec::new();
     for manifest in manifests.readable.iter().filter(|m| is_wanted(&m.snapshot_id)) {
         verified.push(&manifest.snapshot_id);
-        damages.extend(lake.verify(manifest)?.into_iter().map(|damage| (&manifest.snapshot_id, damage)));
+        damages
+            .extend(lake.verify(manifest)?.into_iter().map(|damage| (Some(&manifest.snapshot_id), damage)));
     }
     for damaged in manifests.damaged.iter().filter(|d| is_wanted(&d.snapshot_id)) {
         verified.push(&damaged.snapshot_id);
         let damage = Damage { file: "manifest.json".into(), what: damaged.error.to_string() };
-        damages.push((&damaged.snapshot_id, damage));
+        damages.push((Some(&damaged.snapshot_id), damage));
     }
-    // Not of any snapshot.
-    let none = String::new();
-    damages.extend(rest.into_iter().map(|damage| (&none, damage)));
+    damages.extend(rest.into_iter().map(|damage| (None, damage)));
     if args.output == Output::Json {
         let found: Vec<_> = damages
             .iter()
-            .map(|(id, d)| {
-                let id = Some(id).filter(|id| !id.is_empty());
-                json!({"snapshot_id": id, "file": d.file, "damage": d.what})
-            })
+            .map(|(id, d)| json!({"snapshot_id": id, "file": d.file, "damage": d.what}))
             .collect();
         let result = json!({"verified": verified, "damages": found});
         println!("{}", serde_json::to_string_pretty(&result).unwrap_or_default());
     } else {
         for (id, d) in &damages {
-            let of = if id.is_empty() { String::new() } else { format!("{id}: ") };
+            let of = id.map_or(String::new(), |id| format!("{id}: "));
             println!("{of}{}: {}", d.file, d.what);
         }
         let read = render::counted(verified.len() as u64, "snapshot");
@@ -203,8 +200,7 @@ fn verify(args: &Args, names: &[String]) -> Result<Code, Failure> {
     if damages.is_empty() {
         return Ok(Code::Complete);
     }
-    let damaged: BTreeSet<&str> =
-        damages.iter().map(|(id, _)| id.as_str()).filter(|id| !id.is_empty()).collect();
+    let damaged: BTreeSet<&SnapshotId> = damages.iter().filter_map(|(id, _)| *id).collect();
     let problems = render::counted(damages.len() as u64, "problem");
     Err(Failure::new(Code::Destination, format!("{problems} in the lake"))
         .next(remedy(args, &lake, &damaged)?))
@@ -233,10 +229,11 @@ fn verify_forgotten(args: &Args, address: &str) -> Result<Code, Failure> {
 }
 
 /// What to do about damaged snapshots: rebuild those whose journal is there, restore or remove the others.
-fn remedy(args: &Args, lake: &Lake, damaged: &BTreeSet<&str>) -> Result<String, Failure> {
+fn remedy(args: &Args, lake: &Lake, damaged: &BTreeSet<&SnapshotId>) -> Result<String, Failure> {
     lake.fetch_journals()?;
-    let journals: BTreeSet<String> = lake.journals()?.into_iter().map(|(id, _)| id).collect();
-    let (kept, others): (Vec<&str>, Vec<&str>) = damaged.iter().partition(|id| journals.contains(**id));
+    let journals: BTreeSet<SnapshotId> = lake.journals()?.into_iter().map(|(id, _)| id).collect();
+    let (kept, others): (Vec<&SnapshotId>, Vec<&SnapshotId>) =
+        damaged.iter().copied().partition(|id| journals.contains(*id));
     let dest = args.dest.display();
     let mut steps = Vec::new();
     // A snapshot in an object store is never replaced, so there rebuild doesn't help.
@@ -252,7 +249,7 @@ fn remedy(args: &Args, lake: &Lake, damaged: &BTreeSet<&str>) -> Result<String, 
     if !others.is_empty() {
         steps.push(format!(
             "Restore {} from a backup, or remove what is damaged: hexport snapshots prune {dest} --damaged.",
-            others.join(", ")
+            others.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(", ")
         ));
     }
     if steps.is_empty() {
@@ -262,7 +259,7 @@ fn remedy(args: &Args, lake: &Lake, damaged: &BTreeSet<&str>) -> Result<String, 
 }
 
 /// For each snapshot why it stays; nothing for one that goes.
-fn plan(lake: &Lake, policy: &Policy, prune: &Prune) -> Result<BTreeMap<String, Vec<String>>, Failure> {
+fn plan(lake: &Lake, policy: &Policy, prune: &Prune) -> Result<BTreeMap<SnapshotId, Vec<String>>, Failure> {
     let manifests = lake.manifests()?;
     let mut plan = if policy.is_empty() {
         manifests.readable.iter().map(|m| (m.snapshot_id.clone(), vec!["no policy".into()])).collect()
@@ -309,7 +306,8 @@ fn run_prune(prune: &Prune) -> Result<Code, Failure> {
     };
     lake.tidy(lock);
     if prune.args.output == Output::Json {
-        let gone: Vec<&String> = plan.iter().filter(|(_, why)| why.is_empty()).map(|(id, _)| id).collect();
+        let gone: Vec<&SnapshotId> =
+            plan.iter().filter(|(_, why)| why.is_empty()).map(|(id, _)| id).collect();
         let kept: Vec<_> = plan
             .iter()
             .filter(|(_, why)| !why.is_empty())

@@ -149,7 +149,7 @@ fn print_screen(shown: &Shown<'_>) {
     if let Some(line) = derived_too(shown) {
         println!("{line}");
     }
-    let base = outcome.base.as_deref().and_then(|id| shown.lake.manifest(id).ok());
+    let base = outcome.base.as_ref().and_then(|id| shown.lake.manifest(id).ok());
     match &base {
         Some(base) => println!("\nSince {}", base.snapshot_id),
         None => println!("\nFirst snapshot"),

@@ -14,7 +14,7 @@ use super::render::{self, counted};
 use super::settings::StoreArgs;
 use super::summary::{text, titles, without_trace};
 use super::{Output, lakes};
-use crate::snapshot::{Error, Lake, Manifest, Manifests, TableReader, TableState};
+use crate::snapshot::{Error, Lake, Manifest, Manifests, SnapshotId, TableReader, TableState};
 use crate::tables::CRAWL_COVERAGE;
 
 /// Entities named for each reason; JSON names as many.
@@ -85,10 +85,10 @@ pub fn run(args: &Args) -> Result<Code, Failure> {
 }
 
 /// Crawls that were begun after the newest snapshot and not committed.
-fn unfinished(lake: &Lake, manifests: &Manifests) -> Result<Vec<String>, Error> {
-    let newest = manifests.latest().map_or("", |m| m.snapshot_id.as_str());
+fn unfinished(lake: &Lake, manifests: &Manifests) -> Result<Vec<SnapshotId>, Error> {
+    let newest = manifests.latest().map(|m| &m.snapshot_id);
     let journals = lake.journals()?.into_iter().map(|(id, _)| id);
-    Ok(journals.filter(|id| id.as_str() > newest && manifests.get(id).is_none()).collect())
+    Ok(journals.filter(|id| Some(id) > newest && manifests.get(id).is_none()).collect())
 }
 
 /// Why entities are missing or old, the most frequent reason first.
@@ -157,7 +157,7 @@ fn remedy(state: &str) -> &'static str {
     }
 }
 
-fn print(args: &Args, manifest: &Manifest, reasons: &[Reason], unfinished: &[String]) {
+fn print(args: &Args, manifest: &Manifest, reasons: &[Reason], unfinished: &[SnapshotId]) {
     let dest = args.dest.display();
     for id in unfinished {
         println!(

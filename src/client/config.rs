@@ -1,15 +1,95 @@
 //! Where the API is and who asks: base URL and token.
 
 use std::fmt;
+use std::io;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use url::{Host, Url};
 
 use super::error::Error;
+use super::transport::HttpError;
 
 /// Base URL of Hex's multi-tenant service.
 pub const DEFAULT_BASE_URL: &str = "https://app.hex.tech/api/v1";
+
+/// Why there is no token to use.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenFlaw {
+    /// Nobody gave one.
+    #[error("no API token")]
+    Missing,
+    /// It is nothing but white space.
+    #[error("the token is empty")]
+    Empty,
+    /// No header can hold it.
+    #[error("the token is malformed: it contains white space or non-ASCII characters")]
+    Malformed,
+    /// Its file can't be read.
+    #[error("the token file {} can't be read: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Error of the operating system.
+        source: io::Error,
+    },
+    /// What its file holds is no token.
+    #[error("token file {}: {source}", path.display())]
+    InFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: Box<Error>,
+    },
+}
+
+/// Why a text can't be the address of a server.
+#[derive(Debug, thiserror::Error)]
+pub enum UrlFlaw {
+    /// It can't be parsed.
+    #[error("is not a URL: {0}")]
+    Syntax(#[from] url::ParseError),
+    /// It is the URL of something else.
+    #[error("is not an http or https URL")]
+    Scheme,
+    /// Credentials in URLs end up in logs.
+    #[error("holds credentials; put {0}")]
+    Credentials(&'static str),
+    /// There is more behind its path.
+    #[error("holds a query or a fragment")]
+    Query,
+    /// A secret would travel in the open.
+    #[error("is plain http to another machine: {0} would be sent unencrypted")]
+    Plain(&'static str),
+    /// No HTTP client can be set up for it.
+    #[error("can't be used: {0}")]
+    Client(#[source] HttpError),
+}
+
+/// Parses the address of a server.
+pub(crate) fn server_url(text: &str) -> Result<Url, UrlFlaw> {
+    let url = Url::parse(text.trim())?;
+    match matches!(url.scheme(), "http" | "https") && url.host().is_some() {
+        true => Ok(url),
+        false => Err(UrlFlaw::Scheme),
+    }
+}
+
+/// Refuses a URL with a user or a password in it; `instead` says where these belong.
+pub(crate) fn no_credentials(url: &Url, instead: &'static str) -> Result<(), UrlFlaw> {
+    match url.username().is_empty() && url.password().is_none() {
+        true => Ok(()),
+        false => Err(UrlFlaw::Credentials(instead)),
+    }
+}
+
+/// Refuses a URL to which a secret would travel without TLS over a network.
+pub(crate) fn encrypted(url: &Url, secret: &'static str) -> Result<(), UrlFlaw> {
+    match url.scheme() == "http" && !is_loopback(url) {
+        true => Err(UrlFlaw::Plain(secret)),
+        false => Ok(()),
+    }
+}
 
 /// A bearer token. `Debug` and `Display` never show it.
 #[derive(Clone, PartialEq, Eq)]
@@ -23,12 +103,10 @@ impl Token {
     pub fn new(text: &str) -> Result<Self, Error> {
         let text = text.trim();
         if text.is_empty() {
-            return Err(Error::Token("the token is empty".into()));
+            return Err(TokenFlaw::Empty.into());
         }
         if !text.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(Error::Token(
-                "the token is malformed: it contains white space or non-ASCII characters".into(),
-            ));
+            return Err(TokenFlaw::Malformed.into());
         }
         Ok(Self(text.to_owned()))
     }
@@ -39,8 +117,8 @@ impl Token {
     /// [`Error::Token`] if the file can't be read or holds no token.
     pub fn from_file(path: &Path) -> Result<Self, Error> {
         let text = std::fs::read_to_string(path)
-            .map_err(|e| Error::Token(format!("the token file {} can't be read: {e}", path.display())))?;
-        Self::new(&text).map_err(|e| Error::Token(format!("token file {}: {e}", path.display())))
+            .map_err(|source| TokenFlaw::Unreadable { path: path.to_owned(), source })?;
+        Self::new(&text).map_err(|e| TokenFlaw::InFile { path: path.to_owned(), source: Box::new(e) }.into())
     }
 
     /// Puts it into a request's header: the one place where it leaves here.
@@ -66,20 +144,13 @@ impl BaseUrl {
     /// [`Error::BaseUrl`] for what is not an `http(s)` URL, holds credentials, a query or a fragment, or is
     /// plain `http` to a host that is not loopback.
     pub fn new(text: &str) -> Result<Self, Error> {
-        let bad = |why: &str| Error::BaseUrl(format!("the base URL {} {why}", redact(text)));
-        let mut url = Url::parse(text.trim()).map_err(|e| bad(&format!("is not a URL: {e}")))?;
-        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-            return Err(bad("is not an http or https URL"));
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(bad("holds credentials; put the token in HEX_API_TOKEN"));
-        }
+        let bad = |source| Error::BaseUrl { url: redact(text), source };
+        let mut url = server_url(text).map_err(bad)?;
+        no_credentials(&url, "the token in HEX_API_TOKEN").map_err(bad)?;
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(bad("holds a query or a fragment"));
+            return Err(bad(UrlFlaw::Query));
         }
-        if url.scheme() == "http" && !is_loopback(&url) {
-            return Err(bad("is plain http to another machine: the token would be sent unencrypted"));
-        }
+        encrypted(&url, "the token").map_err(bad)?;
         let path = url.path().trim_end_matches('/').to_owned();
         let path = match path.as_str() {
             "" => "/api/v1".to_owned(),

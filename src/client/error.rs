@@ -4,17 +4,23 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::config::{TokenFlaw, UrlFlaw};
 use super::operation::Operation;
 
 /// An error of the client. Never contains the token.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No token, or one that can't be one.
-    #[error("{0}")]
-    Token(String),
+    #[error(transparent)]
+    Token(#[from] TokenFlaw),
     /// A base URL that can't be used.
-    #[error("{0}")]
-    BaseUrl(String),
+    #[error("the base URL {url} {source}")]
+    BaseUrl {
+        /// The URL, without what could be a secret.
+        url: String,
+        /// What is wrong with it.
+        source: UrlFlaw,
+    },
     /// The server answered with an error status.
     #[error("{} answered {status}{}", .operation.id, .body)]
     Api {
@@ -30,24 +36,24 @@ pub enum Error {
         attempts: u32,
     },
     /// No complete answer came.
-    #[error("{} got no response: {kind} ({detail}), after {attempts} attempt(s)", .operation.id)]
+    #[error("{} got no response: {kind} ({source}), after {attempts} attempt(s)", .operation.id)]
     Transport {
         /// Operation asked for.
         operation: &'static Operation,
         /// What failed.
         kind: TransportKind,
-        /// The chain of causes, in words.
-        detail: String,
+        /// The transport's error.
+        source: Box<dyn std::error::Error + Send + Sync>,
         /// Requests sent, the last one included.
         attempts: u32,
     },
     /// The answer is not what the API describes.
-    #[error("{} returned something other than Hex's JSON: {detail}", .operation.id)]
+    #[error("{} returned something other than Hex's JSON: {source}", .operation.id)]
     Malformed {
         /// Operation asked for.
         operation: &'static Operation,
-        /// Reason.
-        detail: String,
+        /// The decoder's error, or a description of what came instead.
+        source: Box<dyn std::error::Error + Send + Sync>,
         /// Requests sent, the last one included.
         attempts: u32,
     },

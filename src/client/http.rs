@@ -12,14 +12,14 @@ use tokio::time::Instant;
 
 use super::announced::LimitHeaders;
 pub(crate) use super::announced::retry_after;
-use super::config::{BaseUrl, Token};
+use super::config::{BaseUrl, Token, UrlFlaw};
 use super::error::{ApiErrorBody, Error, TransportKind};
 use super::gauge::LONGEST_PAUSE;
 use super::judge::{Verdict, judge};
 use super::operation::{Effect, Operation};
 use super::pace::{Counter, GroupPace, Pace, PaceChange, Pacer};
 use super::request::ApiRequest;
-use super::transport::{Http, Transport, WireAnswer, chain};
+use super::transport::{Http, Transport, WireAnswer, WireFailure};
 use super::vitals::Vitals;
 
 /// Attempts to reach a server that has not answered like Hex yet.
@@ -198,10 +198,11 @@ impl Client {
     pub fn new(config: ClientConfig) -> Result<Self, Error> {
         let transport = match config.transport {
             Some(transport) => transport,
-            None => Arc::new(
-                Http::new(config.base_url.clone(), config.token, config.timeout)
-                    .map_err(|e| Error::BaseUrl(format!("no HTTP client can be set up: {}", chain(&e))))?,
-            ),
+            None => {
+                let http = Http::new(config.base_url.clone(), config.token, config.timeout);
+                let url = config.base_url.to_string();
+                Arc::new(http.map_err(|e| Error::BaseUrl { url, source: UrlFlaw::Client(e.into()) })?)
+            }
         };
         Ok(Self {
             inner: Arc::new(Inner {
@@ -364,8 +365,8 @@ impl Client {
                     TransportKind::Connect => Again::Always,
                     TransportKind::Timeout | TransportKind::Interrupted => Again::IfRead,
                 };
-                let (kind, detail) = (failure.kind, failure.detail);
-                return self.failed(Error::Transport { operation, kind, detail, attempts }, again);
+                let WireFailure { kind, source } = failure;
+                return self.failed(Error::Transport { operation, kind, source, attempts }, again);
             }
         };
         self.inner.observer.event(ClientEvent::Answered { id, operation, status, took: sent_at.elapsed() });
@@ -389,8 +390,8 @@ impl Client {
         let body = match judge(operation, status, content_type.as_deref(), &body) {
             Verdict::Page { body, .. } | Verdict::Single { body, .. } | Verdict::Empty { body } => body,
             Verdict::NotAPage { why } => {
-                let detail = format!("{why} (status {status}, {} bytes)", body.len());
-                return self.failed(Error::Malformed { operation, detail, attempts }, Again::IfRead);
+                let source = format!("{why} (status {status}, {} bytes)", body.len()).into();
+                return self.failed(Error::Malformed { operation, source, attempts }, Again::IfRead);
             }
         };
         self.inner.vitals.accept();

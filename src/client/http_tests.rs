@@ -36,8 +36,7 @@ impl Transport for Server {
                 Said::Status(status, headers) => (status, headers),
                 Said::Nothing => {
                     tokio::time::sleep(Duration::from_secs(60)).await;
-                    let detail = "no answer in time".to_owned();
-                    return Err(WireFailure { kind: TransportKind::Timeout, detail });
+                    return Err(WireFailure::new(TransportKind::Timeout, "no answer in time"));
                 }
             };
             let body = match status {

@@ -44,7 +44,7 @@ pub mod users;
 
 pub use announced::{LimitHeaders, Policy};
 pub use call::Call;
-pub use config::{BaseUrl, DEFAULT_BASE_URL, Token};
+pub use config::{BaseUrl, DEFAULT_BASE_URL, Token, TokenFlaw, UrlFlaw};
 pub use error::{ApiErrorBody, Error, TransportKind};
 pub use gauge::Window;
 pub use http::{Client, ClientConfig, ClientEvent, Observer, Response, RetryPolicy};
@@ -56,7 +56,7 @@ pub use operation::Operation;
 pub use pace::{Counter, Figures, GroupPace, Pace, PaceChange, Pacer};
 pub use page::{List, Page, PageItems, split_page};
 pub use request::{ApiRequest, Next, PageEnd};
-pub use transport::{Transport, WireAnswer, WireFailure};
+pub use transport::{HttpError, Transport, WireAnswer, WireFailure};
 
 /// Sort direction of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

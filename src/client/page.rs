@@ -211,20 +211,23 @@ fn page_end(operation: &'static Operation, body: &Bytes) -> Result<PageEnd, Erro
 fn decode_items<T: DeserializeOwned>(operation: &'static Operation, body: &Bytes) -> Result<Vec<T>, Error> {
     let page = split_page(&listing_of(operation), body).map_err(|detail| malformed(operation, detail))?;
     let decode = |raw: &&RawValue| serde_json::from_str(raw.get());
-    page.items.iter().map(decode).collect::<Result<_, _>>().map_err(|e| malformed(operation, e.to_string()))
+    page.items.iter().map(decode).collect::<Result<_, _>>().map_err(|e| malformed(operation, e))
 }
 
 fn listing_of(operation: &'static Operation) -> Listing {
     operation.listing.unwrap_or_else(|| panic!("{operation} is not a list"))
 }
 
-fn malformed(operation: &'static Operation, detail: String) -> Error {
-    Error::Malformed { operation, detail, attempts: 1 }
+fn malformed(
+    operation: &'static Operation,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> Error {
+    Error::Malformed { operation, source: source.into(), attempts: 1 }
 }
 
 pub(super) fn decode<T: DeserializeOwned>(
     operation: &'static Operation,
     response: &Response,
 ) -> Result<T, Error> {
-    serde_json::from_slice(&response.body).map_err(|e| malformed(operation, e.to_string()))
+    serde_json::from_slice(&response.body).map_err(|e| malformed(operation, e))
 }

@@ -1,6 +1,7 @@
 //! How a request gets to the server and its answer back: HTTP, or anything that stands for it.
 
 use std::error::Error as _;
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,12 +26,42 @@ pub struct WireAnswer {
 }
 
 /// Why no whole answer came.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct WireFailure {
     /// In which way.
     pub kind: TransportKind,
-    /// The chain of causes, in words.
-    pub detail: String,
+    /// The transport's error.
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl WireFailure {
+    /// A failure of this kind.
+    pub fn new(kind: TransportKind, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self { kind, source: source.into() }
+    }
+}
+
+/// An error of the HTTP client: all its causes in one line, without the URL, whose query may hold names and whose
+/// path may be a secret.
+#[derive(Debug)]
+pub struct HttpError(reqwest::Error);
+
+impl From<reqwest::Error> for HttpError {
+    fn from(error: reqwest::Error) -> Self {
+        Self(error.without_url())
+    }
+}
+
+impl fmt::Display for HttpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&chain(&self.0))
+    }
+}
+
+impl std::error::Error for HttpError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
 }
 
 /// Carries one request to the server and its answer back. No retries, no pace.
@@ -83,7 +114,6 @@ impl Transport for Http {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is passed to map_err")]
 fn failure(error: reqwest::Error) -> WireFailure {
     let kind = if error.is_connect() {
         TransportKind::Connect
@@ -92,7 +122,7 @@ fn failure(error: reqwest::Error) -> WireFailure {
     } else {
         TransportKind::Interrupted
     };
-    WireFailure { kind, detail: chain(&error) }
+    WireFailure::new(kind, HttpError::from(error))
 }
 
 /// An HTTP client for `url` that follows no redirect: it could lead a token elsewhere. What stays on this machine
@@ -115,8 +145,8 @@ pub(crate) fn plain(url: &Url, timeout: Duration) -> reqwest::Result<reqwest::Cl
         .build()
 }
 
-/// An error and its causes in one line, without the URL (a query may hold names).
-pub(crate) fn chain(error: &reqwest::Error) -> String {
+/// An error's causes in one line, without what only says that a request failed.
+fn chain(error: &reqwest::Error) -> String {
     let mut parts: Vec<String> = Vec::new();
     let mut cause: Option<&dyn std::error::Error> = error.source();
     while let Some(e) = cause {

@@ -157,7 +157,7 @@ pub enum Error {
     Interrupted,
     /// The API doesn't take the token, or allows it nothing.
     #[error("the API refused the token: {0}")]
-    Refused(client::Error),
+    Refused(#[source] client::Error),
     /// The token may not list what everything else depends on.
     #[error("the token may not read {operation}: {reason}")]
     Forbidden {
@@ -168,7 +168,7 @@ pub enum Error {
     },
     /// The API is dead, or not Hex.
     #[error("{0}")]
-    Api(client::Error),
+    Api(#[source] client::Error),
     /// A list of the workspace could not be read to its end.
     #[error("{operation} could not be read completely: {reason}")]
     List {

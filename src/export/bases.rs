@@ -8,7 +8,7 @@ use crate::crawl::Base;
 use crate::derive::{CELL_CHANGES, Earlier};
 use crate::journal::CrawlHeader;
 use crate::schema::Table;
-use crate::snapshot::{self, Lake, Manifest, Manifests, TableReader};
+use crate::snapshot::{self, Lake, Manifest, Manifests, SnapshotId, TableReader};
 use crate::tables::CELLS;
 
 /// By the name of a table, the snapshot that it builds on.
@@ -73,7 +73,7 @@ fn is_readable(lake: &Lake, manifest: &Manifest, table: &'static Table) -> bool 
 
 /// One copy of each manifest, however many tables build on it.
 #[derive(Default)]
-struct Shared(BTreeMap<String, Arc<Manifest>>);
+struct Shared(BTreeMap<SnapshotId, Arc<Manifest>>);
 
 impl Shared {
     fn of(&mut self, manifest: &Manifest) -> Arc<Manifest> {

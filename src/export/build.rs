@@ -24,7 +24,8 @@ use crate::derive;
 use crate::journal::{Entry, Journal};
 use crate::schema::{Context, Drift, GONE, Origin, Row, RowMapper, Table, batch_of, sort_unique};
 use crate::snapshot::{
-    self, Format, KeyRange, Lake, Pseudonyms, TableEntry, TableReader, TableWriter, WorkspaceEntry,
+    self, Format, KeyRange, Lake, Pseudonyms, SnapshotId, TableEntry, TableReader, TableWriter,
+    WorkspaceEntry,
 };
 use crate::tables::{AUDIT_FINDINGS, AUDIT_RULES};
 
@@ -60,7 +61,7 @@ pub struct Target<'a> {
     /// Folder of the files.
     pub folder: &'a Path,
     /// The snapshot.
-    pub snapshot_id: &'a str,
+    pub snapshot_id: &'a SnapshotId,
     /// The snapshot's time.
     pub snapshot_at: DateTime<Utc>,
     /// Formats of the files.

@@ -41,15 +41,14 @@ impl Commit {
         let built = self.build(staging.folder(), &pseudonyms)?;
         let manifest = pseudonyms.manifest(self.manifest(&built, &states)?);
         let place = staging.commit(&manifest)?;
-        let mut bases: Vec<&str> = self.bases.values().map(|m| m.snapshot_id.as_str()).collect();
-        bases.sort_unstable();
+        let base = self.bases.values().map(|m| &m.snapshot_id).max();
         Ok(Outcome {
             place,
             journal: None,
             table_seconds: built.iter().map(|b| (b.table.name, b.took.as_secs_f64())).collect(),
             crawl_seconds: self.crawl_time.as_secs_f64(),
             resumed: 0,
-            base: bases.last().map(|id| (*id).to_owned()),
+            base: base.cloned(),
             manifest,
             coverage: self.report.coverage,
             side_failures: Vec::new(),
@@ -159,7 +158,7 @@ impl Commit {
         let entry = TableEntry {
             state: Some(known.state),
             entities: endpoint.map(|_| known.entities),
-            base: truth::base_of(&self.bases, built.table).map(str::to_owned),
+            base: truth::base_of(&self.bases, built.table).cloned(),
             kept_since: self.runs_since().filter(|_| built.table.accumulates()),
             seen_by: seen_by.filter(|seen_by| **seen_by != self.identity.acting_as).cloned(),
             ..built.entry.clone()

@@ -13,7 +13,7 @@ use super::{Error, Options, Reuse, Unfinished};
 use crate::client::users::ActingAs;
 use crate::crawl::Progress;
 use crate::journal::{self, CrawlHeader, Journal};
-use crate::snapshot::{Lake, snapshot_id};
+use crate::snapshot::{Lake, SnapshotId};
 
 /// How long an open journal of another identity or intent is kept.
 const KEPT: TimeDelta = TimeDelta::days(7);
@@ -189,8 +189,8 @@ fn begin(lake: &Lake, options: &Options, crawler: &Crawler) -> Result<Journal, E
     let folder = lake.journal_folder();
     std::fs::create_dir_all(&folder).map_err(|source| journal::Error::Io { path: folder, source })?;
     let mut at = options.fixed_time.unwrap_or_else(Utc::now);
-    let is_taken = |id: &String| committed.contains(id) || lake.journal_path(id).exists();
-    while is_taken(&snapshot_id(at)) || !lake.claim(&snapshot_id(at))? {
+    let is_taken = |id: &SnapshotId| committed.contains(id) || lake.journal_path(id).exists();
+    while is_taken(&SnapshotId::at(at)) || !lake.claim(&SnapshotId::at(at))? {
         at += TimeDelta::seconds(1);
     }
     let header = CrawlHeader {
@@ -199,7 +199,7 @@ fn begin(lake: &Lake, options: &Options, crawler: &Crawler) -> Result<Journal, E
         base_url: crawler.base_url.clone(),
         workspace: crawler.workspace.clone(),
         acting_as: crawler.acting_as.clone(),
-        snapshot_id: snapshot_id(at),
+        snapshot_id: SnapshotId::at(at),
         snapshot_at: at,
         tables: crawler.tables.clone(),
         full: crawler.full,

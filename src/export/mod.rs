@@ -36,7 +36,7 @@ use crate::crawl::{
 };
 use crate::journal::{self, Journal};
 use crate::schema::Table;
-use crate::snapshot::{self, DeltaMode, Format, Lake, Manifest, Manifests, TableState};
+use crate::snapshot::{self, DeltaMode, Format, Lake, Manifest, Manifests, SnapshotId, TableState};
 
 use bases::Bases;
 use commit::Commit;
@@ -175,7 +175,7 @@ pub enum Error {
     #[error("the snapshot {snapshot_id} would know less than it does: {why}")]
     Worse {
         /// The snapshot.
-        snapshot_id: String,
+        snapshot_id: SnapshotId,
         /// What would be worse.
         why: String,
     },
@@ -200,7 +200,7 @@ pub struct Outcome {
     /// Answers that an interrupted crawl had left.
     pub resumed: usize,
     /// Snapshot that rows were taken over from.
-    pub base: Option<String>,
+    pub base: Option<SnapshotId>,
     /// Outcome for each endpoint and entity.
     pub coverage: Vec<Coverage>,
     /// Why an additional format could not be written; the snapshot itself is committed.
@@ -376,8 +376,8 @@ async fn delta(lake: &Lake, manifest: Manifest, mode: DeltaMode, catch: Catch) -
     }
     #[cfg(not(feature = "delta"))]
     {
-        let why = format!("this hexport was built without Delta Lake ({mode:?}, {catch:?})");
-        Err(snapshot::Error::Delta { table: lake.name() + &manifest.snapshot_id, why }.into())
+        let _ = (mode, catch);
+        Err(without_delta(lake, &manifest))
     }
 }
 
@@ -399,9 +399,15 @@ pub fn follow_with_delta(lake: &Lake, manifest: &Manifest, mode: DeltaMode) -> R
     }
     #[cfg(not(feature = "delta"))]
     {
-        let why = format!("this hexport was built without Delta Lake ({mode:?})");
-        Err(snapshot::Error::Delta { table: lake.name() + &manifest.snapshot_id, why }.into())
+        let _ = mode;
+        Err(without_delta(lake, manifest))
     }
+}
+
+#[cfg(not(feature = "delta"))]
+fn without_delta(lake: &Lake, manifest: &Manifest) -> Error {
+    let source = Box::new(snapshot::DeltaRefusal::NotBuilt);
+    snapshot::Error::Delta { table: format!("{} {}", lake.name(), manifest.snapshot_id), source }.into()
 }
 
 /// A crawl and the snapshot that it becomes.

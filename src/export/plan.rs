@@ -12,7 +12,7 @@ use crate::crawl::{
 };
 use crate::journal::{self, CrawlHeader, Journal};
 use crate::schema::Table;
-use crate::snapshot::{self, Lake, TableState};
+use crate::snapshot::{self, Lake, SnapshotId, TableState};
 
 /// Works out what an export would cost. Spends the calls that list projects and groups.
 ///
@@ -34,7 +34,7 @@ pub async fn plan(
         base_url: options.base_url.clone(),
         workspace: None,
         acting_as: ActingAs::Unknown,
-        snapshot_id: "plan".into(),
+        snapshot_id: SnapshotId::at(now),
         snapshot_at: now,
         tables: Vec::new(),
         full: true,

@@ -9,7 +9,7 @@ use super::{Catch, Error, Job, Options, Outcome, Reuse, bases, choice, delta};
 use crate::crawl::{Budget, Endpoint, Identity, Progress, Source, Stop, Workspace};
 use crate::journal::{CrawlHeader, Journal};
 use crate::schema::{Origin, Table};
-use crate::snapshot::Lake;
+use crate::snapshot::{Lake, SnapshotId};
 
 /// Builds the snapshot of a kept journal again, with the tables as this version declares them. Asks nothing
 /// of the API.
@@ -18,7 +18,7 @@ use crate::snapshot::Lake;
 /// Any of [`Error`].
 pub async fn rebuild(
     lake: &Lake,
-    snapshot: Option<&str>,
+    snapshot: Option<&SnapshotId>,
     options: Options,
     progress: Arc<dyn Progress>,
     stop: Stop,
@@ -31,7 +31,7 @@ pub async fn rebuild(
 
 async fn rebuild_locked(
     lake: &Lake,
-    snapshot: Option<&str>,
+    snapshot: Option<&SnapshotId>,
     options: Options,
     progress: Arc<dyn Progress>,
     stop: Stop,
@@ -91,9 +91,9 @@ async fn rebuild_locked(
 }
 
 /// The last journal whose crawl was committed. An open one is the next export's to resume.
-fn last_committed(lake: &Lake, journals: &[(String, PathBuf)]) -> Result<Option<PathBuf>, Error> {
+fn last_committed(lake: &Lake, journals: &[(SnapshotId, PathBuf)]) -> Result<Option<PathBuf>, Error> {
     let committed = lake.snapshots()?;
-    let is_committed = |(id, path): &&(String, PathBuf)| {
+    let is_committed = |(id, path): &&(SnapshotId, PathBuf)| {
         committed.contains(id) || Journal::open_read(path).is_ok_and(|journal| journal.committed().is_some())
     };
     Ok(journals.iter().rev().find(is_committed).map(|(_, path)| path.clone()))

@@ -12,7 +12,7 @@ use crate::client::users::ActingAs;
 use crate::crawl::{Base, Coverage, Endpoint, Report, Scope, Shrink, Standing, State, primary_table};
 use crate::registry;
 use crate::schema::{Origin, Table};
-use crate::snapshot::{EntityCounts, TableState};
+use crate::snapshot::{EntityCounts, SnapshotId, TableState};
 use crate::tables::CRAWL_COVERAGE;
 
 /// A list that lost more than this share of its entities,
@@ -309,8 +309,8 @@ pub fn worse(
 }
 
 /// Snapshots that tables build on, by table.
-pub fn base_of<'a>(bases: &'a Bases, table: &Table) -> Option<&'a str> {
-    bases.get(table.name).map(|manifest| manifest.snapshot_id.as_str())
+pub fn base_of<'a>(bases: &'a Bases, table: &Table) -> Option<&'a SnapshotId> {
+    bases.get(table.name).map(|manifest| &manifest.snapshot_id)
 }
 
 #[cfg(test)]

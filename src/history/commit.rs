@@ -15,8 +15,8 @@ use crate::export::{self, Known};
 use crate::registry;
 use crate::schema::{Datum, Row, SCHEMA_VERSION, Table, batch_of};
 use crate::snapshot::{
-    self, Format, KeyRange, Lake, MANIFEST_VERSION, Manifest, Pseudonyms, Staging, TableEntry, TableReader,
-    TableState, TableWriter, ToolEntry, snapshot_id,
+    self, Format, KeyRange, Lake, MANIFEST_VERSION, Manifest, Pseudonyms, SnapshotId, Staging, TableEntry,
+    TableReader, TableState, TableWriter, ToolEntry,
 };
 use crate::store::scratch;
 use crate::tables::{AUDIT_FINDINGS, AUDIT_RULES, DATA_CONNECTIONS, HISTORY, WAREHOUSE_QUERIES};
@@ -86,7 +86,7 @@ impl<'a> Work<'a> {
         let entry = &self.newest.tables[table.name];
         let file = entry.files.iter().find(|file| file.format == Format::Parquet.name());
         if let Some(file) = file
-            && self.is_of_today(file.snapshot.as_deref())?
+            && self.is_of_today(file.snapshot.as_ref())?
         {
             self.elsewhere.insert(table.name, self.lake.file(self.newest, file)?);
             return Ok(());
@@ -103,7 +103,7 @@ impl<'a> Work<'a> {
     }
 
     /// Whether the files of a snapshot have the columns that tables have today.
-    fn is_of_today(&self, home: Option<&str>) -> Result<bool, Error> {
+    fn is_of_today(&self, home: Option<&SnapshotId>) -> Result<bool, Error> {
         let manifest = match home {
             Some(home) => &self.lake.manifest(home)?,
             None => self.newest,
@@ -136,7 +136,7 @@ impl<'a> Work<'a> {
 
     /// Begins the snapshot.
     pub fn begin(self) -> Result<Writing<'a>, Error> {
-        let id = snapshot_id(self.at);
+        let id = SnapshotId::at(self.at);
         let staging = self.lake.stage(&id)?;
         // In the formats of the lake's newest snapshot; tables are derived from Parquet.
         let wants = |format: Format| {
@@ -170,7 +170,7 @@ impl<'a> Work<'a> {
 pub struct Writing<'a> {
     work: Work<'a>,
     staging: Staging,
-    id: String,
+    id: SnapshotId,
     formats: Vec<Format>,
     written: Vec<Format>,
     queries: TableWriter,
@@ -328,7 +328,7 @@ impl Work<'_> {
 
     fn manifest(
         &self,
-        id: &str,
+        id: &SnapshotId,
         mut tables: BTreeMap<String, TableEntry>,
         formats: &[Format],
         folder: &Path,
@@ -338,7 +338,7 @@ impl Work<'_> {
         }
         Ok(self.pseudonyms.manifest(Manifest {
             manifest_version: MANIFEST_VERSION,
-            snapshot_id: id.to_owned(),
+            snapshot_id: id.clone(),
             sequence: Some(self.lake.sequence_for(id)?),
             snapshot_at: self.at,
             committed_at: self.committed_at,

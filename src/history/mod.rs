@@ -38,7 +38,7 @@ use crate::audit;
 use crate::derive::{self, Given};
 use crate::export;
 use crate::schema::{Datum, Row};
-use crate::snapshot::{DeltaMode, Lake, Manifest, Manifests, TableReader, snapshot_id};
+use crate::snapshot::{DeltaMode, Lake, Manifest, Manifests, SnapshotId, TableReader};
 use crate::tables::{DATA_CONNECTIONS, HISTORY_DAYS, WAREHOUSE_QUERIES};
 
 use query::{Connection, Connections, Mapper, Outcome as Mapped};
@@ -247,13 +247,13 @@ fn read_file(
 
 /// A time whose snapshot isn't there yet: identifiers have a resolution of a second.
 fn free_time(manifests: &Manifests, mut at: DateTime<Utc>) -> DateTime<Utc> {
-    let taken: HashSet<&str> = manifests
+    let taken: HashSet<&SnapshotId> = manifests
         .readable
         .iter()
-        .map(|manifest| manifest.snapshot_id.as_str())
-        .chain(manifests.damaged.iter().map(|damaged| damaged.snapshot_id.as_str()))
+        .map(|manifest| &manifest.snapshot_id)
+        .chain(manifests.damaged.iter().map(|damaged| &damaged.snapshot_id))
         .collect();
-    while taken.contains(snapshot_id(at).as_str()) {
+    while taken.contains(&SnapshotId::at(at)) {
         at += chrono::TimeDelta::seconds(1);
     }
     at

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::SnapshotId;
 use crate::client::users::ActingAs;
 
 /// What a journal says about its crawl: enough to decide who may resume it, and to rebuild its snapshot.
@@ -24,7 +25,7 @@ pub struct CrawlHeader {
     #[serde(default)]
     pub acting_as: ActingAs,
     /// Snapshot that it becomes.
-    pub snapshot_id: String,
+    pub snapshot_id: SnapshotId,
     /// The snapshot's time: when the crawl began.
     pub snapshot_at: DateTime<Utc>,
     /// Tables asked for.
@@ -34,10 +35,10 @@ pub struct CrawlHeader {
     pub full: bool,
     /// Snapshot that each table builds on.
     #[serde(default)]
-    pub bases: BTreeMap<String, String>,
+    pub bases: BTreeMap<String, SnapshotId>,
     /// Snapshot that all tables build on, in journals of format 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub base_snapshot: Option<String>,
+    pub base_snapshot: Option<SnapshotId>,
     /// A fixed time for every answer, where one was asked for (reproducible samples).
     pub fixed_time: Option<DateTime<Utc>>,
 }
@@ -48,7 +49,7 @@ fn first_format() -> u32 {
 
 impl CrawlHeader {
     /// Snapshots that the crawl builds on.
-    pub fn base_snapshots(&self) -> BTreeSet<&str> {
-        self.bases.values().chain(&self.base_snapshot).map(String::as_str).collect()
+    pub fn base_snapshots(&self) -> BTreeSet<&SnapshotId> {
+        self.bases.values().chain(&self.base_snapshot).collect()
     }
 }

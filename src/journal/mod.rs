@@ -28,10 +28,12 @@ use serde::{Deserialize, Serialize};
 use crate::client::operation::{self, Operation};
 
 mod header;
+mod id;
 mod rewrite;
 mod scan;
 
 pub use header::CrawlHeader;
+pub use id::{NotASnapshotId, SnapshotId};
 
 /// Ending of journal files.
 pub const EXTENSION: &str = "hxj";
@@ -53,13 +55,27 @@ pub enum Error {
         source: io::Error,
     },
     /// The file is not a journal, or one of another version.
-    #[error("{} is not a journal of this version of hexport: {why}", path.display())]
+    #[error("{} is not a journal of this version of hexport: {source}", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
-        /// Reason.
-        why: String,
+        /// What gives it away.
+        source: Strange,
     },
+}
+
+/// What tells that a file is no journal of this version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Strange {
+    /// Its first bytes are not a journal's.
+    #[error("it doesn't begin like one")]
+    Magic,
+    /// It has the form of another version.
+    #[error("it is of format {0}")]
+    Format(u32),
+    /// Its first record, which says whose crawl it is, is missing or damaged.
+    #[error("its first record is damaged")]
+    Header,
 }
 
 /// A response in short: what it answers, and where in the file it is.
@@ -281,14 +297,14 @@ impl Journal {
 
     fn scan(path: &Path, file: File) -> Result<Self, Error> {
         let io = |source| Error::Io { path: path.to_owned(), source };
-        let foreign = |why: String| Error::Foreign { path: path.to_owned(), why };
+        let foreign = |source| Error::Foreign { path: path.to_owned(), source };
         let mut magic = [0; MAGIC.len() + 1];
         if file.read_exact_at(&mut magic, 0).is_err() || !magic.starts_with(MAGIC) {
-            return Err(foreign("it doesn't begin like one".into()));
+            return Err(foreign(Strange::Magic));
         }
         let format = u32::from(magic[MAGIC.len()]);
         if !(1..=FORMAT).contains(&format) {
-            return Err(foreign(format!("it is of format {format}")));
+            return Err(foreign(Strange::Format(format)));
         }
         let mut inner = Inner::new(file.try_clone().map_err(io)?, magic.len() as u64);
         let mut entities: HashMap<String, Arc<str>> = HashMap::new();
@@ -348,7 +364,7 @@ impl Journal {
                 }
             }
         }
-        let header = header.ok_or_else(|| foreign("its first record is damaged".into()))?;
+        let header = header.ok_or_else(|| foreign(Strange::Header))?;
         // What no frame follows is a torn tail: an interrupted write, and no damage.
         damage.retain(|stretch| stretch.offset < inner.end);
         Ok(Self { path: path.to_owned(), header, damage, inner: Mutex::new(inner), reader: file })

@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::{Error, Journal, MAGIC, ZSTD_LEVEL, scan, split};
+use super::{Error, Journal, MAGIC, Strange, ZSTD_LEVEL, scan, split};
 
 /// Given a text, gives another, or nothing to leave it.
 pub type Rewrite<'a> = dyn Fn(&str) -> Option<String> + 'a;
@@ -66,7 +66,7 @@ fn read(
     let file = File::open(path).map_err(io)?;
     let mut found = Found { magic: [0; MAGIC.len() + 1], changed: false, damaged: false };
     if file.read_exact_at(&mut found.magic, 0).is_err() || !found.magic.starts_with(MAGIC) {
-        return Err(Error::Foreign { path: path.to_owned(), why: "it doesn't begin like one".into() });
+        return Err(Error::Foreign { path: path.to_owned(), source: Strange::Magic });
     }
     for frame in scan::frames(&file, found.magic.len() as u64).map_err(io)? {
         let scan::Found::Frame { payload, .. } = frame.map_err(io)? else {

@@ -13,7 +13,7 @@ fn header() -> CrawlHeader {
         acting_as: ActingAs::Unknown,
         full: false,
         bases: BTreeMap::new(),
-        snapshot_id: "2026-11-24T020000Z".into(),
+        snapshot_id: "2026-11-24T020000Z".parse().unwrap(),
         snapshot_at: "2026-11-24T02:00:00Z".parse().unwrap(),
         tables: vec!["runs".into()],
         base_snapshot: None,

@@ -48,12 +48,37 @@ pub enum Tls {
     None,
 }
 
+/// What is wrong with the settings for email.
+#[derive(Debug, thiserror::Error)]
+pub enum MailFlaw {
+    /// A sender or recipient isn't an address.
+    #[error("'{0}' is not an email address")]
+    Address(String),
+    /// The server's name or port is missing.
+    #[error("server needs a name and a port, such as smtp.example.com:587")]
+    Server,
+    /// Mail would travel in the open.
+    #[error("tls = \"none\" is only for a server on this machine")]
+    Plain,
+    /// The password's file can't be read.
+    #[error("{} can't be read: {source}", path.display())]
+    PasswordFile {
+        /// The file.
+        path: PathBuf,
+        /// Error of the operating system.
+        source: std::io::Error,
+    },
+    /// There is a user without a password.
+    #[error("user needs a password: set {PASSWORD} or password_file")]
+    NoPassword,
+}
+
 /// Errors of sending an email.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The settings can't be used.
     #[error("[notify.email] in hexport.toml: {0}")]
-    Settings(String),
+    Settings(#[from] MailFlaw),
     /// The server can't be reached, or the connection broke.
     #[error("the mail server {server} can't be reached")]
     Io {
@@ -83,19 +108,17 @@ pub(super) async fn send(mail: &Mail, to: &str, subject: &str, text: &str) -> Re
     };
     for address in recipients.iter().copied().chain([mail.from.as_str()]) {
         if !is_address(address) {
-            return Err(Error::Settings(format!("'{address}' is not an email address")));
+            return Err(MailFlaw::Address(address.to_owned()).into());
         }
     }
     let (host, port) = mail
         .server
         .rsplit_once(':')
         .and_then(|(host, port)| Some((host.to_owned(), port.parse::<u16>().ok()?)))
-        .ok_or_else(|| {
-            Error::Settings("server needs a name and a port, such as smtp.example.com:587".into())
-        })?;
+        .ok_or(MailFlaw::Server)?;
     let is_local = matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]");
     if mail.tls == Tls::None && !is_local {
-        return Err(Error::Settings("tls = \"none\" is only for a server on this machine".into()));
+        return Err(MailFlaw::Plain.into());
     }
     let failed = |source| Error::Io { server: mail.server.clone(), source };
     let connect = TcpStream::connect((host.trim_matches(['[', ']']), port));
@@ -142,10 +165,10 @@ fn login(mail: &Mail) -> Result<Option<String>, Error> {
     let password = match (std::env::var(PASSWORD), &mail.password_file) {
         (Ok(password), _) if !password.is_empty() => password,
         (_, Some(path)) => std::fs::read_to_string(path)
-            .map_err(|e| Error::Settings(format!("{} can't be read: {e}", path.display())))?
+            .map_err(|source| MailFlaw::PasswordFile { path: path.clone(), source })?
             .trim()
             .to_owned(),
-        _ => return Err(Error::Settings(format!("user needs a password: set {PASSWORD} or password_file"))),
+        _ => return Err(MailFlaw::NoPassword.into()),
     };
     Ok(Some(BASE64_STANDARD.encode(format!("\0{user}\0{password}"))))
 }

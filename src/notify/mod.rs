@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::audit::{Audit, Finding, Severity, glob};
-use crate::snapshot::{self, Lake, Manifest};
+use crate::client::config::UrlFlaw;
+use crate::snapshot::{self, Lake, Manifest, SnapshotId};
 
 pub use email::{Mail, Tls};
 pub use messages::Message;
@@ -113,12 +114,12 @@ pub enum Error {
     #[error(transparent)]
     Snapshot(#[from] snapshot::Error),
     /// An address is missing, or is none.
-    #[error("{to}: {why}")]
+    #[error("{to}: {source}")]
     Address {
         /// Kind of the receiver.
         to: &'static str,
-        /// Reason.
-        why: String,
+        /// What is missing or wrong.
+        source: NoAddress,
     },
     /// The receiver did not take it.
     #[error("{to}: {source}")]
@@ -128,6 +129,40 @@ pub enum Error {
         /// Its response.
         source: Undelivered,
     },
+}
+
+/// Why there is no address to send to.
+#[derive(Debug, thiserror::Error)]
+pub enum NoAddress {
+    /// It can't be used.
+    #[error("the address {0}")]
+    Url(#[from] UrlFlaw),
+    /// Its file can't be read.
+    #[error("the address file {} can't be read: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Error of the operating system.
+        source: std::io::Error,
+    },
+    /// The variable that holds it isn't set.
+    #[error("{0} is not set")]
+    Variable(String),
+    /// There is no recipient at all.
+    #[error("name a recipient: to under [notify.email] in hexport.toml")]
+    Recipient,
+    /// There is no webhook at all.
+    #[error("set {0} to the webhook's address, or {0}_FILE to a file that holds it")]
+    Webhook(&'static str),
+    /// A route doesn't say where its address is.
+    #[error("a route needs address_env or address_file")]
+    Route,
+    /// A route to email doesn't say to whom.
+    #[error("a route to email needs email")]
+    Email,
+    /// A route goes to the owner of a finding that has none.
+    #[error("a finding without an owner is routed to its owner")]
+    Owner,
 }
 
 /// Address for one kind of message.
@@ -161,9 +196,9 @@ pub struct Brief {
 }
 
 /// What an address was sent: its open findings.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Told {
-    snapshot_id: String,
+    snapshot_id: SnapshotId,
     snapshot_at: DateTime<Utc>,
     open: BTreeMap<String, Brief>,
 }
@@ -172,7 +207,7 @@ struct Told {
 #[derive(Debug, Clone)]
 pub struct News<'a> {
     /// The snapshot.
-    pub snapshot_id: &'a str,
+    pub snapshot_id: &'a SnapshotId,
     /// Whether this is the first message to the address.
     pub is_first: bool,
     /// Findings that are new, or all on the first telling.
@@ -281,13 +316,11 @@ fn channels<'a>(
         }
     }
     if channels.is_empty() {
-        let why = match to {
-            To::Email => "name a recipient: to under [notify.email] in hexport.toml".to_owned(),
-            to => {
-                format!("set {} to the webhook's address, or {0}_FILE to a file that holds it", to.variable())
-            }
+        let source = match to {
+            To::Email => NoAddress::Recipient,
+            to => NoAddress::Webhook(to.variable()),
         };
-        return Err(Error::Address { to: to.name(), why });
+        return Err(Error::Address { to: to.name(), source });
     }
     Ok(channels.into_iter().map(|(address, findings)| (Channel { to, address }, findings)).collect())
 }
@@ -310,36 +343,36 @@ fn usual_address(to: To, config: &Config) -> Result<Option<String>, Error> {
 }
 
 fn route_address(route: &Route, finding: Option<&Finding>) -> Result<String, Error> {
-    let wrong = |why: String| Error::Address { to: route.to.name(), why };
+    let wrong = |source| Error::Address { to: route.to.name(), source };
     if route.to == To::Email {
-        let named = route.email.clone().ok_or_else(|| wrong("a route to email needs email".into()))?;
+        let named = route.email.clone().ok_or_else(|| wrong(NoAddress::Email))?;
         let owner = finding.and_then(|finding| finding.owner.clone());
         return match named.as_str() {
-            "owner" => owner.ok_or_else(|| wrong("a finding without an owner is routed to its owner".into())),
+            "owner" => owner.ok_or_else(|| wrong(NoAddress::Owner)),
             _ => Ok(named),
         };
     }
     match (&route.address_env, &route.address_file) {
         (Some(name), _) => {
             let address = std::env::var(name).ok().filter(|address| !address.trim().is_empty());
-            checked(route.to, address.ok_or_else(|| wrong(format!("{name} is not set")))?.trim())
+            checked(route.to, address.ok_or_else(|| wrong(NoAddress::Variable(name.clone())))?.trim())
         }
         (None, Some(path)) => from_file(route.to, path),
-        (None, None) => Err(wrong("a route needs address_env or address_file".into())),
+        (None, None) => Err(wrong(NoAddress::Route)),
     }
 }
 
 fn from_file(to: To, path: &std::path::Path) -> Result<String, Error> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::Address {
+    let text = std::fs::read_to_string(path).map_err(|source| Error::Address {
         to: to.name(),
-        why: format!("the address file {} can't be read: {e}", path.display()),
+        source: NoAddress::File { path: path.to_owned(), source },
     })?;
     checked(to, text.trim())
 }
 
 fn checked(to: To, address: &str) -> Result<String, Error> {
     if to != To::Email {
-        send::check(address).map_err(|why| Error::Address { to: to.name(), why })?;
+        send::check(address).map_err(|flaw| Error::Address { to: to.name(), source: flaw.into() })?;
     }
     Ok(address.to_owned())
 }

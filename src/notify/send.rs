@@ -7,9 +7,9 @@ use reqwest::header::CONTENT_TYPE;
 use url::Url;
 
 use super::{Channel, Error, Mail, Message, To, email};
-use crate::client::config::is_loopback;
+use crate::client::config::{UrlFlaw, encrypted, server_url};
 use crate::client::http::retry_after;
-use crate::client::transport::plain;
+use crate::client::transport::{HttpError, plain};
 
 /// Times that a message is sent before it is given up.
 const TRIES: u32 = 5;
@@ -32,27 +32,25 @@ pub enum Undelivered {
         said: String,
     },
     /// No answer came.
-    #[error("{host} can't be reached: {why}")]
+    #[error("{host} can't be reached: {source}")]
     Unreachable {
         /// Host of the receiver.
         host: String,
-        /// Why.
-        why: String,
+        /// The HTTP client's error.
+        source: HttpError,
     },
+    /// The address is none.
+    #[error("the address {0}")]
+    Address(#[source] UrlFlaw),
     /// The mail server refused it, or could not be reached.
     #[error(transparent)]
     Mail(#[from] email::Error),
 }
 
-/// Why a text is not a webhook's address, if it isn't. Doesn't repeat it.
-pub(super) fn check(address: &str) -> Result<Url, String> {
-    let url = Url::parse(address).map_err(|e| format!("the address is not a URL: {e}"))?;
-    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-        return Err("the address is not an http or https URL".into());
-    }
-    if url.scheme() == "http" && !is_loopback(&url) {
-        return Err("the address is plain http to another machine: it would be sent unencrypted".into());
-    }
+/// A webhook's address. The error doesn't repeat it.
+pub(super) fn check(address: &str) -> Result<Url, UrlFlaw> {
+    let url = server_url(address)?;
+    encrypted(&url, "it")?;
     Ok(url)
 }
 
@@ -75,10 +73,10 @@ pub(super) async fn all(channel: &Channel, messages: &[Message], mail: &Mail) ->
 }
 
 async fn post(address: &str, body: &str) -> Result<(), Undelivered> {
-    let url = check(address).map_err(|why| Undelivered::Unreachable { host: "the receiver".into(), why })?;
+    let url = check(address).map_err(Undelivered::Address)?;
     let host = url.host_str().unwrap_or_default().to_owned();
-    let unreachable = |why: String| Undelivered::Unreachable { host: host.clone(), why };
-    let http = plain(&url, Duration::from_secs(20)).map_err(|e| unreachable(secretless(e)))?;
+    let unreachable = |e: reqwest::Error| Undelivered::Unreachable { host: host.clone(), source: e.into() };
+    let http = plain(&url, Duration::from_secs(20)).map_err(unreachable)?;
     let mut wait = Duration::from_millis(500);
     for attempt in 1..=TRIES {
         let request = http.post(url.clone()).header(CONTENT_TYPE, "application/json").body(body.to_owned());
@@ -94,16 +92,11 @@ async fn post(address: &str, body: &str) -> Result<(), Undelivered> {
                 }
                 after.unwrap_or(wait)
             }
-            Err(e) if attempt == TRIES => return Err(unreachable(secretless(e))),
+            Err(e) if attempt == TRIES => return Err(unreachable(e)),
             Err(_) => wait,
         };
         tokio::time::sleep(pause.min(PATIENCE)).await;
         wait *= 2;
     }
     unreachable!("the last try returns")
-}
-
-/// An error's causes, without the URL that it would name.
-fn secretless(error: reqwest::Error) -> String {
-    crate::client::transport::chain(&error.without_url())
 }

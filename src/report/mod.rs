@@ -379,7 +379,7 @@ fn collect(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) -
     let pages = facts.project_url("").map(|url| url.trim_end_matches('/').to_owned());
     Ok(Data {
         snapshot: Snapshot {
-            id: manifest.snapshot_id.clone(),
+            id: manifest.snapshot_id.to_string(),
             complete: manifest.complete,
             workspace: workspace_name(&workspace.base_url, workspace.org_id.as_deref()),
         },

@@ -22,7 +22,6 @@ impl InProcess {
 
 impl Transport for InProcess {
     fn exchange<'a>(&'a self, request: &'a ApiRequest) -> BoxFuture<'a, Result<WireAnswer, WireFailure>> {
-        let broken = |detail: String| WireFailure { kind: TransportKind::Interrupted, detail };
         let query =
             url::form_urlencoded::Serializer::new(String::new()).extend_pairs(request.query_pairs()).finish();
         Box::pin(async move {
@@ -34,11 +33,15 @@ impl Transport for InProcess {
             for (name, value) in request.operation().headers {
                 wire = wire.header(*name, *value);
             }
-            let wire = wire.body(()).map_err(|e| broken(e.to_string()))?;
+            let wire = wire.body(()).map_err(|e| WireFailure::new(TransportKind::Interrupted, e))?;
             let (parts, ()) = wire.into_parts();
-            let reply = self.0.exchange(&parts, body).await.map_err(|e| broken(e.to_string()))?;
+            let reply = self
+                .0
+                .exchange(&parts, body)
+                .await
+                .map_err(|e| WireFailure::new(TransportKind::Interrupted, e))?;
             if reply.fault == Fault::Truncate {
-                return Err(broken("the body ended early".into()));
+                return Err(WireFailure::new(TransportKind::Interrupted, "the body ended early"));
             }
             Ok(WireAnswer { status: reply.status, headers: reply.headers, body: reply.text })
         })

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::lake::{MANIFEST, PREFIX, file_name, folder_of};
 use super::manifest::{FileEntry, Manifest, TableEntry};
-use super::{Error, Lake, MANIFEST_VERSION};
+use super::{Error, Flaw, Lake, MANIFEST_VERSION, SnapshotId};
 use crate::schema::Table;
 use crate::tables::{self, CRAWL_COVERAGE};
 
@@ -13,7 +13,7 @@ use crate::tables::{self, CRAWL_COVERAGE};
 #[derive(Debug)]
 pub struct Unreadable {
     /// The snapshot.
-    pub snapshot_id: String,
+    pub snapshot_id: SnapshotId,
     /// What is wrong with its manifest.
     pub error: Error,
 }
@@ -60,8 +60,8 @@ impl Manifests {
     }
 
     /// The files of a table that are there; those of other snapshots than `home` name theirs.
-    fn sound(&self, manifest: &Manifest, table: &TableEntry, home: &str) -> Vec<FileEntry> {
-        let own = (manifest.snapshot_id != home).then(|| manifest.snapshot_id.clone());
+    fn sound(&self, manifest: &Manifest, table: &TableEntry, home: &SnapshotId) -> Vec<FileEntry> {
+        let own = (manifest.snapshot_id != *home).then(|| manifest.snapshot_id.clone());
         let files = table.files.iter().filter(|file| self.is_there(manifest, file));
         files.map(|file| FileEntry { snapshot: own.clone(), ..file.clone() }).collect()
     }
@@ -72,8 +72,8 @@ impl Manifests {
     }
 
     /// The newest of each table as it was when a snapshot was committed; `None` if there is no such snapshot.
-    pub fn as_of(&self, snapshot_id: &str) -> Option<Newest> {
-        let at = self.readable.iter().position(|m| m.snapshot_id == snapshot_id)?;
+    pub fn as_of(&self, snapshot_id: &SnapshotId) -> Option<Newest> {
+        let at = self.readable.iter().position(|m| m.snapshot_id == *snapshot_id)?;
         self.compose(&self.readable[..=at])
     }
 
@@ -85,7 +85,7 @@ impl Manifests {
         let is_older = |manifest: &Manifest| manifest.order() < crawl.order();
         let names: BTreeSet<&String> = snapshots.iter().flat_map(|m| m.tables.keys()).collect();
         let mut tables = BTreeMap::new();
-        let mut elsewhere: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        let mut elsewhere: BTreeMap<&SnapshotId, Vec<&str>> = BTreeMap::new();
         let mut notes = Vec::new();
         for name in names {
             // Where no snapshot holds it whole, the newest rows are better than none.
@@ -128,15 +128,15 @@ impl Manifests {
     }
 
     /// The snapshot of this identifier, if it can be read.
-    pub fn get(&self, snapshot_id: &str) -> Option<&Manifest> {
-        self.readable.iter().find(|m| m.snapshot_id == snapshot_id)
+    pub fn get(&self, snapshot_id: &SnapshotId) -> Option<&Manifest> {
+        self.readable.iter().find(|m| m.snapshot_id == *snapshot_id)
     }
 
     /// The snapshots before one, the oldest first. Where it is gone, those whose identifiers are smaller.
-    pub fn before(&self, snapshot_id: &str) -> &[Manifest] {
-        let at = match self.readable.iter().position(|m| m.snapshot_id == snapshot_id) {
+    pub fn before(&self, snapshot_id: &SnapshotId) -> &[Manifest] {
+        let at = match self.readable.iter().position(|m| m.snapshot_id == *snapshot_id) {
             Some(at) => at,
-            None => self.readable.iter().rposition(|m| *m.snapshot_id < *snapshot_id).map_or(0, |at| at + 1),
+            None => self.readable.iter().rposition(|m| m.snapshot_id < *snapshot_id).map_or(0, |at| at + 1),
         };
         &self.readable[..at]
     }
@@ -183,7 +183,7 @@ impl Lake {
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Store`].
-    pub fn snapshots(&self) -> Result<Vec<String>, Error> {
+    pub fn snapshots(&self) -> Result<Vec<SnapshotId>, Error> {
         Ok(ids(&self.sizes()?))
     }
 
@@ -191,31 +191,27 @@ impl Lake {
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Store`], [`Error::Damaged`].
-    pub fn manifest(&self, snapshot_id: &str) -> Result<Manifest, Error> {
+    pub fn manifest(&self, snapshot_id: &SnapshotId) -> Result<Manifest, Error> {
         let text = self.store().get(&format!("{}/{MANIFEST}", folder_of(snapshot_id)))?;
         self.parsed(snapshot_id, text)
     }
 
-    fn parsed(&self, snapshot_id: &str, text: Option<Vec<u8>>) -> Result<Manifest, Error> {
+    fn parsed(&self, snapshot_id: &SnapshotId, text: Option<Vec<u8>>) -> Result<Manifest, Error> {
         let path = PathBuf::from(format!("{}/{}/{MANIFEST}", self.name(), folder_of(snapshot_id)));
         let Some(text) = text else {
-            return Err(Error::Damaged { path, why: "is not there".into() });
+            return Err(Flaw::Missing.of(path));
         };
         let manifest = match serde_json::from_slice::<Manifest>(&text) {
             Ok(manifest) => manifest,
-            Err(e) => return Err(Error::Damaged { path, why: format!("is not a manifest: {e}") }),
+            Err(e) => return Err(Flaw::Manifest(e).of(path)),
         };
-        let why = if manifest.snapshot_id != snapshot_id {
-            format!("is the manifest of {}", manifest.snapshot_id)
-        } else if manifest.manifest_version > MANIFEST_VERSION {
-            format!(
-                "was written by a later version of hexport (manifest version {})",
-                manifest.manifest_version
-            )
-        } else {
-            return Ok(manifest);
-        };
-        Err(Error::Damaged { path, why })
+        if manifest.snapshot_id != *snapshot_id {
+            return Err(Flaw::OfAnother(manifest.snapshot_id).of(path));
+        }
+        match manifest.manifest_version {
+            ..=MANIFEST_VERSION => Ok(manifest),
+            later => Err(Flaw::Later(later).of(path)),
+        }
     }
 
     /// The committed snapshots in the order of their commits; damaged ones apart.
@@ -273,7 +269,7 @@ impl Lake {
     ///
     /// # Errors
     /// Those of [`Lake::manifests`].
-    pub fn sequence_for(&self, snapshot_id: &str) -> Result<u64, Error> {
+    pub fn sequence_for(&self, snapshot_id: &SnapshotId) -> Result<u64, Error> {
         match self.manifests()?.get(snapshot_id).and_then(|m| m.sequence) {
             Some(sequence) => Ok(sequence),
             None => self.next_sequence(),
@@ -282,12 +278,12 @@ impl Lake {
 }
 
 /// Snapshots that have a manifest.
-fn ids(sizes: &HashMap<String, u64>) -> Vec<String> {
+fn ids(sizes: &HashMap<String, u64>) -> Vec<SnapshotId> {
     let id = |name: &String| {
         let folder = name.strip_suffix(MANIFEST)?.strip_suffix('/')?;
-        folder.strip_prefix(PREFIX).filter(|id| !id.contains('/')).map(str::to_owned)
+        folder.strip_prefix(PREFIX)?.parse().ok()
     };
-    let mut ids: Vec<String> = sizes.keys().filter_map(id).collect();
+    let mut ids: Vec<SnapshotId> = sizes.keys().filter_map(id).collect();
     ids.sort();
     ids
 }
@@ -335,7 +331,7 @@ mod tests {
         assert_eq!(ids, [("2026-01-08", 1), ("2026-01-09", 2), ("2099-01-01", 3), ("2026-01-02", 4)]);
         assert_eq!(lake.latest().unwrap().unwrap().snapshot_id, "2026-01-02T000000Z");
         assert_eq!(lake.next_sequence().unwrap(), 5);
-        assert_eq!(lake.sequence_for("2099-01-01T000000Z").unwrap(), 3);
+        assert_eq!(lake.sequence_for(&"2099-01-01T000000Z".parse().unwrap()).unwrap(), 3);
         assert_eq!(found.newest_for("users").unwrap().snapshot_id, "2099-01-01T000000Z");
         assert_eq!(found.newest_for("projects").unwrap().snapshot_id, "2026-01-02T000000Z");
         assert!(found.newest_for("runs").is_none());
@@ -353,5 +349,17 @@ mod tests {
         let damaged: Vec<_> = found.damaged.iter().map(|d| d.snapshot_id.as_str()).collect();
         assert_eq!(damaged, ["b", "c"]);
         assert!(found.warning().unwrap().contains("later version"), "{:?}", found.warning());
+    }
+    #[test]
+    fn a_folder_whose_name_is_no_identifier_is_no_snapshot_and_verify_says_so() {
+        let (dir, lake) = lake_of(&[manifest("a", Some(1), &[])]);
+        let odd = dir.path().join("snapshot=a copy");
+        std::fs::create_dir(&odd).unwrap();
+        std::fs::copy(dir.path().join("snapshot=a/manifest.json"), odd.join("manifest.json")).unwrap();
+        let found = lake.manifests().unwrap();
+        assert_eq!((found.readable.len(), found.damaged.len()), (1, 0));
+        let damages = lake.verify_rest(&found).unwrap();
+        let said = damages.iter().find(|damage| damage.file == "snapshot=a copy").expect("a problem");
+        assert!(said.what.contains("'a copy' can't name a snapshot"), "{said:?}");
     }
 }

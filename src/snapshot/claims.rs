@@ -7,13 +7,13 @@ use std::fs;
 use chrono::{TimeDelta, Utc};
 
 use super::lake::{CLAIMS, MANIFEST, PREFIX, folder_of};
-use super::{Error, Lake};
+use super::{Busy, Error, Lake, SnapshotId};
 
 /// A claim that has not been touched for so long is of an export that will not go on.
 const ABANDONED: TimeDelta = TimeDelta::days(7);
 
 /// Name of a snapshot's claim.
-pub(super) fn claim_name(snapshot_id: &str) -> String {
+pub(super) fn claim_name(snapshot_id: &SnapshotId) -> String {
     format!("{CLAIMS}/{snapshot_id}.json")
 }
 
@@ -21,7 +21,7 @@ pub(super) fn claim_name(snapshot_id: &str) -> String {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {
     /// The snapshot.
-    pub snapshot_id: String,
+    pub snapshot_id: SnapshotId,
     /// Files.
     pub files: Vec<String>,
 }
@@ -32,7 +32,7 @@ impl Lake {
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::Io`].
-    pub fn claim(&self, snapshot_id: &str) -> Result<bool, Error> {
+    pub fn claim(&self, snapshot_id: &SnapshotId) -> Result<bool, Error> {
         if !self.store().is_shared() {
             return Ok(true);
         }
@@ -40,7 +40,7 @@ impl Lake {
     }
 
     /// Writes this machine's claim again, with the time of now.
-    pub(super) fn renew_claim(&self, snapshot_id: &str) -> Result<(), Error> {
+    pub(super) fn renew_claim(&self, snapshot_id: &SnapshotId) -> Result<(), Error> {
         Ok(self.store().put(&claim_name(snapshot_id), self.holder()?.as_bytes())?)
     }
 
@@ -63,7 +63,7 @@ impl Lake {
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::Io`].
-    pub fn leftovers(&self, going_on: Option<&str>) -> Result<Vec<Leftover>, Error> {
+    pub fn leftovers(&self, going_on: Option<&SnapshotId>) -> Result<Vec<Leftover>, Error> {
         if !self.store().is_shared() {
             return Ok(Vec::new());
         }
@@ -73,16 +73,17 @@ impl Lake {
         let id_of = |name: &str, prefix: &str| {
             let rest = name.strip_prefix(prefix)?;
             let id = rest.split('/').next()?;
-            Some(id.strip_suffix(".json").unwrap_or(id).to_owned())
+            id.strip_suffix(".json").unwrap_or(id).parse::<SnapshotId>().ok()
         };
-        let ids: BTreeSet<String> = files
+        let ids: BTreeSet<SnapshotId> = files
             .iter()
             .filter_map(|o| id_of(&o.name, PREFIX))
             .chain(staged.iter().filter_map(|o| id_of(&o.name, &format!("{CLAIMS}/"))))
-            .filter(|id| Some(id.as_str()) != going_on)
+            .filter(|id| Some(id) != going_on)
             .collect();
-        let committed = |id: &String| files.iter().any(|o| o.name == format!("{}/{MANIFEST}", folder_of(id)));
-        let suspects: Vec<String> = ids
+        let committed =
+            |id: &SnapshotId| files.iter().any(|o| o.name == format!("{}/{MANIFEST}", folder_of(id)));
+        let suspects: Vec<SnapshotId> = ids
             .into_iter()
             .filter(|id| {
                 !committed(id)
@@ -121,7 +122,7 @@ impl Lake {
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::Io`].
-    pub fn clean(&self, going_on: Option<&str>) -> Result<(), Error> {
+    pub fn clean(&self, going_on: Option<&SnapshotId>) -> Result<(), Error> {
         for leftover in self.leftovers(going_on)? {
             let claim = claim_name(&leftover.snapshot_id);
             let files: Vec<String> = leftover.files.into_iter().filter(|name| *name != claim).collect();
@@ -147,7 +148,7 @@ impl Lake {
     ///
     /// # Errors
     /// [`Error::Busy`] if a prune is removing one of them; [`Error::Store`].
-    pub fn build_on(&self, snapshot_id: &str, bases: &BTreeSet<String>) -> Result<(), Error> {
+    pub fn build_on(&self, snapshot_id: &SnapshotId, bases: &BTreeSet<SnapshotId>) -> Result<(), Error> {
         if !self.store().is_shared() || bases.is_empty() {
             return Ok(());
         }
@@ -159,10 +160,10 @@ impl Lake {
             return Ok(());
         }
         let text = self.store().get(PRUNING)?.unwrap_or_default();
-        let gone: BTreeSet<String> = serde_json::from_slice(&text).unwrap_or_default();
+        let gone: BTreeSet<SnapshotId> = serde_json::from_slice(&text).unwrap_or_default();
         match bases.intersection(&gone).next() {
             None => Ok(()),
-            Some(id) => Err(Error::Busy(format!("a prune on another machine is removing {id}"))),
+            Some(id) => Err(Error::Busy(Busy::Pruning(id.clone()))),
         }
     }
 
@@ -170,7 +171,7 @@ impl Lake {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub fn built(&self, snapshot_id: &str) -> Result<(), Error> {
+    pub fn built(&self, snapshot_id: &SnapshotId) -> Result<(), Error> {
         match self.store().is_shared() {
             true => Ok(self.store().delete(&[format!("{BUILDING}/{snapshot_id}.json")])?),
             false => Ok(()),
@@ -178,13 +179,13 @@ impl Lake {
     }
 
     /// Snapshots that exports of any machine build on.
-    pub(super) fn built_on(&self) -> Result<BTreeSet<String>, Error> {
+    pub(super) fn built_on(&self) -> Result<BTreeSet<SnapshotId>, Error> {
         let mut bases = BTreeSet::new();
         if self.store().is_shared() {
             for note in self.store().list(&format!("{BUILDING}/"))? {
                 if Utc::now() - note.written < ABANDONED {
                     let text = self.store().get(&note.name)?.unwrap_or_default();
-                    bases.extend(serde_json::from_slice::<BTreeSet<String>>(&text).unwrap_or_default());
+                    bases.extend(serde_json::from_slice::<BTreeSet<SnapshotId>>(&text).unwrap_or_default());
                 }
             }
         }
@@ -194,7 +195,7 @@ impl Lake {
     /// Removes snapshots while no export builds on one of them.
     pub(super) fn while_pruning(
         &self,
-        gone: &BTreeSet<String>,
+        gone: &BTreeSet<SnapshotId>,
         remove: impl FnOnce() -> Result<(), Error>,
     ) -> Result<(), Error> {
         if !self.store().is_shared() || gone.is_empty() {
@@ -203,7 +204,7 @@ impl Lake {
         self.store().put(PRUNING, &serde_json::to_vec(gone).unwrap_or_default())?;
         let done = match self.built_on()?.intersection(gone).next() {
             None => remove(),
-            Some(id) => Err(Error::Busy(format!("an export on another machine builds on {id}"))),
+            Some(id) => Err(Error::Busy(Busy::Exporting(id.clone()))),
         };
         self.store().delete(&[PRUNING.to_owned()])?;
         done
@@ -223,18 +224,19 @@ mod tests {
         let store: Arc<dyn crate::store::Store> = Arc::new(Cloud::in_memory().unwrap());
         let machine = |name: &str| Lake::in_store(store.clone(), dir.path().join(name));
         let (exporting, pruning) = (machine("a"), machine("b"));
-        let set = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<BTreeSet<String>>();
-        exporting.build_on("3", &set(&["1"])).unwrap();
+        let id = |id: &str| id.parse::<SnapshotId>().unwrap();
+        let set = |ids: &[&str]| ids.iter().map(|id| id.parse().unwrap()).collect::<BTreeSet<SnapshotId>>();
+        exporting.build_on(&id("3"), &set(&["1"])).unwrap();
         let refused = pruning.while_pruning(&set(&["0", "1"]), || panic!("1 is built on"));
         assert!(refused.unwrap_err().to_string().contains("builds on 1"));
         pruning.while_pruning(&set(&["0"]), || Ok(())).unwrap();
-        exporting.built("3").unwrap();
+        exporting.built(&id("3")).unwrap();
         let mut is_removed = false;
         let removing = pruning.while_pruning(&set(&["1"]), || {
             // An export that begins meanwhile.
-            let refused = exporting.build_on("4", &set(&["1", "2"]));
+            let refused = exporting.build_on(&id("4"), &set(&["1", "2"]));
             assert!(refused.unwrap_err().to_string().contains("removing 1"));
-            exporting.build_on("4", &set(&["2"])).unwrap();
+            exporting.build_on(&id("4"), &set(&["2"])).unwrap();
             is_removed = true;
             Ok(())
         });

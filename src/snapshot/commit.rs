@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::claims::claim_name;
 use super::lake::{CACHE, CLAIMS, HISTORY, MANIFEST, POINTER, STAGING, VIEWS, folder_of};
 use super::manifest::{FileEntry, Latest, Manifest};
-use super::{Error, Lake, views};
+use super::{Error, Lake, SnapshotId, views};
 use crate::store::Folder;
 
 /// A snapshot being written. Dropped before its commit, it leaves nothing.
@@ -15,7 +15,7 @@ use crate::store::Folder;
 pub struct Staging {
     lake: Lake,
     folder: PathBuf,
-    snapshot_id: String,
+    snapshot_id: SnapshotId,
 }
 
 impl Lake {
@@ -24,7 +24,7 @@ impl Lake {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn stage(&self, snapshot_id: &str) -> Result<Staging, Error> {
+    pub fn stage(&self, snapshot_id: &SnapshotId) -> Result<Staging, Error> {
         let root = self.root();
         for entry in fs::read_dir(root).map_err(Error::io("can't read", root))? {
             let path = entry.map_err(Error::io("can't read", root))?.path();
@@ -34,7 +34,7 @@ impl Lake {
         }
         let folder = root.join(format!("{STAGING}{snapshot_id}"));
         fs::create_dir(&folder).map_err(Error::io("can't create", &folder))?;
-        Ok(Staging { lake: self.clone(), folder, snapshot_id: snapshot_id.to_owned() })
+        Ok(Staging { lake: self.clone(), folder, snapshot_id: snapshot_id.clone() })
     }
 }
 

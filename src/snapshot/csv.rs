@@ -10,7 +10,7 @@ use arrow::csv::ReaderBuilder;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
 
-use super::Error;
+use super::{Error, Flaw};
 
 /// Batches of a CSV file, in these columns where the file has them. CSV can't tell an empty text from none:
 /// it is none, but in columns that always have a value.
@@ -19,11 +19,10 @@ pub(super) fn read(
     schema: &SchemaRef,
     batch_rows: usize,
 ) -> Result<impl Iterator<Item = Result<RecordBatch, ArrowError>> + Send + use<>, Error> {
-    let damaged = |why: String| Error::Damaged { path: path.into(), why };
     let mut file = File::open(path).map_err(Error::io("can't read", path))?;
     let header = {
         let mut reader = csv::Reader::from_reader(BufReader::new(&file));
-        reader.headers().map_err(|e| damaged(format!("is not CSV: {e}")))?.clone()
+        reader.headers().map_err(|e| Flaw::from(e).of(path))?.clone()
     };
     file.rewind().map_err(Error::io("can't read", path))?;
     let field = |name: &str| match schema.field_with_name(name) {
@@ -37,7 +36,7 @@ pub(super) fn read(
         .with_batch_size(batch_rows)
         .with_projection(wanted.map(|(i, _)| i).collect())
         .build_buffered(BufReader::new(file))
-        .map_err(|e| damaged(e.to_string()))?;
+        .map_err(|e| Flaw::from(e).of(path))?;
     let schema = schema.clone();
     Ok(reader.map(move |batch| typed(&batch?, &schema)))
 }

@@ -7,7 +7,6 @@
 mod edit;
 
 use std::collections::HashMap;
-use std::fmt::Display;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, StringArray, StructArray};
@@ -30,7 +29,7 @@ use url::Url;
 
 use super::lake::DELTA;
 use super::manifest::{FileEntry, Manifest};
-use super::{DeltaMode, Error, Lake};
+use super::{DeltaMode, DeltaRefusal, Error, Lake};
 use crate::schema;
 use crate::schema::Table;
 pub use edit::{forget, remove};
@@ -137,8 +136,8 @@ fn walk(snapshots: &[Of<'_>], which: Which) -> Result<(), Error> {
     }
 }
 
-fn failed(table: &str, why: impl Display) -> Error {
-    Error::Delta { table: table.to_owned(), why: why.to_string() }
+fn failed(table: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::Delta { table: table.to_owned(), source: source.into() }
 }
 
 /// The newest snapshot that a table has a version for: its sequence, or in tables of earlier versions its time.
@@ -233,7 +232,7 @@ impl Of<'_> {
                 return Ok(());
             }
         }
-        Err(self::failed(self.table.name, "others kept committing to it"))
+        Err(self::failed(self.table.name, DeltaRefusal::Contended))
     }
 
     /// The table as it is now; `None` if there is none.
@@ -277,7 +276,7 @@ impl Of<'_> {
             return Ok(());
         }
         let other = if has_history { "history" } else { "current" };
-        Err(failed(self.table.name, format!("it was made with --delta-mode {other}")))
+        Err(failed(self.table.name, DeltaRefusal::OtherMode(other)))
     }
 
     /// Number of the snapshot among the application's transactions.

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::lake::JOURNALS;
-use super::{Error, Lake};
+use super::{Error, Lake, SnapshotId};
 use crate::journal::EXTENSION;
 
 impl Lake {
@@ -15,7 +15,7 @@ impl Lake {
     }
 
     /// Path of a snapshot's journal.
-    pub fn journal_path(&self, snapshot_id: &str) -> PathBuf {
+    pub fn journal_path(&self, snapshot_id: &SnapshotId) -> PathBuf {
         self.journal_folder().join(format!("{snapshot_id}.{EXTENSION}"))
     }
 
@@ -23,7 +23,7 @@ impl Lake {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn journals(&self) -> Result<Vec<(String, PathBuf)>, Error> {
+    pub fn journals(&self) -> Result<Vec<(SnapshotId, PathBuf)>, Error> {
         let folder = self.journal_folder();
         let mut found = Vec::new();
         let entries = match fs::read_dir(&folder) {
@@ -33,7 +33,7 @@ impl Lake {
         };
         for entry in entries {
             let path = entry.map_err(Error::io("can't read", &folder))?.path();
-            let id = path.file_stem().map(|s| s.to_string_lossy().into_owned());
+            let id = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
             if path.extension().is_some_and(|e| e == EXTENSION)
                 && let Some(id) = id
             {
@@ -81,7 +81,7 @@ impl Lake {
     }
 
     /// Removes a snapshot's journal, wherever it is kept.
-    pub(super) fn remove_journal(&self, snapshot_id: &str) -> Result<(), Error> {
+    pub(super) fn remove_journal(&self, snapshot_id: &SnapshotId) -> Result<(), Error> {
         let path = self.journal_path(snapshot_id);
         match fs::remove_file(&path) {
             Err(e) if e.kind() != ErrorKind::NotFound => return Err(Error::io("can't remove", path)(e)),

@@ -4,13 +4,12 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
-use super::Error;
 use super::lock::LOCK;
 use super::manifest::{FileEntry, Manifest};
 use super::writer::digest;
+use super::{Error, Flaw, SnapshotId};
 use crate::store::{self, Cloud, Local, Place, Store, place};
 
 /// Folder of journals.
@@ -35,11 +34,6 @@ pub(super) const HISTORY: &str = "history.sql";
 pub(super) const NOTES: &str = "_state";
 /// Folder of what was fetched from an object store.
 pub(super) const CACHE: &str = "cache";
-
-/// The identifier of a snapshot whose crawl began at `at`: UTC, sortable, fit for paths.
-pub fn snapshot_id(at: DateTime<Utc>) -> String {
-    at.format("%Y-%m-%dT%H%M%SZ").to_string()
-}
 
 /// A destination.
 #[derive(Debug, Clone)]
@@ -139,8 +133,7 @@ impl Lake {
         let mut file = File::open(beside.path()).map_err(Error::io("can't read", beside.path()))?;
         let (_, found) = digest(&mut file).map_err(Error::io("can't read", beside.path()))?;
         if found != sha256 {
-            let why = "doesn't have the SHA-256 of the manifest".into();
-            return Err(Error::Damaged { path: PathBuf::from(format!("{}/{name}", self.name())), why });
+            return Err(Flaw::Checksum.of(format!("{}/{name}", self.name())));
         }
         beside.persist(&path).map_err(|e| Error::io("can't write", &path)(e.error))?;
         Ok(path)
@@ -179,7 +172,7 @@ impl Lake {
 }
 
 /// Name of a snapshot's folder.
-pub(super) fn folder_of(snapshot_id: &str) -> String {
+pub(super) fn folder_of(snapshot_id: &SnapshotId) -> String {
     format!("{PREFIX}{snapshot_id}")
 }
 
@@ -219,7 +212,7 @@ fn state_folder(url: &str) -> Result<PathBuf, Error> {
         .or_else(|| set("HOME").map(|home| home.join(".local/state/hexport")));
     let base = base.ok_or_else(|| store::Error::Name {
         place: url.to_owned(),
-        why: "there is no folder for journals: set HEXPORT_STATE_DIR, XDG_STATE_HOME or HOME".into(),
+        source: store::NameFlaw::NoStateFolder,
     })?;
     let digest: String = Sha256::digest(url).iter().take(4).map(|b| format!("{b:02x}")).collect();
     let fits = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') { c } else { '_' };
@@ -252,11 +245,5 @@ mod tests {
             let error = Lake::new(dir.path()).check().unwrap_err().to_string();
             assert!(error.contains("data.csv"), "{name}: {error}");
         }
-    }
-
-    #[test]
-    fn snapshot_ids_sort_by_time_and_fit_paths() {
-        let at = "2026-11-24T02:00:09.5Z".parse().unwrap();
-        assert_eq!(snapshot_id(at), "2026-11-24T020009Z");
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::SnapshotId;
 use super::forget::ForgottenEntry;
 use crate::client::users::ActingAs;
 
@@ -17,7 +18,7 @@ pub struct Manifest {
     /// Version of this file's form.
     pub manifest_version: u32,
     /// The snapshot.
-    pub snapshot_id: String,
+    pub snapshot_id: SnapshotId,
     /// Its place in the order of commits: one more than the highest before it. Everything "newest" goes by it,
     /// never by a clock. Snapshots of earlier versions have none, and come before those that have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,7 +61,7 @@ impl Manifest {
     }
 
     /// Its place among snapshots.
-    pub fn order(&self) -> (u64, &str) {
+    pub fn order(&self) -> (u64, &SnapshotId) {
         (self.sequence.unwrap_or(0), &self.snapshot_id)
     }
 }
@@ -71,7 +72,7 @@ impl Manifest {
     pub fn empty(snapshot_id: &str) -> Self {
         Self {
             manifest_version: 1,
-            snapshot_id: snapshot_id.into(),
+            snapshot_id: snapshot_id.parse().expect("an identifier of a snapshot"),
             sequence: None,
             snapshot_at: DateTime::UNIX_EPOCH,
             committed_at: DateTime::UNIX_EPOCH,
@@ -127,7 +128,7 @@ pub struct TableEntry {
     pub entities: Option<EntityCounts>,
     /// Snapshot that it was built on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub base: Option<String>,
+    pub base: Option<SnapshotId>,
     /// Time since which rows are kept (`--runs-keep`); what happened before is left out, but for the 16 newest runs
     /// of each project.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -242,7 +243,7 @@ pub struct FileEntry {
     pub sha256: String,
     /// The snapshot that holds the file, where a table was taken from another than the manifest's own.
     #[serde(skip)]
-    pub snapshot: Option<String>,
+    pub snapshot: Option<SnapshotId>,
 }
 
 /// What the crawl did with one operation.
@@ -262,7 +263,7 @@ pub struct EndpointSummary {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Latest {
     /// The last committed snapshot.
-    pub snapshot_id: String,
+    pub snapshot_id: SnapshotId,
     /// Its place in the order of commits; see [`Manifest::sequence`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,

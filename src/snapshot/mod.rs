@@ -38,13 +38,15 @@ mod writer;
 use std::io;
 use std::path::PathBuf;
 
+use arrow::error::ArrowError;
+
 pub use catalog::{Manifests, Newest, Unreadable};
 pub use claims::Leftover;
 pub use commit::Staging;
 pub use forget::{
     DOMAIN as PSEUDONYM_DOMAIN, Forgotten, ForgottenEntry, KEY as PSEUDONYM_KEY, Key, Named, Pseudonyms,
 };
-pub use lake::{Lake, snapshot_id};
+pub use lake::Lake;
 pub use lock::LakeLock;
 pub use manifest::{
     EndpointSummary, EntityCounts, FileEntry, Latest, MANIFEST_VERSION, Manifest, TableEntry, TableState,
@@ -56,6 +58,7 @@ pub use verify::Damage;
 pub use views::Views;
 pub use writer::{Format, TableWriter};
 
+pub use crate::journal::{NotASnapshotId, SnapshotId};
 use crate::schema::Table;
 use crate::store;
 
@@ -101,19 +104,19 @@ pub enum Error {
     #[error(transparent)]
     Store(store::Error),
     /// A Delta table can't be written.
-    #[error("Delta table {table}: {why}")]
+    #[error("Delta table {table}: {source}")]
     Delta {
         /// The table.
         table: String,
-        /// Reason.
-        why: String,
+        /// The engine's error, or a [`DeltaRefusal`].
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// People are forgotten, and the key to their pseudonyms is missing or wrong.
     #[error("{0}")]
     Pseudonyms(String),
     /// Another machine is at something that excludes this.
-    #[error("{0}")]
-    Busy(String),
+    #[error(transparent)]
+    Busy(Busy),
     /// There is a snapshot of this name already.
     #[error("{place} already exists: another export committed it, or is building it")]
     Taken {
@@ -121,12 +124,12 @@ pub enum Error {
         place: String,
     },
     /// A file in the destination is not what it should be.
-    #[error("{}: {why}", path.display())]
+    #[error("{}: {source}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// Reason.
-        why: String,
+        /// What is wrong with it.
+        source: Flaw,
     },
     /// Rows could not be written.
     #[error("table {table}: {source}")]
@@ -136,6 +139,86 @@ pub enum Error {
         /// Reason.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+/// What is wrong with a damaged file.
+#[derive(Debug, thiserror::Error)]
+pub enum Flaw {
+    /// It isn't there.
+    #[error("is not there")]
+    Missing,
+    /// It has another size than its manifest says.
+    #[error("has {found} bytes, and should have {wanted}")]
+    Size {
+        /// Bytes that it has.
+        found: u64,
+        /// Bytes by the manifest.
+        wanted: u64,
+    },
+    /// It has another checksum than its manifest says.
+    #[error("doesn't have the SHA-256 of the manifest")]
+    Checksum,
+    /// A manifest can't be parsed.
+    #[error("is not a manifest: {0}")]
+    Manifest(#[source] serde_json::Error),
+    /// A manifest stands in the folder of another snapshot.
+    #[error("is the manifest of {0}")]
+    OfAnother(SnapshotId),
+    /// A manifest has a form that this version doesn't know.
+    #[error("was written by a later version of hexport (manifest version {0})")]
+    Later(u32),
+    /// A note of hexport's can't be parsed.
+    #[error("isn't {what}: {source}")]
+    Note {
+        /// What it should be.
+        what: &'static str,
+        /// The parser's error.
+        source: serde_json::Error,
+    },
+    /// It isn't Parquet.
+    #[error("is not Parquet: {0}")]
+    Parquet(#[from] parquet::errors::ParquetError),
+    /// It isn't CSV.
+    #[error("is not CSV: {0}")]
+    Csv(#[from] ::csv::Error),
+    /// Its rows can't be decoded.
+    #[error("its rows can't be read: {0}")]
+    Rows(#[from] ArrowError),
+    /// It can't be written again with another address in it.
+    #[error("can't be written again: {0}")]
+    Rewrite(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Flaw {
+    /// The error of a file with this flaw.
+    pub fn of(self, path: impl Into<PathBuf>) -> Error {
+        Error::Damaged { path: path.into(), source: self }
+    }
+}
+
+/// Why a Delta table isn't written, where no error of the engine says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DeltaRefusal {
+    /// Every try met another writer's commit.
+    #[error("others kept committing to it")]
+    Contended,
+    /// It was made in the other mode.
+    #[error("it was made with --delta-mode {0}")]
+    OtherMode(&'static str),
+    /// The engine was left out of this build.
+    #[error("this hexport was built without Delta Lake")]
+    NotBuilt,
+}
+
+/// What another machine is at.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Busy {
+    /// It removes a snapshot that is to be built on.
+    #[error("a prune on another machine is removing {0}")]
+    Pruning(SnapshotId),
+    /// It builds on a snapshot that is to be removed.
+    #[error("an export on another machine builds on {0}")]
+    Exporting(SnapshotId),
 }
 
 impl From<store::Error> for Error {

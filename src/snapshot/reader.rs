@@ -12,7 +12,7 @@ use parquet::file::metadata::RowGroupMetaData;
 
 use super::manifest::Manifest;
 use super::views::preferred;
-use super::{Error, Lake, csv, upgrade};
+use super::{Error, Flaw, Lake, csv, upgrade};
 use crate::schema::Table;
 
 const BATCH_ROWS: usize = 8192;
@@ -145,8 +145,7 @@ impl TableReader {
 
     fn read(path: &Path, table: &'static Table, schema: SchemaRef, range: KeyRange) -> Result<Self, Error> {
         let input = File::open(path).map_err(Error::io("can't read", path))?;
-        let damaged =
-            |e: parquet::errors::ParquetError| Error::Damaged { path: path.into(), why: e.to_string() };
+        let damaged = |e| Flaw::Parquet(e).of(path);
         let builder = ParquetRecordBatchReaderBuilder::try_new(input).map_err(damaged)?;
         let names = schema.fields().iter().map(|f| f.name().as_str());
         let mask = ProjectionMask::columns(builder.parquet_schema(), names);
@@ -187,8 +186,8 @@ impl TableReader {
         })
     }
 
-    fn failed(&self, error: impl std::fmt::Display) -> Error {
-        Error::Damaged { path: self.path.clone(), why: format!("its rows can't be read: {error}") }
+    fn failed(&self, error: ArrowError) -> Error {
+        Flaw::Rows(error).of(&self.path)
     }
 }
 

@@ -6,7 +6,7 @@ use chrono::{DateTime, Datelike, Utc};
 
 use super::lake::{MANIFEST, STAGING, folder_of};
 use super::manifest::Manifest;
-use super::{Error, Lake};
+use super::{Error, Lake, SnapshotId};
 use crate::journal::Journal;
 use crate::schema::Table;
 
@@ -39,9 +39,9 @@ impl Policy {
 
     /// For each snapshot why it is kept; nothing for one that may go. They come in the order of their commits, and
     /// the last one is always kept.
-    pub fn reasons(&self, snapshots: &[Manifest]) -> BTreeMap<String, Vec<String>> {
+    pub fn reasons(&self, snapshots: &[Manifest]) -> BTreeMap<SnapshotId, Vec<String>> {
         let newest_first = || snapshots.iter().rev();
-        let mut reasons: BTreeMap<String, Vec<String>> =
+        let mut reasons: BTreeMap<SnapshotId, Vec<String>> =
             snapshots.iter().map(|m| (m.snapshot_id.clone(), Vec::new())).collect();
         let mut keep =
             |m: &Manifest, why: &str| reasons.entry(m.snapshot_id.clone()).or_default().push(why.to_owned());
@@ -80,10 +80,10 @@ impl Lake {
         &self,
         policy: &Policy,
         tables: impl IntoIterator<Item = &'static Table>,
-    ) -> Result<BTreeMap<String, Vec<String>>, Error> {
+    ) -> Result<BTreeMap<SnapshotId, Vec<String>>, Error> {
         let manifests = self.manifests()?;
         let mut plan = policy.reasons(&manifests.readable);
-        let mut held: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        let mut held: BTreeMap<SnapshotId, Vec<&str>> = BTreeMap::new();
         for table in tables {
             if let Some(manifest) = manifests.newest_for(table.name) {
                 held.entry(manifest.snapshot_id.clone()).or_default().push(table.name);
@@ -104,7 +104,7 @@ impl Lake {
                 reasons.push(BUILT_ON.to_owned());
             }
         }
-        let stays: BTreeSet<String> =
+        let stays: BTreeSet<SnapshotId> =
             plan.iter().filter(|(_, why)| !why.is_empty()).map(|(id, _)| id.clone()).collect();
         for (id, path) in self.journals()? {
             let committed = manifests.get(&id);
@@ -114,7 +114,7 @@ impl Lake {
             // A crawl that was resumed is committed on the bases of that night, not of the one when it began.
             let tables = committed.into_iter().flat_map(|manifest| manifest.tables.values());
             let mut bases = journal.header().base_snapshots();
-            bases.extend(tables.filter_map(|table| table.base.as_deref()));
+            bases.extend(tables.filter_map(|table| table.base.as_ref()));
             for base in bases {
                 let Some(reasons) = plan.get_mut(base) else { continue };
                 reasons.push(match committed {
@@ -131,7 +131,7 @@ impl Lake {
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Store`].
-    pub fn carry_out(&self, plan: &BTreeMap<String, Vec<String>>) -> Result<(), Error> {
+    pub fn carry_out(&self, plan: &BTreeMap<SnapshotId, Vec<String>>) -> Result<(), Error> {
         let gone = plan.iter().filter(|(_, why)| why.is_empty()).map(|(id, _)| id.clone()).collect();
         self.while_pruning(&gone, || gone.iter().try_for_each(|id| self.remove(id)))?;
         let for_journals_alone = |why: &[String]| why.iter().all(|why| why.ends_with(BUILDS_ON_IT));
@@ -172,7 +172,7 @@ impl Lake {
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Store`].
-    pub fn remove(&self, snapshot_id: &str) -> Result<(), Error> {
+    pub fn remove(&self, snapshot_id: &SnapshotId) -> Result<(), Error> {
         // Before the snapshot: a journal without its snapshot is taken for an unfinished crawl.
         self.remove_journal(snapshot_id)?;
         let aside = format!("{STAGING}removed-{snapshot_id}");
@@ -185,13 +185,16 @@ mod tests {
     use super::*;
 
     fn kept(policy: Policy, times: &[&str]) -> Vec<String> {
-        let at = |time: &&str| Manifest { snapshot_at: time.parse().unwrap(), ..Manifest::empty(time) };
+        let at = |time: &&str| {
+            let snapshot_at = time.parse().unwrap();
+            Manifest { snapshot_at, ..Manifest::empty(&SnapshotId::at(snapshot_at)) }
+        };
         let snapshots: Vec<_> = times.iter().map(at).collect();
         policy
             .reasons(&snapshots)
             .into_iter()
             .filter(|(_, why)| !why.is_empty())
-            .map(|(id, _)| id[5..16].to_owned())
+            .map(|(id, _)| id[5..15].to_owned())
             .collect()
     }
 
@@ -208,15 +211,12 @@ mod tests {
     #[test]
     fn each_period_keeps_its_last_snapshot() {
         let none = Policy::default();
-        assert_eq!(kept(none, &TIMES), ["11-24T14:00"], "the latest always");
-        assert_eq!(kept(Policy { last: 2, ..none }, &TIMES), ["11-24T02:00", "11-24T14:00"]);
-        assert_eq!(kept(Policy { daily: 3, ..none }, &TIMES), ["11-22T02:00", "11-23T02:00", "11-24T14:00"]);
+        assert_eq!(kept(none, &TIMES), ["11-24T1400"], "the latest always");
+        assert_eq!(kept(Policy { last: 2, ..none }, &TIMES), ["11-24T0200", "11-24T1400"]);
+        assert_eq!(kept(Policy { daily: 3, ..none }, &TIMES), ["11-22T0200", "11-23T0200", "11-24T1400"]);
         // The 22nd was a Sunday.
-        assert_eq!(kept(Policy { weekly: 2, ..none }, &TIMES), ["11-22T02:00", "11-24T14:00"]);
-        assert_eq!(
-            kept(Policy { monthly: 3, ..none }, &TIMES),
-            ["09-30T02:00", "10-31T02:00", "11-24T14:00"]
-        );
+        assert_eq!(kept(Policy { weekly: 2, ..none }, &TIMES), ["11-22T0200", "11-24T1400"]);
+        assert_eq!(kept(Policy { monthly: 3, ..none }, &TIMES), ["09-30T0200", "10-31T0200", "11-24T1400"]);
         assert_eq!(kept(Policy { monthly: 9, ..none }, &[]), Vec::<String>::new());
     }
 }

@@ -9,7 +9,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use super::lake::{JOURNALS, MANIFEST, PREFIX, STAGING, file_name, folder_of, is_noise, is_ours};
 use super::manifest::{FileEntry, Manifest};
 use super::writer::digest;
-use super::{Error, Lake, Manifests};
+use super::{Error, Lake, Manifests, SnapshotId};
 use crate::journal::EXTENSION;
 use crate::store::scratch;
 
@@ -111,6 +111,8 @@ impl Lake {
                     &name,
                     "is left over from an interrupted export or removal; the next export removes it".into(),
                 );
+            } else if let Some(Err(why)) = name.strip_prefix(PREFIX).map(str::parse::<SnapshotId>) {
+                add(&name, format!("is not a snapshot: {why}"));
             } else if !is_ours(&name) && !is_noise(&name) {
                 add(&name, "is not hexport's".into());
             }
@@ -145,13 +147,13 @@ impl Lake {
 }
 
 /// Snapshots that views name and that aren't there.
-fn snapshots_in(text: &str, manifests: &Manifests) -> Vec<String> {
-    let mut gone: Vec<String> = text
+fn snapshots_in(text: &str, manifests: &Manifests) -> Vec<SnapshotId> {
+    let mut gone: Vec<SnapshotId> = text
         .split(PREFIX)
         .skip(1)
-        .filter_map(|rest| rest.split('/').next())
-        .filter(|id| !id.contains(['*', '(', '[', '\'']) && manifests.get(id).is_none())
-        .map(str::to_owned)
+        // What can't name a snapshot is a pattern.
+        .filter_map(|rest| rest.split('/').next()?.parse().ok())
+        .filter(|id| manifests.get(id).is_none())
         .collect();
     gone.sort();
     gone.dedup();

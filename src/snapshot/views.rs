@@ -9,7 +9,7 @@ use parquet::file::reader::SerializedFileReader;
 
 use super::lake::{PREFIX, file_name};
 use super::manifest::{FileEntry, Manifest, TableEntry};
-use super::{Error, Lake};
+use super::{Error, Flaw, Lake};
 use crate::store::scratch;
 
 /// How the files of a local lake are used.
@@ -288,14 +288,13 @@ impl Views {
 
 /// Whether a file looks whole: its size, and of Parquet its footer.
 fn check(path: &Path, file: &FileEntry) -> Result<(), Error> {
-    let damaged = |why: String| Error::Damaged { path: path.to_owned(), why };
     let opened = File::open(path).map_err(Error::io("can't read", path))?;
     let bytes = opened.metadata().map_err(Error::io("can't read", path))?.len();
     if bytes != file.bytes {
-        return Err(damaged(format!("has {bytes} bytes, and should have {}", file.bytes)));
+        return Err(Flaw::Size { found: bytes, wanted: file.bytes }.of(path));
     }
     if file.format == "parquet" {
-        SerializedFileReader::new(opened).map_err(|e| damaged(e.to_string()))?;
+        SerializedFileReader::new(opened).map_err(|e| Flaw::from(e).of(path))?;
     }
     Ok(())
 }

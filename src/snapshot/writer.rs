@@ -17,9 +17,9 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use sha2::{Digest, Sha256};
 
-use super::Error;
 use super::forget::Pseudonyms;
 use super::manifest::{FileEntry, TableEntry};
+use super::{Error, SnapshotId};
 use crate::schema::{Column, Table, type_name};
 
 /// Rows of a row group: engines read whole groups in parallel, and hold one in memory.
@@ -69,7 +69,7 @@ impl TableWriter {
         table: &'static Table,
         formats: &[Format],
         folder: &Path,
-        snapshot_id: &str,
+        snapshot_id: &SnapshotId,
     ) -> Result<Self, Error> {
         let mut sinks = Vec::new();
         for format in formats {
@@ -180,7 +180,7 @@ fn failed(
     Error::of_table(table)(error)
 }
 
-fn properties(table: &Table, snapshot_id: &str) -> WriterProperties {
+fn properties(table: &Table, snapshot_id: &SnapshotId) -> WriterProperties {
     let level = ZstdLevel::try_new(ZSTD_LEVEL).expect("a level that zstd knows");
     let sorting = table.key_indices().into_iter().map(|i| SortingColumn {
         column_idx: i as i32,
@@ -195,7 +195,7 @@ fn properties(table: &Table, snapshot_id: &str) -> WriterProperties {
         .set_sorting_columns(Some(sorting.collect()))
         .set_created_by(format!("hexport {}", env!("CARGO_PKG_VERSION")))
         .set_key_value_metadata(Some(vec![
-            KeyValue::new("hexport.snapshot_id".into(), snapshot_id.to_owned()),
+            KeyValue::new("hexport.snapshot_id".into(), snapshot_id.to_string()),
             KeyValue::new("hexport.schema_version".into(), crate::schema::SCHEMA_VERSION.to_string()),
             KeyValue::new("hexport.table".into(), table.name.to_owned()),
         ]));

@@ -24,7 +24,7 @@ use tokio::runtime::Runtime;
 use url::Url;
 
 use super::settings::{Retries, connect, parts, shown, without_query};
-use super::{Change, Error, Folder, Object, Store};
+use super::{Change, Error, Folder, NameFlaw, Object, Store};
 
 /// Size of a part of an upload; a smaller file is put whole. Stores want 5 MiB at least, and take 10,000 parts.
 const PART: usize = 8 << 20;
@@ -76,8 +76,8 @@ impl Cloud {
         // Fails only when a provider is set already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let parts = parts(text)?;
-        let wrong = |why: String| Error::Name { place: shown(text), why };
-        let prefix = Key::parse(&parts.prefix).map_err(|e| wrong(e.to_string()))?;
+        let prefix = Key::parse(&parts.prefix)
+            .map_err(|e| Error::Name { place: shown(text), source: NameFlaw::Place(e) })?;
         let with = |retries| -> Result<Arc<dyn ObjectStore>, Error> {
             let store = connect(&parts.bucket, options, retries)?;
             Ok(Arc::new(PrefixStore::new(store, prefix.clone())))
@@ -108,7 +108,7 @@ impl Cloud {
             .thread_name("hexport-store")
             .enable_all()
             .build()
-            .map_err(|e| Error::Name { place: shown(&url), why: e.to_string() })?;
+            .map_err(|e| Error::Name { place: shown(&url), source: NameFlaw::Threads(e) })?;
         Ok(Self {
             url,
             bucket,

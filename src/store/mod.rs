@@ -21,7 +21,7 @@ use url::Url;
 
 pub use cloud::Cloud;
 pub use local::Local;
-pub use settings::{Place, place};
+pub use settings::{NameFlaw, Place, place};
 
 /// Errors of a store.
 #[derive(Debug, thiserror::Error)]
@@ -50,12 +50,12 @@ pub enum Error {
         source: Box<object_store::Error>,
     },
     /// The destination's name, or a setting of its store, is wrong.
-    #[error("can't use {place}: {why}")]
+    #[error("can't use {place}: {source}")]
     Name {
         /// The destination, without credentials.
         place: String,
-        /// Reason.
-        why: String,
+        /// What is wrong with it.
+        source: NameFlaw,
     },
 }
 

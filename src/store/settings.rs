@@ -21,22 +21,86 @@ pub enum Place {
     Cloud(String),
 }
 
+/// What is wrong with a destination's name, or with a setting of its store.
+#[derive(Debug, thiserror::Error)]
+pub enum NameFlaw {
+    /// There is none.
+    #[error("it is empty")]
+    Empty,
+    /// `~` stands for nothing.
+    #[error("HOME is not set; write the whole path")]
+    NoHome,
+    /// `~name` is another user's home folder, which is not looked up.
+    #[error("write the whole path, or ./~... for a folder of that name")]
+    Tilde,
+    /// A `file:` URL of another machine.
+    #[error("write file:///path, or the path alone")]
+    File,
+    /// A URL of something that is no object store.
+    #[error("there is no store of this kind; there are {SCHEMES}")]
+    Scheme,
+    /// A URL of a known scheme with a slash too few.
+    #[error("did you mean {0}?")]
+    OneSlash(String),
+    /// A URL of an unknown scheme with a slash too few, or a folder.
+    #[error("a URL has two slashes ({SCHEMES}); for a folder of that name write ./{0}")]
+    UnknownWithOneSlash(String),
+    /// No URL at all.
+    #[error("it is not a URL{}", .0.map_or(String::new(), |e| format!(": {e}")))]
+    Url(#[source] Option<url::ParseError>),
+    /// A URL without a host.
+    #[error("it names no bucket")]
+    NoBucket,
+    /// Secrets in URLs end up in logs.
+    #[error("it holds credentials or settings; give them as --option or in the environment")]
+    Settings,
+    /// `#` in the bucket.
+    #[error("a bucket's name has no #")]
+    Fragment,
+    /// A place that stores would take for another.
+    #[error("it has empty parts, or parts that are . or ..")]
+    Parts,
+    /// A place that no object may have.
+    #[error("{0}")]
+    Place(#[from] object_store::path::Error),
+    /// A setting that the store doesn't have.
+    #[error("--option {0} is none of this store's settings")]
+    Option(String),
+    /// The store's client refuses its settings.
+    #[error("{why}")]
+    Store {
+        /// What it said, without signatures.
+        why: String,
+        /// The error itself.
+        source: Box<object_store::Error>,
+    },
+    /// The store's client was left out of this build.
+    #[error("this hexport was built without such stores")]
+    NotBuilt,
+    /// There are no threads to talk to the store with.
+    #[error("{0}")]
+    Threads(#[source] std::io::Error),
+    /// An object store needs a folder on this machine, for journals.
+    #[error("there is no folder for journals: set HEXPORT_STATE_DIR, XDG_STATE_HOME or HOME")]
+    NoStateFolder,
+}
+
 /// Reads a destination's name: a path (`~` is the home folder), `file://` and a path, or a URL of an object store.
 ///
 /// # Errors
 /// [`Error::Name`] for what is none of these, such as `s3:/typo`.
 pub fn place(name: &str) -> Result<Place, Error> {
-    let wrong = |why: String| Error::Name { place: shown(name), why };
+    let wrong = |source| Error::Name { place: shown(name), source };
     if name.is_empty() {
-        return Err(wrong("it is empty".into()));
+        return Err(wrong(NameFlaw::Empty));
     }
     if let Some(rest) = name.strip_prefix('~') {
         let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
         return match (rest.strip_prefix('/'), home) {
             (_, Some(home)) if rest.is_empty() => Ok(Place::Folder(home)),
             (Some(below), Some(home)) => Ok(Place::Folder(home.join(below.trim_start_matches('/')))),
-            (Some(_), None) => Err(wrong("HOME is not set; write the whole path".into())),
-            _ => Err(wrong("write the whole path, or ./~... for a folder of that name".into())),
+            (Some(_), None) => Err(wrong(NameFlaw::NoHome)),
+            _ => Err(wrong(NameFlaw::Tilde)),
         };
     }
     let Some((scheme, rest)) = name.split_once(':').filter(|(scheme, _)| is_scheme(scheme)) else {
@@ -46,16 +110,14 @@ pub fn place(name: &str) -> Result<Place, Error> {
     match (lower.as_str(), rest.strip_prefix("//")) {
         ("file", Some(_)) => match Url::parse(name).ok().and_then(|url| url.to_file_path().ok()) {
             Some(path) => Ok(Place::Folder(path)),
-            None => Err(wrong("write file:///path, or the path alone".into())),
+            None => Err(wrong(NameFlaw::File)),
         },
         (scheme, Some(_)) if cloud(scheme) != CloudKind::None => Ok(Place::Cloud(name.to_owned())),
-        (_, Some(_)) => Err(wrong(format!("there is no store of this kind; there are {SCHEMES}"))),
+        (_, Some(_)) => Err(wrong(NameFlaw::Scheme)),
         (known, None) if cloud(known) != CloudKind::None || known == "file" => {
-            Err(wrong(format!("did you mean {lower}://{}?", rest.trim_start_matches('/'))))
+            Err(wrong(NameFlaw::OneSlash(format!("{lower}://{}", rest.trim_start_matches('/')))))
         }
-        (_, None) if rest.starts_with('/') => {
-            Err(wrong(format!("a URL has two slashes ({SCHEMES}); for a folder of that name write ./{name}")))
-        }
+        (_, None) if rest.starts_with('/') => Err(wrong(NameFlaw::UnknownWithOneSlash(name.to_owned()))),
         _ => Ok(Place::Folder(name.into())),
     }
 }
@@ -77,23 +139,23 @@ pub(super) struct Parts {
 
 /// Takes a URL apart.
 pub(super) fn parts(text: &str) -> Result<Parts, Error> {
-    let wrong = |why: &str| Error::Name { place: shown(text), why: why.into() };
-    let (scheme, rest) = text.split_once("://").ok_or_else(|| wrong("it is not a URL"))?;
+    let wrong = |source| Error::Name { place: shown(text), source };
+    let (scheme, rest) = text.split_once("://").ok_or_else(|| wrong(NameFlaw::Url(None)))?;
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     let bucket = Url::parse(&format!("{}://{host}", scheme.to_ascii_lowercase()))
-        .map_err(|e| wrong(&format!("it is not a URL: {e}")))?;
+        .map_err(|e| wrong(NameFlaw::Url(Some(e))))?;
     if host.is_empty() || bucket.host_str().is_none() {
-        return Err(wrong("it names no bucket"));
+        return Err(wrong(NameFlaw::NoBucket));
     }
     if path.contains('?') || bucket.query().is_some() || bucket.password().is_some() {
-        return Err(wrong("it holds credentials or settings; give them as --option or in the environment"));
+        return Err(wrong(NameFlaw::Settings));
     }
     if bucket.fragment().is_some() {
-        return Err(wrong("a bucket's name has no #"));
+        return Err(wrong(NameFlaw::Fragment));
     }
     let prefix = path.trim_matches('/').to_owned();
     if prefix.split('/').any(|part| matches!(part, "." | "..")) || prefix.contains("//") {
-        return Err(wrong("it has empty parts, or parts that are . or .."));
+        return Err(wrong(NameFlaw::Parts));
     }
     Ok(Parts { bucket, prefix })
 }
@@ -124,14 +186,16 @@ pub(super) fn connect(
     options: &[(String, String)],
     retries: Retries,
 ) -> Result<Arc<dyn ObjectStore>, Error> {
-    let wrong = |why: String| Error::Name { place: shown(bucket.as_str()), why };
+    let wrong = |source| Error::Name { place: shown(bucket.as_str()), source };
     for (name, _) in options {
         if !is_option(bucket, name) {
-            return Err(wrong(format!("--option {name} is none of this store's settings")));
+            return Err(wrong(NameFlaw::Option(name.clone())));
         }
     }
     let all: Vec<(String, String)> = environment(bucket).into_iter().chain(options.to_vec()).collect();
-    let failed = |e: object_store::Error| wrong(without_query(&e.to_string()));
+    let failed = |e: object_store::Error| {
+        wrong(NameFlaw::Store { why: without_query(&e.to_string()), source: Box::new(e) })
+    };
     #[cfg(feature = "cloud")]
     macro_rules! build {
         ($builder:ty) => {{
@@ -153,7 +217,7 @@ pub(super) fn connect(
         CloudKind::Azure => build!(object_store::azure::MicrosoftAzureBuilder),
         _ => {
             let _ = (all, failed, retries);
-            Err(wrong("this hexport was built without such stores".into()))
+            Err(wrong(NameFlaw::NotBuilt))
         }
     }
 }

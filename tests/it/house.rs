@@ -111,6 +111,57 @@ fn each_layer_uses_only_those_below_it() {
     assert_eq!(named, seen, "the layers are the modules of src");
 }
 
+/// The variants of a text's error enums: their names, and their fields as they are written.
+fn error_variants(text: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices("thiserror::Error)]\n") {
+        let rest = &text[at..];
+        let Some(body) = rest.split_once("enum ").and_then(|(_, rest)| rest.split_once("{\n")) else {
+            continue;
+        };
+        let body = body.1.split("\n}").next().unwrap();
+        // A variant begins at a depth of four spaces; its fields, at eight.
+        let mut variant: Option<(String, String)> = None;
+        for line in body.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            if line.starts_with("    ") && line[4..].starts_with(|c: char| c.is_ascii_uppercase()) {
+                found.extend(variant.take());
+                let name = line[4..].split(|c: char| !c.is_alphanumeric()).next().unwrap();
+                variant = Some((name.to_owned(), line.to_owned()));
+            } else if let Some((_, fields)) = &mut variant {
+                fields.push_str(line);
+            }
+        }
+        found.extend(variant);
+    }
+    found
+}
+
+#[test]
+fn an_error_keeps_its_source_instead_of_a_text_about_it() {
+    // No error stands behind these: what the API said, or a comparison that came out badly.
+    let without_cause = [("crawl/mod.rs", "Forbidden"), ("crawl/mod.rs", "List"), ("export/mod.rs", "Worse")];
+    let (mut swallowing, mut seen) = (Vec::new(), 0);
+    for (path, text) in sources() {
+        for (name, fields) in error_variants(&text) {
+            seen += 1;
+            let tells = ["why", "reason", "detail", "message"]
+                .iter()
+                .any(|f| fields.contains(&format!("{f}: String")));
+            let inner =
+                fields.contains("Error)") && !fields.contains("#[source]") && !fields.contains("#[from]");
+            let is_transparent = text.contains(&format!("#[error(transparent)]\n    {name}("));
+            let keeps = fields.contains("source:");
+            if (tells && !keeps || inner && !is_transparent)
+                && !without_cause.iter().any(|(file, variant)| path.ends_with(file) && *variant == name)
+            {
+                swallowing.push(format!("{}: {name}", path.display()));
+            }
+        }
+    }
+    assert!(seen > 100, "the enums of errors are found: {seen} variants");
+    assert!(swallowing.is_empty(), "{}", swallowing.join("\n"));
+}
+
 #[test]
 fn no_file_is_over_600_lines_without_a_reason_at_its_top() {
     let is_long = |(path, text): &(PathBuf, String)| {

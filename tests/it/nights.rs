@@ -468,7 +468,7 @@ impl Nights {
             let (_, fixed) = *self.journals.entry(id.to_string()).or_insert((first, fixed));
             let is_open = !committed.contains(&id);
             if let Some(fixed) =
-                fixed.filter(|_| is_open || self.newest.as_ref().is_none_or(|n| n.id() != id))
+                fixed.filter(|_| is_open || self.newest.as_ref().is_none_or(|n| n.id() != &*id))
             {
                 let states = history.fixed.entry(fixed).or_insert((first, last));
                 if is_open || newest.as_ref() == Some(&id) {

@@ -8,7 +8,10 @@ use crate::audit::{Config, Facts, Found, Need, Severity};
 /// People who are named in the evidence.
 const NAMED: usize = 5;
 
-pub static ACCESS_THROUGH_FORMER_GROUP: Rule = Rule {
+/// Every rule of this subject.
+pub const RULES: &[&Rule] = &[&ACCESS_THROUGH_FORMER_GROUP, &ACCESS_EXTERNAL];
+
+static ACCESS_THROUGH_FORMER_GROUP: Rule = Rule {
     id: "access-through-former-group",
     severity: Severity::Low,
     looks_for: "Projects that are shared with a group that no longer exists",
@@ -33,7 +36,7 @@ fn former_group(facts: &Facts, _: &Config) -> Found {
     .into()
 }
 
-pub static ACCESS_EXTERNAL: Rule = Rule {
+static ACCESS_EXTERNAL: Rule = Rule {
     id: "access-external",
     severity: Severity::Medium,
     looks_for: "Projects that people of other domains can open",

@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use super::{Rule, counted, live};
 use crate::audit::{Config, Facts, Found, Need, Severity};
 
-pub static CACHED_RESULTS_UNUSED: Rule = Rule {
+/// Every rule of this subject.
+pub const RULES: &[&Rule] = &[&CACHED_RESULTS_UNUSED];
+
+static CACHED_RESULTS_UNUSED: Rule = Rule {
     id: "cached-results-unused",
     severity: Severity::Low,
     looks_for: "Runs that send the same query again and again on a day and get the same result: a cached one would do",

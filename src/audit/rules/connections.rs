@@ -6,7 +6,10 @@ use std::sync::Arc;
 use super::{Rule, connections_with};
 use crate::audit::{Config, Facts, Found, Hit, Need, Severity};
 
-pub static CONNECTION_UNUSED: Rule = Rule {
+/// Every rule of this subject.
+pub const RULES: &[&Rule] = &[&CONNECTION_UNUSED, &TABLE_THROUGH_SEVERAL_CONNECTIONS];
+
+static CONNECTION_UNUSED: Rule = Rule {
     id: "connection-unused",
     severity: Severity::Low,
     looks_for: "Connections that no project uses",
@@ -32,7 +35,7 @@ fn connection_unused(facts: &Facts, _: &Config) -> Found {
     .into()
 }
 
-pub static TABLE_THROUGH_SEVERAL_CONNECTIONS: Rule = Rule {
+static TABLE_THROUGH_SEVERAL_CONNECTIONS: Rule = Rule {
     id: "table-through-several-connections",
     severity: Severity::Low,
     looks_for: "Tables of one warehouse that are read through more than one connection",

@@ -3,7 +3,11 @@
 use super::{Rule, counted, live};
 use crate::audit::{Config, Facts, Found, Hit, Need, Severity};
 
-pub static COSTLY_SCHEDULE_UNVIEWED: Rule = Rule {
+/// Every rule of this subject.
+pub const RULES: &[&Rule] =
+    &[&COSTLY_SCHEDULE_UNVIEWED, &COST_JUMP, &FAILED_QUERIES_COST, &SAME_QUERY_IN_MANY_PROJECTS];
+
+static COSTLY_SCHEDULE_UNVIEWED: Rule = Rule {
     id: "costly-schedule-unviewed",
     severity: Severity::Medium,
     looks_for: "Schedules that cost much, of apps that nobody views and whose runs notify nobody",
@@ -31,7 +35,7 @@ fn costly_schedule_unviewed(facts: &Facts, config: &Config) -> Found {
     }
 }
 
-pub static COST_JUMP: Rule = Rule {
+static COST_JUMP: Rule = Rule {
     id: "cost-jump",
     severity: Severity::Medium,
     looks_for: "Projects that cost much more than is usual for them",
@@ -54,7 +58,7 @@ fn cost_jump(facts: &Facts, config: &Config) -> Found {
     .into()
 }
 
-pub static FAILED_QUERIES_COST: Rule = Rule {
+static FAILED_QUERIES_COST: Rule = Rule {
     id: "failed-queries-cost",
     severity: Severity::Low,
     looks_for: "Projects whose failed queries cost much",
@@ -76,7 +80,7 @@ fn failed_queries_cost(facts: &Facts, config: &Config) -> Found {
     .into()
 }
 
-pub static SAME_QUERY_IN_MANY_PROJECTS: Rule = Rule {
+static SAME_QUERY_IN_MANY_PROJECTS: Rule = Rule {
     id: "same-query-in-many-projects",
     severity: Severity::Low,
     looks_for: "Heavy queries that many projects send, each for itself",

@@ -8,7 +8,11 @@ use crate::audit::{Config, Facts, Found, Hit, Need, Severity};
 
 const NEEDS: &[Need] = &[Need::Each("projects"), Need::Each("runs"), Need::Present("run_health")];
 
-pub static RUNS_SLOWER: Rule = Rule {
+/// Every rule of this subject.
+pub const RULES: &[&Rule] =
+    &[&RUNS_SLOWER, &FAILURES_RISING, &SCHEDULE_MISSED, &KERNEL_STARVATION, &APP_STALE];
+
+static RUNS_SLOWER: Rule = Rule {
     id: "runs-slower",
     severity: Severity::Low,
     looks_for: "Projects whose runs take much longer than usual",
@@ -29,7 +33,7 @@ fn runs_slower(facts: &Facts, _: &Config) -> Found {
     .into()
 }
 
-pub static FAILURES_RISING: Rule = Rule {
+static FAILURES_RISING: Rule = Rule {
     id: "failures-rising",
     severity: Severity::Medium,
     looks_for: "Projects whose runs fail much more often than usual",
@@ -50,7 +54,7 @@ fn failures_rising(facts: &Facts, _: &Config) -> Found {
     .into()
 }
 
-pub static SCHEDULE_MISSED: Rule = Rule {
+static SCHEDULE_MISSED: Rule = Rule {
     id: "schedule-missed",
     severity: Severity::Medium,
     looks_for: "Schedules whose runs often start late or never",
@@ -78,7 +82,7 @@ fn schedule_missed(facts: &Facts, config: &Config) -> Found {
     .into()
 }
 
-pub static KERNEL_STARVATION: Rule = Rule {
+static KERNEL_STARVATION: Rule = Rule {
     id: "kernel-starvation",
     severity: Severity::Medium,
     looks_for: "Runs that got no kernel because too many ran at once",
@@ -105,7 +109,7 @@ fn kernel_starvation(facts: &Facts, config: &Config) -> Found {
     .into()
 }
 
-pub static APP_STALE: Rule = Rule {
+static APP_STALE: Rule = Rule {
     id: "app-stale",
     severity: Severity::Low,
     looks_for: "Apps that people view although their results are old",

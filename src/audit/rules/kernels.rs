@@ -14,7 +14,10 @@ const AHEAD: TimeDelta = TimeDelta::days(7);
 /// Projects that are named one by one.
 const NAMED: usize = 5;
 
-pub static SCHEDULE_COLLISION: Rule = Rule {
+/// Every rule of this subject.
+pub const RULES: &[&Rule] = &[&SCHEDULE_COLLISION];
+
+static SCHEDULE_COLLISION: Rule = Rule {
     id: "schedule-collision",
     severity: Severity::Medium,
     looks_for: "Times at which scheduled runs want more kernels than Hex gives at once",

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use super::{Rule, counted, live};
 use crate::audit::{Config, Facts, Found, Need, Severity};
 
-pub static LINEAGE_GAP: Rule = Rule {
+/// Every rule of this subject.
+pub const RULES: &[&Rule] = &[&LINEAGE_GAP];
+
+static LINEAGE_GAP: Rule = Rule {
     id: "lineage-gap",
     severity: Severity::Low,
     looks_for: "Projects whose lineage is only partly known",

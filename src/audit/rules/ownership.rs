@@ -5,7 +5,10 @@ use crate::audit::{Config, Facts, Found, Need, Severity};
 
 const NEEDS: &[Need] = &[Need::Each("projects"), Need::Whole("users")];
 
-pub static OWNER_LEFT: Rule = Rule {
+/// Every rule of this subject.
+pub const RULES: &[&Rule] = &[&OWNER_LEFT, &CREATOR_LEFT, &COMPONENT_OWNER_LEFT, &MISSING_OWNER];
+
+static OWNER_LEFT: Rule = Rule {
     id: "owner-left",
     severity: Severity::Medium,
     looks_for: "Projects whose owner has left the workspace",
@@ -28,7 +31,7 @@ fn owner_left(facts: &Facts, _: &Config) -> Found {
     hits.into()
 }
 
-pub static CREATOR_LEFT: Rule = Rule {
+static CREATOR_LEFT: Rule = Rule {
     id: "creator-left",
     severity: Severity::Info,
     looks_for: "Projects whose creator has left the workspace",
@@ -46,7 +49,7 @@ fn creator_left(facts: &Facts, _: &Config) -> Found {
     .into()
 }
 
-pub static COMPONENT_OWNER_LEFT: Rule = Rule {
+static COMPONENT_OWNER_LEFT: Rule = Rule {
     id: "component-owner-left",
     severity: Severity::Medium,
     looks_for: "Components whose owner has left the workspace",
@@ -63,7 +66,7 @@ fn component_owner_left(facts: &Facts, _: &Config) -> Found {
     .into()
 }
 
-pub static MISSING_OWNER: Rule = Rule {
+static MISSING_OWNER: Rule = Rule {
     id: "missing-owner",
     severity: Severity::Medium,
     looks_for: "Projects without an owner",

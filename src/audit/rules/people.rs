@@ -5,7 +5,10 @@ use chrono::TimeDelta;
 use super::Rule;
 use crate::audit::{Config, Facts, Found, Hit, Need, Severity};
 
-pub static GROUP_EMPTY: Rule = Rule {
+/// Every rule of this subject.
+pub const RULES: &[&Rule] = &[&GROUP_EMPTY, &TOO_MANY_ADMINS, &USER_INACTIVE];
+
+static GROUP_EMPTY: Rule = Rule {
     id: "group-empty",
     severity: Severity::Low,
     looks_for: "Groups without members",
@@ -28,7 +31,7 @@ fn group_empty(facts: &Facts, _: &Config) -> Found {
         .into()
 }
 
-pub static TOO_MANY_ADMINS: Rule = Rule {
+static TOO_MANY_ADMINS: Rule = Rule {
     id: "too-many-admins",
     severity: Severity::Medium,
     looks_for: "More admins than a workspace should have",
@@ -59,7 +62,7 @@ fn too_many_admins(facts: &Facts, config: &Config) -> Found {
     .into()
 }
 
-pub static USER_INACTIVE: Rule = Rule {
+static USER_INACTIVE: Rule = Rule {
     id: "user-inactive",
     severity: Severity::Low,
     looks_for: "Users who have not logged in for a long time",

@@ -3,7 +3,10 @@
 use super::{Rule, live, projects};
 use crate::audit::{Config, Facts, Found, Need, Severity};
 
-pub static SCHEDULE_FAILING: Rule = Rule {
+/// Every rule of this subject.
+pub const RULES: &[&Rule] = &[&SCHEDULE_FAILING, &SCHEDULE_UNVIEWED, &SCHEDULE_ON_ARCHIVED];
+
+static SCHEDULE_FAILING: Rule = Rule {
     id: "schedule-failing",
     severity: Severity::High,
     looks_for: "Schedules whose runs keep failing",
@@ -47,7 +50,7 @@ fn cause(facts: &Facts, project: &str) -> Option<String> {
     Some(said)
 }
 
-pub static SCHEDULE_UNVIEWED: Rule = Rule {
+static SCHEDULE_UNVIEWED: Rule = Rule {
     id: "schedule-unviewed",
     severity: Severity::Medium,
     looks_for: "Schedules of apps that nobody viewed in 30 days and whose runs notify nobody",
@@ -73,7 +76,7 @@ fn schedule_unviewed(facts: &Facts, _: &Config) -> Found {
     }
 }
 
-pub static SCHEDULE_ON_ARCHIVED: Rule = Rule {
+static SCHEDULE_ON_ARCHIVED: Rule = Rule {
     id: "schedule-on-archived",
     severity: Severity::Medium,
     looks_for: "Projects in the archive or trash whose schedule is still enabled",

@@ -7,7 +7,10 @@ use super::{Rule, connections_with, of_project};
 use crate::audit::facts::Edge;
 use crate::audit::{Circle, Config, Facts, Found, Need, Severity};
 
-pub static SENSITIVE_SHARED_WIDELY: Rule = Rule {
+/// Every rule of this subject.
+pub const RULES: &[&Rule] = &[&SENSITIVE_SHARED_WIDELY, &CONNECTION_SHARED_WIDELY, &CONNECTION_WRITEBACK];
+
+static SENSITIVE_SHARED_WIDELY: Rule = Rule {
     id: "sensitive-shared-widely",
     severity: Severity::Medium,
     looks_for: "Projects that everyone in the workspace or on the web can open and that read sensitive tables or columns",
@@ -84,7 +87,7 @@ fn unseen(facts: &Facts) -> Option<(u64, String)> {
 
 const OF_CONNECTIONS: &[Need] = &[Need::Each("data_connections"), Need::Present("data_connection_sharing")];
 
-pub static CONNECTION_SHARED_WIDELY: Rule = Rule {
+static CONNECTION_SHARED_WIDELY: Rule = Rule {
     id: "connection-shared-widely",
     severity: Severity::Medium,
     looks_for: "Connections that guests or the public can use",
@@ -105,7 +108,7 @@ fn connection_shared(facts: &Facts, _: &Config) -> Found {
     Found { hits, unknown: unseen(facts) }
 }
 
-pub static CONNECTION_WRITEBACK: Rule = Rule {
+static CONNECTION_WRITEBACK: Rule = Rule {
     id: "connection-writeback",
     severity: Severity::Medium,
     looks_for: "Connections with writeback that all members can query",

@@ -10,7 +10,17 @@ use crate::audit::{Config, Facts, Found, Hit, Need, Severity};
 
 const PROJECTS: &[Need] = &[Need::Each("projects")];
 
-pub static PROJECT_UNUSED: Rule = Rule {
+/// Every rule of this subject.
+pub const RULES: &[&Rule] = &[
+    &PROJECT_UNUSED,
+    &DRAFT_STALE,
+    &MISSING_DESCRIPTION,
+    &MISSING_STATUS,
+    &MISSING_CATEGORY,
+    &DUPLICATE_TITLE,
+];
+
+static PROJECT_UNUSED: Rule = Rule {
     id: "project-unused",
     severity: Severity::Low,
     looks_for: "Published projects that nobody has viewed, published, edited or run for a long time",
@@ -51,7 +61,7 @@ fn project_unused(facts: &Facts, config: &Config) -> Found {
     }
 }
 
-pub static DRAFT_STALE: Rule = Rule {
+static DRAFT_STALE: Rule = Rule {
     id: "draft-stale",
     severity: Severity::Info,
     looks_for: "Drafts that were never published and that nobody has edited for a long time",
@@ -73,7 +83,7 @@ fn published_without(facts: &Facts, what: &str, lacks: impl Fn(&Project) -> bool
     live(facts, |p| (p.last_published_at.is_some() && lacks(p)).then(|| format!("has no {what}")))
 }
 
-pub static MISSING_DESCRIPTION: Rule = Rule {
+static MISSING_DESCRIPTION: Rule = Rule {
     id: "missing-description",
     severity: Severity::Info,
     looks_for: "Published projects without a description",
@@ -87,7 +97,7 @@ fn missing_description(facts: &Facts, _: &Config) -> Found {
         .into()
 }
 
-pub static MISSING_STATUS: Rule = Rule {
+static MISSING_STATUS: Rule = Rule {
     id: "missing-status",
     severity: Severity::Info,
     looks_for: "Published projects without a status label",
@@ -100,7 +110,7 @@ fn missing_status(facts: &Facts, _: &Config) -> Found {
     published_without(facts, "status label", |p| p.status.is_none()).into()
 }
 
-pub static MISSING_CATEGORY: Rule = Rule {
+static MISSING_CATEGORY: Rule = Rule {
     id: "missing-category",
     severity: Severity::Info,
     looks_for: "Published projects without a category",
@@ -113,7 +123,7 @@ fn missing_category(facts: &Facts, _: &Config) -> Found {
     published_without(facts, "category", |p| !facts.categorised.contains(&p.project_id)).into()
 }
 
-pub static DUPLICATE_TITLE: Rule = Rule {
+static DUPLICATE_TITLE: Rule = Rule {
     id: "duplicate-title",
     severity: Severity::Low,
     looks_for: "Live projects with the same title",

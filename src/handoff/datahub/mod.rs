@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use super::Pages;
 use super::rows::{ByProject, Category, Cell, ColumnEdge, Edge, Grant, Project, Run, SqlColumn, SqlTable};
 use crate::derive::Given;
-use crate::snapshot::{Error, Lake, Manifest, TableReader, rows};
+use crate::snapshot::{Error, Flaw, Lake, Manifest, TableReader, rows};
 use crate::tables::PROJECTS;
 
 use proposals::{Of, Shaper};
@@ -83,9 +83,9 @@ impl Told {
     /// If the destination can't be read, or the note in it is damaged.
     pub fn load(lake: &Lake, name: &str) -> Result<Self, Error> {
         let Some(text) = lake.note(&Self::note(name))? else { return Ok(Self::default()) };
-        serde_json::from_slice(&text).map_err(|e| Error::Damaged {
-            path: lake.root().join("_state").join(Self::note(name)),
-            why: format!("isn't a note of what DataHub was handed: {e}"),
+        serde_json::from_slice(&text).map_err(|source| {
+            let path = lake.root().join("_state").join(Self::note(name));
+            Flaw::Note { what: "a note of what DataHub was handed", source }.of(path)
         })
     }
 

@@ -12,7 +12,7 @@ use super::{Pages, Relation, relation::ends};
 use crate::audit::Severity;
 use crate::derive::names::Warehouse;
 use crate::derive::{CELL_LINEAGE, LINEAGE, SQL_CELLS, SQL_COLUMNS, SQL_TABLES};
-use crate::snapshot::{self, Lake, Manifest, TableReader, rows};
+use crate::snapshot::{self, Lake, Manifest, SnapshotId, TableReader, rows};
 use crate::tables::{CELLS, PROJECT_SCHEDULES, PROJECTS};
 
 pub use changes::{Change, Kind, Naming, SqlError, of_catalogs, of_manifests, of_sql};
@@ -123,7 +123,7 @@ pub struct Hit {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Impact {
     /// The snapshot.
-    pub snapshot_id: String,
+    pub snapshot_id: SnapshotId,
     /// Changes.
     pub changes: Vec<Change>,
     /// Projects that they touch, the gravest first.

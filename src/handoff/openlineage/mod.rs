@@ -20,7 +20,7 @@ use crate::derive::LINEAGE;
 use crate::handoff::rows::{
     ByProject, Category, Cell, ColumnEdge, Edge, OfProject, Project, Run, ScheduleRow,
 };
-use crate::snapshot::{Error, Lake, Manifest, TableReader, rows};
+use crate::snapshot::{Error, Lake, Manifest, SnapshotId, TableReader, rows};
 
 use crate::tables::{DATA_CONNECTIONS, PROJECTS};
 use events::Shaper;
@@ -28,10 +28,10 @@ pub use naming::Connection;
 pub use send::{Endpoint, SendError};
 
 /// Record of what was sent so far, kept in the destination next to the snapshots.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Told {
     /// The snapshot whose runs were told last.
-    pub snapshot_id: String,
+    pub snapshot_id: SnapshotId,
     /// A digest of each job and dataset as it was last sent.
     pub digests: BTreeMap<String, String>,
 }
@@ -242,7 +242,7 @@ pub fn events<E: From<Error>>(
 }
 
 /// The snapshot that was sent last, or the one before it that still exists: better sent twice than never.
-fn last_told(lake: &Lake, snapshot_id: &str) -> Result<Option<Manifest>, Error> {
+fn last_told(lake: &Lake, snapshot_id: &SnapshotId) -> Result<Option<Manifest>, Error> {
     let known = lake.manifests()?;
     let told = known.get(snapshot_id).or(known.before(snapshot_id).last());
     Ok(told.and_then(|told| known.as_of(&told.snapshot_id)).map(|newest| newest.manifest))

@@ -5,12 +5,11 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use reqwest::header::CONTENT_TYPE;
 use serde_json::Value;
-use url::Url;
 
 use crate::client::Token;
-use crate::client::config::is_loopback;
+use crate::client::config::{UrlFlaw, encrypted, no_credentials, server_url};
 use crate::client::http::retry_after;
-use crate::client::transport::{chain, plain};
+use crate::client::transport::{HttpError, plain};
 
 /// Times that an event is sent before it is given up.
 const TRIES: u32 = 6;
@@ -28,7 +27,7 @@ pub struct Endpoint {
 pub enum SendError {
     /// The URL is no good.
     #[error("the OpenLineage URL {0}")]
-    Url(String),
+    Url(#[from] UrlFlaw),
     /// The endpoint refuses it.
     #[error("{url} answered {status}: {said}")]
     Refused {
@@ -40,12 +39,12 @@ pub enum SendError {
         said: String,
     },
     /// No answer came.
-    #[error("{url} can't be reached: {why}")]
+    #[error("{url} can't be reached: {source}")]
     Unreachable {
         /// The endpoint.
         url: String,
-        /// Why.
-        why: String,
+        /// The HTTP client's error.
+        source: HttpError,
     },
 }
 
@@ -57,19 +56,12 @@ impl Endpoint {
     /// [`SendError::Url`] for what is not an http(s) URL, or holds credentials; with a key, for plain http to
     /// another machine.
     pub fn new(url: &str, path: &str, key: Option<Token>) -> Result<Self, SendError> {
-        let bad = |why: &str| SendError::Url(why.to_owned());
-        let url = Url::parse(url.trim()).map_err(|e| bad(&format!("is not a URL: {e}")))?;
-        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-            return Err(bad("is not an http or https URL"));
+        let url = server_url(url)?;
+        no_credentials(&url, "the key in OPENLINEAGE_API_KEY")?;
+        if key.is_some() {
+            encrypted(&url, "the key")?;
         }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(bad("holds credentials; put the key in OPENLINEAGE_API_KEY"));
-        }
-        if key.is_some() && url.scheme() == "http" && !is_loopback(&url) {
-            return Err(bad("is plain http to another machine: the key would be sent unencrypted"));
-        }
-        let http = plain(&url, Duration::from_secs(30))
-            .map_err(|e| bad(&format!("can't be used: {}", chain(&e))))?;
+        let http = plain(&url, Duration::from_secs(30)).map_err(|e| UrlFlaw::Client(e.into()))?;
         let base = url.as_str().trim_end_matches('/');
         Ok(Self { url: format!("{base}/{}", path.trim_start_matches('/')), key, http })
     }
@@ -104,7 +96,7 @@ impl Endpoint {
                     after.unwrap_or(wait)
                 }
                 Err(e) if attempt == TRIES => {
-                    return Err(SendError::Unreachable { url: self.url.clone(), why: chain(&e) });
+                    return Err(SendError::Unreachable { url: self.url.clone(), source: e.into() });
                 }
                 Err(_) => wait,
             };

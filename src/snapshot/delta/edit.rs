@@ -20,6 +20,7 @@ use delta_kernel_default_engine::parquet::DataFileMetadata;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use url::Url;
 
+use super::super::{DeltaRefusal, SnapshotId};
 use super::{DELTA, Engine, PARTITION, TRIES, Threads, failed};
 use crate::snapshot::forget::{self, Pseudonyms};
 use crate::snapshot::{Error, Lake};
@@ -93,7 +94,7 @@ pub fn forget(lake: &Lake, table: &str, people: &Pseudonyms) -> Result<bool, Err
 pub fn remove(
     lake: &Lake,
     table: &str,
-    there: &dyn Fn() -> Result<BTreeSet<String>, Error>,
+    there: &dyn Fn() -> Result<BTreeSet<SnapshotId>, Error>,
 ) -> Result<usize, Error> {
     Threads::with(lake, |engine, root| {
         let edit = Edit::new(lake, engine, root, table)?;
@@ -202,7 +203,7 @@ impl<'a> Edit<'a> {
             self.delete(&gone)?;
             return Ok(Some(Live { names, changed: true }));
         }
-        Err(failed(self.table, "others kept committing to it"))
+        Err(failed(self.table, DeltaRefusal::Contended))
     }
 
     /// The files that the table consists of.

@@ -39,8 +39,10 @@ fn night(lake: &Lake, table: &'static schema::Table, id: &str, sequence: u64) {
 }
 
 fn commit(lake: &Lake, table: &'static schema::Table, id: &str, sequence: u64) -> Manifest {
-    let staging = lake.stage(id).unwrap();
-    let mut writer = TableWriter::create(table, &[Format::Parquet], staging.folder(), id).unwrap();
+    let empty = Manifest::empty(id);
+    let staging = lake.stage(&empty.snapshot_id).unwrap();
+    let mut writer =
+        TableWriter::create(table, &[Format::Parquet], staging.folder(), &empty.snapshot_id).unwrap();
     let schema = table.schema();
     let column = |field: &FieldRef| -> ArrayRef {
         match field.is_nullable() {
@@ -56,7 +58,7 @@ fn commit(lake: &Lake, table: &'static schema::Table, id: &str, sequence: u64) -
     writer.write(&RecordBatch::try_new(schema, columns).unwrap()).unwrap();
     let entry = writer.finish().unwrap();
     let tables = std::collections::BTreeMap::from([("things".to_owned(), entry)]);
-    let manifest = Manifest { sequence: Some(sequence), tables, ..Manifest::empty(id) };
+    let manifest = Manifest { sequence: Some(sequence), tables, ..empty };
     staging.commit(&manifest).unwrap();
     manifest
 }
@@ -97,7 +99,7 @@ fn a_night_costs_the_same_after_400_nights() {
     let lake = Lake::new(dir.path());
     let id = |n: u64| {
         let at = chrono::DateTime::UNIX_EPOCH + chrono::TimeDelta::days(20_000 + n as i64);
-        crate::snapshot::snapshot_id(at)
+        crate::snapshot::SnapshotId::at(at)
     };
     let timed = |nights: std::ops::Range<u64>| {
         let (started, count) = (std::time::Instant::now(), nights.end - nights.start);

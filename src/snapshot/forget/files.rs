@@ -17,8 +17,8 @@ use parquet::basic::Type;
 use parquet::errors::ParquetError;
 
 use super::pseudonyms::may_hold_address;
-use crate::snapshot::Error;
 use crate::snapshot::writer::{HashingFile, properties_again};
+use crate::snapshot::{Error, Flaw};
 
 /// Given a text, gives another, or nothing to leave it.
 pub type Rewrite<'a> = dyn Fn(&str) -> Option<String> + 'a;
@@ -96,33 +96,39 @@ pub fn batch(
     }
 }
 
-fn unreadable(path: &Path) -> impl Fn(String) -> Error + Copy {
-    move |why| Error::Damaged { path: path.into(), why }
+/// Errors of reading a file.
+fn unreadable<E: Into<Flaw>>(path: &Path) -> impl Fn(E) -> Error + Copy {
+    move |error| error.into().of(path)
+}
+
+/// Errors of writing a file again.
+fn unwritable<E>(path: &Path) -> impl Fn(E) -> Error + Copy
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    move |error| Flaw::Rewrite(Box::new(error)).of(path)
 }
 
 fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, Error> {
     let file = File::open(path).map_err(Error::io("can't read", path))?;
-    ParquetRecordBatchReaderBuilder::try_new(file)
-        .map_err(|e| unreadable(path)(format!("is not Parquet: {e}")))
+    ParquetRecordBatchReaderBuilder::try_new(file).map_err(unreadable(path))
 }
 
 /// Columns of a Parquet file of which a text satisfies `is_wanted`. Only texts are read.
 pub fn parquet_columns(path: &Path, is_wanted: &dyn Fn(&str) -> bool) -> Result<Vec<String>, Error> {
-    let failed = unreadable(path);
+    let failed = unreadable::<ArrowError>(path);
     let builder = open(path)?;
     let schema = builder.parquet_schema();
     let is_text = |i: &usize| schema.column(*i).physical_type() == Type::BYTE_ARRAY;
     let texts: Vec<usize> = (0..schema.num_columns()).filter(is_text).collect();
     let mask = ProjectionMask::leaves(schema, texts);
-    let reader = builder.with_projection(mask).build().map_err(|e| failed(e.to_string()))?;
+    let reader = builder.with_projection(mask).build().map_err(unreadable(path))?;
     let mut found = BTreeSet::new();
     let look = |text: &str| is_wanted(text).then(String::new);
     for part in reader {
-        let part = part.map_err(|e| failed(e.to_string()))?;
+        let part = part.map_err(failed)?;
         for (field, array) in part.schema().fields().iter().zip(part.columns()) {
-            if !found.contains(field.name())
-                && column(array, &look).map_err(|e| failed(e.to_string()))?.is_some()
-            {
+            if !found.contains(field.name()) && column(array, &look).map_err(failed)?.is_some() {
                 found.insert(field.name().clone());
             }
         }
@@ -135,8 +141,8 @@ pub fn parquet(from: &Path, to: &Path, rewrite: &Rewrite<'_>) -> Result<Option<W
     if parquet_columns(from, &|text| rewrite(text).is_some())?.is_empty() {
         return Ok(None);
     }
-    let failed = |e: ParquetError| unreadable(from)(format!("can't be written again: {e}"));
-    let arrow = |e: ArrowError| unreadable(from)(format!("can't be written again: {e}"));
+    let failed = unwritable::<ParquetError>(from);
+    let arrow = unwritable::<ArrowError>(from);
     let builder = open(from)?;
     let groups = builder.metadata().row_groups();
     let sorting: Vec<usize> = groups
@@ -183,7 +189,7 @@ fn sorted(batch: &RecordBatch, by: &[usize]) -> Result<RecordBatch, ArrowError> 
 
 /// Columns of a CSV file of which a field satisfies `is_wanted`.
 pub fn csv_columns(path: &Path, is_wanted: &dyn Fn(&str) -> bool) -> Result<Vec<String>, Error> {
-    let failed = |e: csv::Error| unreadable(path)(format!("is not CSV: {e}"));
+    let failed = unreadable::<csv::Error>(path);
     let file = File::open(path).map_err(Error::io("can't read", path))?;
     let mut reader = csv::Reader::from_reader(BufReader::new(file));
     let names = reader.headers().map_err(failed)?.clone();
@@ -203,7 +209,7 @@ pub fn csv(from: &Path, to: &Path, rewrite: &Rewrite<'_>) -> Result<Option<Writt
     if csv_columns(from, &|field| rewrite(field).is_some())?.is_empty() {
         return Ok(None);
     }
-    let failed = |e: csv::Error| unreadable(from)(format!("can't be written again: {e}"));
+    let failed = unwritable::<csv::Error>(from);
     let file = File::open(from).map_err(Error::io("can't read", from))?;
     let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(BufReader::new(file));
     let out = HashingFile::create(to).map_err(Error::io("can't create", to))?;
@@ -213,7 +219,7 @@ pub fn csv(from: &Path, to: &Path, rewrite: &Rewrite<'_>) -> Result<Option<Writt
         let fields = record.iter().map(|field| rewrite(field).unwrap_or_else(|| field.to_owned()));
         writer.write_record(fields).map_err(failed)?;
     }
-    let file = writer.into_inner().map_err(|e| unreadable(from)(e.to_string()))?;
+    let file = writer.into_inner().map_err(|e| Error::io("can't write", to)(e.into_error()))?;
     let (bytes, sha256) = file.finish().map_err(Error::io("can't write", to))?;
     Ok(Some(Written { bytes, sha256 }))
 }

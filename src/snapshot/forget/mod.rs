@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::lake::{CACHE, JOURNALS, MANIFEST, NOTES, file_name, folder_of};
 use super::manifest::{FileEntry, Manifest};
-use super::{Error, Lake};
+use super::{Error, Flaw, Lake, SnapshotId};
 use crate::journal::{EXTENSION, Journal};
 use crate::store::scratch;
 
@@ -52,7 +52,7 @@ pub struct Forgotten {
     /// The person's pseudonym.
     pub pseudonym: String,
     /// Tables that were written again, by snapshot.
-    pub snapshots: BTreeMap<String, Vec<String>>,
+    pub snapshots: BTreeMap<SnapshotId, Vec<String>>,
     /// Delta tables that were written again.
     pub delta: Vec<String>,
     /// Journals that were written again.
@@ -115,7 +115,7 @@ impl Lake {
 
     fn list(&self) -> Result<Option<List>, Error> {
         let Some(text) = self.store().get(LIST)? else { return Ok(None) };
-        let damaged = |e| Error::Damaged { path: LIST.into(), why: format!("is not a list: {e}") };
+        let damaged = |source| Flaw::Note { what: "a list of forgotten people", source }.of(LIST);
         serde_json::from_slice(&text).map(Some).map_err(damaged)
     }
 
@@ -183,7 +183,7 @@ impl Lake {
         done: &mut Forgotten,
     ) -> Result<Vec<String>, Error> {
         let id = &manifest.snapshot_id;
-        let staging = self.stage(&format!("forget-{id}"))?;
+        let staging = self.stage(id)?;
         let rewrite = |text: &str| people.replace(text);
         // Manifests of earlier versions have no sequence, and get none here.
         let mut new = self.manifest(id)?;
@@ -250,11 +250,13 @@ impl Lake {
     /// # Errors
     /// [`Error::Io`], [`Error::Store`].
     pub(super) fn finish_forgetting(&self) -> Result<(), Error> {
-        let mut snapshots: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut snapshots: BTreeMap<SnapshotId, Vec<String>> = BTreeMap::new();
         for object in self.store().list(&format!("{NEW}/"))? {
             let parts: Vec<&str> = object.name.split('/').collect();
-            if let [_, _, id, file] = parts[..] {
-                snapshots.entry(id.to_owned()).or_default().push(file.to_owned());
+            if let [_, _, id, file] = parts[..]
+                && let Ok(id) = id.parse()
+            {
+                snapshots.entry(id).or_default().push(file.to_owned());
             }
         }
         for (id, files) in snapshots {
@@ -300,7 +302,7 @@ impl Lake {
                     if self.store().is_shared() && kept.contains(&name) {
                         self.store().upload(&[(path, name)])?;
                     }
-                    done.journals.push(id);
+                    done.journals.push(id.into());
                 }
                 Err(error) => done.left.push(error.to_string()),
             }

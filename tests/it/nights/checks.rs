@@ -10,7 +10,7 @@ use hexport::client::users::ActingAs;
 use hexport::crawl::{Endpoint, Freshness, Quiet, Scope, Shrink, State, Stop};
 use hexport::export::{Accept, Options, Outcome, Reuse, choose, rebuild};
 use hexport::registry;
-use hexport::snapshot::Policy;
+use hexport::snapshot::{Policy, SnapshotId};
 use serde_json::Value;
 
 use super::oracle::{History, Key, Row, Snapshot, WATCHED, endpoint_of, entity, names_of};
@@ -205,13 +205,14 @@ impl Nights {
         let policy = Policy { last: 1 + self.below(4) as u32, ..Policy::default() };
         let lock = self.lake.lock().unwrap();
         let plan = self.lake.prune_plan(&policy, registry::all()).unwrap();
-        let gone: Vec<&String> = plan.iter().filter(|(_, why)| why.is_empty()).map(|(id, _)| id).collect();
+        let gone: Vec<&SnapshotId> =
+            plan.iter().filter(|(_, why)| why.is_empty()).map(|(id, _)| id).collect();
         self.lake.carry_out(&plan).unwrap();
         self.lake.repair().unwrap();
         self.lake.tidy(lock);
         self.happened("pruned", gone.len());
         for (table, holder) in &self.holders {
-            if self.lake.manifest(holder.id()).is_err() {
+            if self.lake.manifest(&holder.manifest.snapshot_id).is_err() {
                 self.problems.push(format!("prune took {}, the newest that holds {table}", holder.id()));
             }
         }
@@ -220,8 +221,8 @@ impl Nights {
     /// What is rebuilt from the journal of a committed snapshot is that snapshot.
     pub fn rebuild(&mut self) {
         let committed = self.lake.snapshots().unwrap();
-        let kept: Vec<String> = self.lake.journals().unwrap().into_iter().map(|(id, _)| id).collect();
-        let kept: Vec<String> = kept.into_iter().filter(|id| committed.contains(id)).collect();
+        let kept: Vec<SnapshotId> = self.lake.journals().unwrap().into_iter().map(|(id, _)| id).collect();
+        let kept: Vec<SnapshotId> = kept.into_iter().filter(|id| committed.contains(id)).collect();
         if kept.is_empty() {
             return;
         }
@@ -244,7 +245,7 @@ impl Nights {
         if before.manifest.sequence != after.manifest.sequence {
             self.problem(format!("{id} was rebuilt with the sequence {:?}", after.manifest.sequence));
         }
-        let is_newest = self.newest.as_ref().is_some_and(|newest| newest.id() == id);
+        let is_newest = self.newest.as_ref().is_some_and(|newest| newest.id() == &*id);
         if !is_newest && fingerprint(self.dir.path()) != newest {
             self.problem(format!("the newest snapshot changed when {id} was rebuilt"));
         }
