@@ -159,9 +159,27 @@ impl Engine {
             self.work(stop).await?;
             self.drop_unlisted();
         }
-        debug_assert!(self.queues.values().all(BinaryHeap::is_empty) && self.held.is_empty());
-        debug_assert!(self.awaiting_runs.is_empty() && self.awaiting_cells.is_empty());
+        self.own_up();
         Ok(())
+    }
+
+    /// Nothing is left by now. If something is, by a mistake of the scheduler's, coverage says so: a project without
+    /// a word in coverage would be taken for one that has nothing.
+    fn own_up(&mut self) {
+        let awaiting = std::mem::take(&mut self.awaiting_runs).into_values();
+        let awaiting = awaiting.chain(std::mem::take(&mut self.awaiting_cells).into_values());
+        let queued = std::mem::take(&mut self.queues).into_values().flatten();
+        let left = queued.chain(std::mem::take(&mut self.held)).chain(awaiting.map(|(task, _)| task));
+        let left: Vec<Task> = left.collect();
+        debug_assert!(left.is_empty(), "never asked for: {left:?}");
+        for task in left {
+            self.finish(
+                task,
+                State::Failed,
+                Some("it was never asked for: please report this".into()),
+                false,
+            );
+        }
     }
 
     /// Sends what is queued, and what its answers lead to, until nothing is left.
@@ -258,6 +276,13 @@ impl Engine {
 
     /// Starts as many requests as may be under way, in each group.
     fn launch(&mut self) {
+        // What is taken from one group's queue and never sent may be what another group has waited for.
+        while self.launch_in_each_group() {}
+    }
+
+    /// Whether anything was taken from a queue.
+    fn launch_in_each_group(&mut self) -> bool {
+        let mut any = false;
         let groups: Vec<Group> = self.queues.keys().copied().collect();
         for group in groups {
             while self.under_way.get(group).copied().unwrap_or(0) < self.options.concurrency.max(1) {
@@ -265,6 +290,7 @@ impl Engine {
                     break;
                 }
                 let Some(task) = self.queues.get_mut(group).and_then(BinaryHeap::pop) else { break };
+                any = true;
                 match self.gates.pass(task) {
                     Passage::Wait => {}
                     Passage::Refused(task, reason) => {
@@ -282,6 +308,7 @@ impl Engine {
                 }
             }
         }
+        any
     }
 
     /// Whether a group's next task is a second look that might take a request which a first look needs: with a
@@ -421,7 +448,7 @@ impl Engine {
         let runs_of = (coverage.endpoint == Endpoint::RUNS).then(|| coverage.entity.clone()).flatten();
         let has_none = coverage.rows == 0
             && (coverage.state == State::Reused || (coverage.state == State::Fetched && coverage.whole));
-        let read_at = coverage.last_read_at;
+        let (runs_state, read_at) = (coverage.state, coverage.last_read_at);
         let cells = (coverage.endpoint == Endpoint::CELLS).then(|| coverage.clone());
         self.report.add(coverage);
         if let Some(cells) = cells {
@@ -429,7 +456,7 @@ impl Engine {
         }
         if let Some(project) = runs_of {
             match has_none {
-                true => self.skip_queried_tables(&project, latest_api_run, read_at),
+                true => self.skip_queried_tables(&project, latest_api_run, (runs_state, read_at)),
                 false => self.settle_queried_tables(&project, latest_api_run),
             }
         }

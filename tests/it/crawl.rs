@@ -487,6 +487,29 @@ fn a_run_history_longer_than_the_budget_is_continued_where_it_ended() {
 }
 
 #[test]
+fn coverage_has_a_word_on_every_project_whatever_the_budget() {
+    let sim = Sim::of_projects(6);
+    let first = tempfile::tempdir().unwrap();
+    sim.export(first.path(), &[], 0);
+    // A project that was never read, beside others that are read again.
+    for change in [Change::Create, Change::Edit] {
+        sim.server.change(change, 0);
+    }
+    let lists = 9 + sim.server.world().groups.len();
+    for most in (0..lists + 40).step_by(3) {
+        let lake = tempfile::tempdir().unwrap();
+        run(Command::new("cp").arg("-r").arg(first.path().join(".")).arg(lake.path()), 0);
+        let args = ["export", lake.path().to_str().unwrap(), "--max-requests", &most.to_string()];
+        let out = sim.hexport(&args).output().unwrap();
+        assert!(matches!(out.status.code(), Some(0 | 4)), "{most}: {}", stderr(&out));
+        let silent = "SELECT count(*) FROM projects CROSS JOIN (SELECT DISTINCT operation FROM crawl_coverage WHERE \
+                      entity_id IN (SELECT project_id FROM projects)) AS asked WHERE NOT EXISTS (SELECT 1 FROM \
+                      crawl_coverage WHERE entity_id = project_id AND operation = asked.operation)";
+        assert_eq!(ask_one(lake.path(), silent).as_u64(), Some(0), "{most} requests");
+    }
+}
+
+#[test]
 fn a_budget_of_time_reads_the_lists_and_commits() {
     let dir = tempfile::tempdir().unwrap();
     let sim = Sim::of_projects(40);

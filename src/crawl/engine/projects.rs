@@ -121,7 +121,7 @@ impl Engine {
         &mut self,
         project: &Arc<str>,
         latest_api_run: Option<i64>,
-        runs_read_at: Option<DateTime<Utc>>,
+        (runs, runs_read_at): (State, Option<DateTime<Utc>>),
     ) {
         let tables = self.base.known(Endpoint::QUERIED_TABLES, Some(project));
         let is_refreshed =
@@ -132,7 +132,12 @@ impl Engine {
         }
         if let Some((mut task, _)) = self.awaiting_runs.remove(project) {
             task.read_at = runs_read_at;
-            self.finish(task, State::Skipped, Some("it never ran: it has queried nothing".into()), false);
+            // A history that is taken over says how it was.
+            let (state, why) = match runs {
+                State::Reused => (State::Reused, "it had never run when its runs were last read"),
+                _ => (State::Skipped, "it never ran: it has queried nothing"),
+            };
+            self.finish(task, state, Some(why.into()), false);
         }
     }
 
