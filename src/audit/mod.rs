@@ -31,7 +31,6 @@ mod moves;
 mod own;
 mod record;
 mod rules;
-mod schedule;
 mod source;
 mod spending;
 
@@ -48,6 +47,7 @@ use crate::snapshot::{self, Lake, Manifest};
 pub use config::Config;
 pub use evidence::{Evidence, Need, NotEvaluated};
 pub use exceptions::{Exception, Notice};
+pub(crate) use facts::Project;
 pub use facts::{Circle, Facts};
 pub use moves::{CellChange, Moves};
 pub use own::{OwnRule, RuleFlaw};

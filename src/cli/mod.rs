@@ -27,6 +27,7 @@ mod exit;
 mod export;
 mod forget;
 mod given;
+mod handed;
 mod impact;
 mod import;
 mod init;

@@ -6,8 +6,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
 use super::base::{Base, Known, KnownRuns};
-use super::freshness::{Due, Freshness, can_have_run};
+use super::freshness::{Freshness, can_have_run};
 use super::runs::part_of;
+use super::schedule::Timetable;
 use super::{Endpoint, Scope};
 use crate::client::identifier;
 use crate::client::operation::LIST_PROJECTS;
@@ -29,7 +30,7 @@ pub struct ProjectFacts {
     /// Views ever, and the last one: a view of an app may run it.
     pub viewed: String,
     /// Schedules that are enabled.
-    pub schedules: Vec<Due>,
+    pub schedules: Vec<Timetable>,
     /// Whether it is archived or in the trash.
     pub put_away: bool,
 }
@@ -56,7 +57,7 @@ impl ProjectFacts {
             ),
             schedules: at("/schedules")
                 .and_then(Value::as_array)
-                .map_or(Vec::new(), |schedules| schedules.iter().filter_map(Due::read).collect()),
+                .map_or(Vec::new(), |schedules| schedules.iter().filter_map(Timetable::of_api).collect()),
             put_away: at("/archivedAt").or(at("/trashedAt")).is_some(),
         })
     }

@@ -30,7 +30,7 @@ pub use decide::{Decision, ProjectFacts, Reread, decide};
 pub use endpoint::{Endpoint, Need, Probe, Scope, Shrink, Spec};
 pub use engine::{Report, crawl};
 pub use estimate::{Estimate, estimate};
-pub use freshness::{Due, Freshness};
+pub use freshness::Freshness;
 pub use identity::{Identity, identify};
 
 use crate::client;

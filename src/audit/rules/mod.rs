@@ -65,7 +65,7 @@ pub fn is_rule(id: &str) -> bool {
 
 fn of_project(project: &Project, evidence: String) -> Hit {
     Hit {
-        entity_type: if project.kind == "COMPONENT" { "component" } else { "project" }.into(),
+        entity_type: if project.is_component() { "component" } else { "project" }.into(),
         entity_id: project.project_id.clone(),
         entity: project.title.clone(),
         owner: project.owner_email.clone(),

@@ -191,7 +191,7 @@ pub fn exposures(
     let connections: Vec<Connection> = rows::all(&open, &DATA_CONNECTIONS)?;
     let users: Vec<User> = rows::all(&open, &USERS)?;
     let published = |project: &&Project| {
-        project.is_live() && !project.is_component() && project.last_published_at.is_some()
+        project.is_alive() && !project.is_component() && project.last_published_at.is_some()
     };
     let published: BTreeMap<&str, &Project> =
         projects.iter().filter(published).map(|project| (project.project_id.as_str(), project)).collect();

@@ -186,7 +186,7 @@ pub fn impact(
                 || project.app_views_last_30_days.unwrap_or(0) > 0
                 || project.is_component();
             let published = project.last_published_at.is_some();
-            let severity = match (project.is_live(), certainty, published && is_used) {
+            let severity = match (project.is_alive(), certainty, published && is_used) {
                 (false, _, _) => Severity::Info,
                 (true, Certainty::Breaks, true) => Severity::High,
                 (true, Certainty::Breaks, false) | (true, Certainty::May, true) => Severity::Medium,
@@ -206,7 +206,7 @@ pub fn impact(
                 owner: project.owner_email.clone(),
                 component: project.is_component(),
                 published,
-                archived: !project.is_live(),
+                archived: !project.is_alive(),
                 cells_after: facts.cells_after(&project.project_id, &cells),
                 cells: facts.labelled(cells),
                 columns: facts.columns(edge),
@@ -507,7 +507,7 @@ impl Facts {
 
     fn next_run(&self, project: &Project, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let rows =
-            self.schedules.get(&project.project_id).into_iter().flatten().filter(|_| project.is_live());
-        rows.filter_map(|row| row.schedule().first_due(now, now + HORIZON)?).min()
+            self.schedules.get(&project.project_id).into_iter().flatten().filter(|_| project.is_alive());
+        rows.filter_map(|row| row.timetable.schedule().first_due(now, now + HORIZON)?).min()
     }
 }

@@ -336,6 +336,6 @@ impl Shaper {
             return None;
         }
         let enabled = schedules.iter().filter(|row| row.enabled != Some(false));
-        enabled.filter_map(|row| row.schedule().due(start - LATE, start)?.last().copied()).max()
+        enabled.filter_map(|row| row.timetable.schedule().due(start - LATE, start)?.last().copied()).max()
     }
 }
