@@ -1,4 +1,4 @@
-//! What the rules look at: the small tables of a snapshot, in memory.
+//! Input of the rules: the small tables of a snapshot, in memory.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -252,7 +252,7 @@ impl Circle {
     }
 }
 
-/// What the rules look at. Tables that the snapshot doesn't have are empty; `evidence` says what that means.
+/// Input of the rules. Tables that the snapshot doesn't have are empty; `evidence` says what that means.
 #[derive(Debug, Default)]
 pub struct Facts {
     /// The snapshot's time.
@@ -305,7 +305,7 @@ pub struct Facts {
     pub schedules: Vec<ScheduleRow>,
     /// Changes of cells.
     pub moves: Moves,
-    /// What warehouse queries cost.
+    /// Cost of warehouse queries.
     pub spending: Spending,
     origin: Option<String>,
     org_id: Option<String>,

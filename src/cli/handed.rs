@@ -1,4 +1,4 @@
-//! What commands that hand a snapshot to a catalog share: where they write, and what they couldn't name.
+//! Shared by commands that hand a snapshot to a catalog: the output file, and tables without a name there.
 
 use std::collections::BTreeSet;
 use std::fmt;

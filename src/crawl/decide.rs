@@ -1,4 +1,4 @@
-//! What a project's state says about what must be asked.
+//! Deciding from a project's state which endpoints to ask.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::client::identifier;
 use crate::client::operation::LIST_PROJECTS;
 use crate::schema::{float, parse_timestamp};
 
-/// What the list of projects says that decides what else is asked about a project.
+/// Fields of the list of projects that decide what else is asked about a project.
 #[derive(Debug, Clone)]
 pub struct ProjectFacts {
     /// Identifier.
@@ -115,7 +115,7 @@ pub struct Reread {
     pub freshness: Freshness,
 }
 
-/// What is done about an endpoint and project.
+/// Decision about an endpoint and project.
 #[derive(Debug, Clone)]
 pub enum Decision {
     /// It is read; a run history only back to what is known.

@@ -26,11 +26,11 @@ const CLASSIFICATION: &str = "HexCategories";
 pub struct Options {
     /// Name of the Hex service in OpenMetadata.
     pub service: String,
-    /// What a person told of connections: `platform_instance` is the service of its tables.
+    /// Settings of connections: `platform_instance` is the service of its tables.
     pub given: Given,
 }
 
-/// What was made.
+/// Counts of what was written.
 #[derive(Debug, Clone, Default)]
 pub struct Made {
     /// Projects and components.

@@ -51,7 +51,7 @@ impl Edge {
         names.into_iter().flatten().any(|own| own.to_lowercase() == name.to_lowercase())
     }
 
-    /// What stands for its table: the connection's identifier, empty if it isn't known, and the whole name.
+    /// Key of its table: the connection's identifier, empty if it isn't known, and the whole name.
     pub fn table(&self) -> TableKey {
         (self.data_connection_id.clone().unwrap_or_default(), self.table_key.clone())
     }

@@ -23,7 +23,7 @@ pub static COLLECTION_SHARING: Table = Table {
     explode: |item| of_item(item, "collectionId", take),
 };
 
-/// Takes a collection's grants out of it, each with its kind. What is no grant stays.
+/// Takes a collection's grants out of it, each with its kind. Anything that isn't a grant stays.
 pub(super) fn take(item: &mut Value) -> Vec<Value> {
     let mut rows = Vec::new();
     for (name, kind) in [("users", "USER"), ("groups", "GROUP")] {

@@ -24,7 +24,7 @@ pub static DATA_CONNECTION_SHARING: Table = Table {
     explode: |item| of_item(item, "dataConnectionId", take),
 };
 
-/// Takes a connection's grants out of it, each with its kind. What is no grant stays.
+/// Takes a connection's grants out of it, each with its kind. Anything that isn't a grant stays.
 pub(super) fn take(item: &mut Value) -> Vec<Value> {
     let mut rows = take_objects(item, &["sharing", "groups"]);
     for row in &mut rows {

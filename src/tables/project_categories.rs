@@ -22,7 +22,7 @@ pub static PROJECT_CATEGORIES: Table = Table {
     explode: |item| of_item(item, "projectId", take),
 };
 
-/// Takes a project's categories out of it. What is no category stays.
+/// Takes a project's categories out of it. Anything that isn't a category stays.
 pub(super) fn take(item: &mut Value) -> Vec<Value> {
     take_objects(item, &["categories"])
 }

@@ -28,7 +28,7 @@ pub static PROJECT_SHARING: Table = Table {
     explode: |item| of_item(item, "projectId", take),
 };
 
-/// Takes a project's grants out of it, each with its kind. What is no grant stays.
+/// Takes a project's grants out of it, each with its kind. Anything that isn't a grant stays.
 pub(super) fn take(item: &mut Value) -> Vec<Value> {
     let mut rows = Vec::new();
     let mut push = |mut grant: Value, kind: &str| {

@@ -31,7 +31,7 @@ pub struct Rule {
     pub looks_for: &'static str,
     /// Recommended action.
     pub action: &'static str,
-    /// What has to be known for it to be evaluated.
+    /// Tables that it needs to be evaluated.
     pub needs: &'static [Need],
     /// Finds.
     pub find: fn(&Facts, &Config) -> Found,

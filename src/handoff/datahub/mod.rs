@@ -41,15 +41,15 @@ pub const TABLES: [&str; 9] = [
 pub struct Options {
     /// Name of the workspace, as DataHub's own Hex source has it (`workspace_name`).
     pub workspace: String,
-    /// What names are made with.
+    /// Parts that names are built from.
     pub names: Names,
-    /// What a person told of connections: their type and platform instance.
+    /// Settings of connections: their type and platform instance.
     pub given: Given,
-    /// What was handed over before: what of it is gone gets a tombstone.
+    /// Record of earlier hand-offs: what has gone since gets a tombstone.
     pub told: Option<Told>,
 }
 
-/// What kind of thing a name stands for.
+/// Kind of thing that a name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -79,7 +79,7 @@ impl Told {
         format!("datahub-{digest}.json")
     }
 
-    /// What was handed over under a name so far.
+    /// Record of what was handed over under a name.
     ///
     /// # Errors
     /// If the destination can't be read, or the note in it is damaged.
@@ -100,7 +100,7 @@ impl Told {
     }
 }
 
-/// What was made.
+/// Counts of what was written.
 #[derive(Debug, Clone, Default)]
 pub struct Made {
     /// Proposals.
@@ -117,7 +117,7 @@ pub struct Made {
     pub tombstones: u64,
     /// Tables that have no name in DataHub: their connection's type isn't known, or their name couldn't be parsed.
     pub unnamed: BTreeSet<(String, String)>,
-    /// What was ever handed over, this included.
+    /// Everything ever handed over, including now.
     pub told: Told,
 }
 

@@ -80,7 +80,7 @@ pub struct Exposure {
     /// The project's description.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// What it reads: `ref(...)` and `source(...)`, sorted.
+    /// Inputs: `ref(...)` and `source(...)`, sorted.
     pub depends_on: Vec<String>,
     /// The project's owner.
     pub owner: Owner,
@@ -104,7 +104,7 @@ pub struct Left {
     pub connection: String,
     /// The table's whole name.
     pub table: String,
-    /// What is the matter with it.
+    /// Problem with it.
     pub why: Why,
 }
 

@@ -262,7 +262,7 @@ impl Shaper {
         self.event("JobEvent", self.at, event)
     }
 
-    /// The events of a run: its start, unless that was told before, and its end, if it has one.
+    /// The events of a run: its start, unless that was sent before, and its end, if it has one.
     pub fn run(
         &self,
         project: &Project,
