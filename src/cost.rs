@@ -16,7 +16,7 @@ use crate::tables::{
     CELLS, EXECUTED_TABLES, HISTORY_DAYS, PROJECT_SCHEDULES, PROJECTS, QUERY_DAYS, QUERY_RUNS,
 };
 
-/// What costs are added up by.
+/// Dimension that costs are grouped by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
     /// Project
@@ -63,12 +63,12 @@ impl By {
     }
 }
 
-/// What some queries used and cost.
+/// Usage and cost of a group of queries.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Line {
-    /// What they are of, in the order of [`By::labels`].
+    /// Values of the dimension, in the order of [`By::labels`].
     pub labels: Vec<Value>,
-    /// What they used.
+    /// Usage.
     pub spent: Spent,
 }
 

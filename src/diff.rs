@@ -1,4 +1,4 @@
-//! What was added, removed and changed between two snapshots.
+//! Differences between two snapshots: added, removed and changed rows.
 //!
 //! Files are sorted by key, so both are read side by side, and memory stays flat.
 
@@ -32,7 +32,7 @@ pub enum Noise {
 pub struct RowName {
     /// Columns of the key and their values.
     pub key: BTreeMap<&'static str, String>,
-    /// What people call it.
+    /// Name for people.
     pub label: Option<String>,
 }
 

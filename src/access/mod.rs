@@ -546,19 +546,8 @@ fn reads(
 /// What a snapshot doesn't know of the tables that access comes from.
 fn not_known(lake: &Lake, manifest: &Manifest) -> Result<Vec<String>, Error> {
     let evidence = audit::Evidence::load(&audit::Committed { lake, manifest })?;
-    let tables = [
-        "projects",
-        "project_sharing",
-        "users",
-        "groups",
-        "group_members",
-        "collections",
-        "collection_sharing",
-        "queried_tables",
-        "cells",
-    ];
-    debug_assert!(tables.iter().all(|name| registry::by_name(name).is_some()));
-    let gaps: BTreeSet<String> =
-        tables.iter().filter_map(|table| evidence.gap(table)).map(str::to_owned).collect();
+    // What the projects read comes from the last two.
+    let tables = registry::inputs(&EFFECTIVE_ACCESS).iter().copied().chain(["queried_tables", "cells"]);
+    let gaps: BTreeSet<String> = tables.filter_map(|table| evidence.gap(table)).map(str::to_owned).collect();
     Ok(gaps.into_iter().collect())
 }

@@ -128,7 +128,7 @@ fn through(named: &str, hit: &Hit, facts: &Facts) -> Fit {
     fits.fold(Fit::Yes, Fit::and)
 }
 
-/// What exceptions did and didn't do.
+/// Bookkeeping of exceptions: which were used, and which weren't.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Ledger {
     /// Findings that each exception matched.
@@ -170,7 +170,7 @@ impl Ledger {
         accepted
     }
 
-    /// What to tell people about the exceptions that don't do what they look like.
+    /// Notices about exceptions that don't do what they seem to.
     pub fn notices(
         &self,
         config: &Config,
@@ -216,7 +216,7 @@ pub struct Notice {
     pub kind: &'static str,
     /// The exception in one line.
     pub exception: String,
-    /// What is the matter with it.
+    /// Problem with it.
     pub what: String,
 }
 

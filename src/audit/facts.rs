@@ -1,4 +1,4 @@
-//! What the rules look at: the small tables of a snapshot, in memory.
+//! Input of the rules: the small tables of a snapshot, in memory.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -10,9 +10,9 @@ use super::Hit;
 use super::edges::edges;
 use super::evidence::Evidence;
 use super::moves::Moves;
-use super::schedule::Schedule;
 use super::source::Tables;
 use super::spending::Spending;
+use crate::derive::schedule::ScheduleRow;
 use crate::derive::{COLUMN_LINEAGE, EFFECTIVE_ACCESS, RUN_HEALTH, RUN_STATS, SQL_CELLS};
 use crate::snapshot::rows;
 use crate::snapshot::{Error, PSEUDONYM_DOMAIN, WorkspaceEntry};
@@ -35,20 +35,32 @@ pub struct Project {
     pub status: Option<String>,
     pub creator_email: Option<String>,
     pub owner_email: Option<String>,
+    pub created_at: Option<DateTime<Utc>>,
     pub last_edited_at: Option<DateTime<Utc>>,
     pub last_published_at: Option<DateTime<Utc>>,
     pub archived_at: Option<DateTime<Utc>>,
     pub trashed_at: Option<DateTime<Utc>>,
     pub last_viewed_at: Option<DateTime<Utc>>,
     pub published_results_updated_at: Option<DateTime<Utc>>,
+    pub app_views_last_7_days: Option<i64>,
     pub app_views_last_30_days: Option<i64>,
     pub app_views_all_time: Option<i64>,
 }
 
 impl Project {
-    /// Neither archived nor in the trash.
+    /// Whether people can still open it: it is neither archived nor in the trash.
     pub fn is_alive(&self) -> bool {
         self.archived_at.is_none() && self.trashed_at.is_none()
+    }
+
+    /// Whether it is a component, which other projects import.
+    pub fn is_component(&self) -> bool {
+        self.kind == "COMPONENT"
+    }
+
+    /// Its title on one line.
+    pub fn name(&self) -> String {
+        self.title.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -240,7 +252,7 @@ impl Circle {
     }
 }
 
-/// What the rules look at. Tables that the snapshot doesn't have are empty; `evidence` says what that means.
+/// Input of the rules. Tables that the snapshot doesn't have are empty; `evidence` says what that means.
 #[derive(Debug, Default)]
 pub struct Facts {
     /// The snapshot's time.
@@ -290,10 +302,10 @@ pub struct Facts {
     /// Projects with a schedule that runs.
     pub scheduled: HashSet<String>,
     /// Schedules that run.
-    pub schedules: Vec<Schedule>,
+    pub schedules: Vec<ScheduleRow>,
     /// Changes of cells.
     pub moves: Moves,
-    /// What warehouse queries cost.
+    /// Cost of warehouse queries.
     pub spending: Spending,
     origin: Option<String>,
     org_id: Option<String>,
@@ -417,7 +429,7 @@ impl Facts {
         }
         self.categorised =
             rows::all::<Category>(&open, &PROJECT_CATEGORIES)?.into_iter().map(|c| c.project_id).collect();
-        let schedules = rows::some(&open, &PROJECT_SCHEDULES, |s: &Schedule| s.enabled == Some(true))?;
+        let schedules = rows::some(&open, &PROJECT_SCHEDULES, |s: &ScheduleRow| s.enabled == Some(true))?;
         self.scheduled = schedules.iter().map(|s| s.project_id.clone()).collect();
         self.schedules = schedules;
         Ok(())

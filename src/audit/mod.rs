@@ -31,7 +31,6 @@ mod moves;
 mod own;
 mod record;
 mod rules;
-mod schedule;
 mod source;
 mod spending;
 
@@ -48,6 +47,7 @@ use crate::snapshot::{self, Lake, Manifest};
 pub use config::Config;
 pub use evidence::{Evidence, Need, NotEvaluated};
 pub use exceptions::{Exception, Notice};
+pub(crate) use facts::Project;
 pub use facts::{Circle, Facts};
 pub use moves::{CellChange, Moves};
 pub use own::{OwnRule, RuleFlaw};
@@ -150,7 +150,7 @@ pub struct Excepted {
     pub exception: String,
 }
 
-/// What a rule found: a finding without what all findings of the rule share.
+/// One result of a rule: a finding without what all findings of the rule share.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Hit {
     /// Kind of the entity.
@@ -172,7 +172,7 @@ pub struct Hit {
 /// The outcome of a rule: what it found, and what it couldn't judge.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Found {
-    /// What it found.
+    /// Hits.
     pub hits: Vec<Hit>,
     /// Entities that could not be judged, and why.
     pub unknown: Option<(u64, String)>,
@@ -191,7 +191,7 @@ pub struct Audit {
     pub findings: Vec<Finding>,
     /// Findings that exceptions accept, the most severe first.
     pub excepted: Vec<Excepted>,
-    /// What could not be judged.
+    /// Entities that couldn't be judged: how many, and why.
     pub not_evaluated: Vec<NotEvaluated>,
     /// Exceptions that don't do what they look like.
     pub notices: Vec<Notice>,
@@ -277,7 +277,7 @@ pub fn find(facts: &Facts, config: &Config) -> Audit {
     work.end()
 }
 
-/// What all findings of a rule share.
+/// The part that all findings of a rule share.
 #[derive(Debug, Clone, Copy)]
 struct Shape<'a> {
     id: &'a str,

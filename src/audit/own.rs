@@ -128,12 +128,12 @@ impl OwnRule {
         self.severity
     }
 
-    /// What it looks for, by its header.
+    /// Problem that it looks for, from its header.
     pub fn looks_for(&self) -> &str {
         &self.looks_for
     }
 
-    /// What to do about a finding, by its header.
+    /// Recommended action, from its header.
     pub fn action(&self) -> &str {
         &self.action
     }

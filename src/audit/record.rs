@@ -16,7 +16,7 @@ use crate::tables::{AUDIT_FINDINGS, AUDIT_RULES};
 /// Rows of a batch.
 const CHUNK: usize = 16_384;
 
-/// What the table of one snapshot says.
+/// Findings as one snapshot recorded them.
 #[derive(Debug, Default)]
 pub struct Record {
     /// Since when each finding is there; `None` if that isn't known.

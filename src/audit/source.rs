@@ -123,7 +123,7 @@ impl Tables for Folder<'_> {
 pub struct Overlay<'a> {
     /// The files.
     pub folder: Folder<'a>,
-    /// What the snapshot builds on.
+    /// The earlier snapshots below.
     pub below: Committed<'a>,
 }
 

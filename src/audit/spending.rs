@@ -1,4 +1,4 @@
-//! What projects' warehouse queries cost, as rules look at it.
+//! Cost of projects' warehouse queries, as rules see it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -55,7 +55,7 @@ pub struct Repeat {
     pub seconds: Option<f64>,
 }
 
-/// What an amount is in.
+/// Unit of an amount.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub enum Unit {
     /// Hours in the warehouse: nothing has a price.
@@ -96,7 +96,7 @@ pub struct Shared {
     pub hours: f64,
 }
 
-/// What queries cost.
+/// Cost of queries.
 #[derive(Debug, Clone, Default)]
 pub struct Spending {
     /// Days, by project.
@@ -107,7 +107,7 @@ pub struct Spending {
     pub repeats: HashMap<String, Vec<Repeat>>,
     /// First and last day of the histories.
     pub covers: Option<(NaiveDate, NaiveDate)>,
-    /// What amounts are in.
+    /// Unit of all amounts.
     pub unit: Unit,
 }
 
@@ -163,7 +163,7 @@ impl Spending {
         days.filter(move |day| from.is_some_and(|from| day.day >= from))
     }
 
-    /// What a project's schedules cost in 30 days.
+    /// Cost of a project's scheduled runs in 30 days.
     pub fn scheduled(&self, project: &str) -> f64 {
         let is_scheduled =
             |day: &&Day| day.context.as_ref().is_some_and(|c| c.to_uppercase().contains("SCHEDULED"));
@@ -175,7 +175,7 @@ impl Spending {
         self.month(project).fold((0, 0.0), |(n, cost), day| (n + day.failures, cost + self.failed(day)))
     }
 
-    /// What a project cost in the last 7 days of the histories, and in a usual week of the 28 before; `None` where
+    /// Cost of a project in the last 7 days of the histories, and in a usual week of the 28 before; `None` where
     /// too few of these are known, or it cost nothing then.
     pub fn weeks(&self, project: &str) -> Option<(f64, f64)> {
         let (first, last) = self.covers?;

@@ -136,7 +136,7 @@ fn day(at: Option<chrono::DateTime<chrono::Utc>>) -> String {
     at.map_or("unknown".into(), |at| at.format("%Y-%m-%d").to_string())
 }
 
-/// What a finding is about: its title, and its identifier where another finding has the same title.
+/// Entity of a finding: its title, plus its identifier where another finding has the same title.
 fn entity(found: &Audit, f: &Finding) -> String {
     let title = one_line(&f.entity);
     let is_shared =

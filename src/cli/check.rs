@@ -26,7 +26,7 @@ pub struct Args {
     api: ApiArgs,
 }
 
-/// What one endpoint answered.
+/// Answer of one endpoint.
 #[derive(Debug, Serialize)]
 struct Reach {
     endpoint: &'static str,

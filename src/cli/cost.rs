@@ -99,7 +99,7 @@ pub fn run(args: &Args, settings: &Settings) -> Result<Code, Failure> {
     Ok(Code::Complete)
 }
 
-/// What a line used, by name.
+/// Usage of a line, by name.
 fn figures(line: &Line) -> [(&'static str, Value); 9] {
     let usage = &line.spent.usage;
     [

@@ -1,21 +1,17 @@
 //! `hexport datahub`: a snapshot as a file that DataHub ingests.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::Value;
 
 use super::exit::{Code, Failure};
 use super::given::ConnectionArgs;
+use super::handed::{Output, handed_over, warn_of_unnamed};
 use super::lakes;
 use super::settings::{Settings, StoreArgs};
 use crate::handoff::Pages;
 use crate::handoff::datahub::{Made, Names, Options, TABLES, Told, proposals};
 use crate::snapshot::{Lake, Manifest};
-
-/// Tables that are named on standard error; the rest is counted.
-const NAMED: usize = 5;
 
 /// Arguments of `hexport datahub`.
 #[derive(Debug, clap::Args)]
@@ -63,25 +59,11 @@ pub fn run(args: Args, settings: &Settings) -> Result<Code, Failure> {
         given: args.connections.read(settings),
         told,
     };
-    let made = match &args.output {
-        Some(path) => to_file(path, &lake, &manifest, &options)?,
-        None => {
-            let failed =
-                |e| Failure::new(Code::Destination, format!("standard output can't be written: {e}"));
-            write(BufWriter::new(super::out::stream()), &failed, &lake, &manifest, &options)?
-        }
-    };
+    let made = handed_over(args.output.as_deref(), |out| write(out, &lake, &manifest, &options))?;
     if let Some(name) = &args.since_last {
         made.told.save(&lake, name)?;
     }
-    for (connection, table) in made.unnamed.iter().take(NAMED) {
-        lakes::warn(&format!(
-            "{table} ({connection}) has no name in DataHub; set the connection's type with --connection NAME.type=TYPE"
-        ));
-    }
-    if made.unnamed.len() > NAMED {
-        lakes::warn(&format!("{} more tables have no name in DataHub", made.unnamed.len() - NAMED));
-    }
+    warn_of_unnamed(&made.unnamed, "DataHub", "; set the connection's type with --connection NAME.type=TYPE");
     eprintln!(
         "{} dashboards, {} charts, {} edges to tables, {} tables written, {} tombstones: {} proposals",
         made.dashboards, made.charts, made.edges, made.outputs, made.tombstones, made.proposals
@@ -89,37 +71,14 @@ pub fn run(args: Args, settings: &Settings) -> Result<Code, Failure> {
     Ok(Code::Complete)
 }
 
-/// Writes beside the file and puts it in its place when it is whole: DataHub never reads half of one.
-fn to_file(path: &Path, lake: &Lake, manifest: &Manifest, options: &Options) -> Result<Made, Failure> {
-    let failed = |e: std::io::Error| {
-        Failure::new(Code::Destination, format!("{} can't be written: {e}", path.display()))
-    };
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
-    let out = BufWriter::new(File::create(&partial).map_err(failed)?);
-    let made = write(out, &failed, lake, manifest, options)
-        .and_then(|made| std::fs::rename(&partial, path).map_err(failed).map(|()| made));
-    if made.is_err() {
-        let _ = std::fs::remove_file(&partial);
-    }
-    made
-}
-
 /// Writes a JSON array, a proposal a line.
-fn write(
-    mut out: impl Write,
-    failed: &dyn Fn(std::io::Error) -> Failure,
-    lake: &Lake,
-    manifest: &Manifest,
-    options: &Options,
-) -> Result<Made, Failure> {
+fn write(out: &mut Output, lake: &Lake, manifest: &Manifest, options: &Options) -> Result<Made, Failure> {
     let mut before = "[\n";
     let made = proposals(lake, manifest, options, |proposal: &Value| -> Result<(), Failure> {
-        write!(out, "{before}{proposal}").map_err(failed)?;
+        out.write(format_args!("{before}{proposal}"))?;
         before = ",\n";
         Ok(())
     })?;
-    out.write_all(b"\n]\n").and_then(|()| out.flush()).map_err(failed)?;
+    out.write(format_args!("\n]\n"))?;
     Ok(made)
 }

@@ -120,7 +120,7 @@ impl Failure {
 }
 
 impl Failure {
-    /// What failed, and what to do next, apart.
+    /// The failure and the next step, separately.
     pub fn parts(&self) -> (&str, Option<&str>) {
         (&self.what, self.next.as_deref())
     }
@@ -250,7 +250,7 @@ impl From<snapshot::Error> for Failure {
     }
 }
 
-/// What to do about a disk that refuses. Everything that a server has answered is in the journal by then.
+/// Advice about a disk error. By then every response is in the journal.
 fn disk_advice(error: &io::Error) -> &'static str {
     use io::ErrorKind as K;
     match error.kind() {

@@ -38,7 +38,7 @@ pub struct WhatArgs {
     given: GivenArgs,
 }
 
-/// What an export writes.
+/// Flags about the output of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum FormatArg {
     /// Apache Parquet, zstd
@@ -109,7 +109,7 @@ struct BudgetArgs {
     max_requests: Option<u64>,
 }
 
-/// What is believed of what the API says.
+/// Flags about sudden shrinks.
 #[derive(Debug, clap::Args)]
 struct TruthArgs {
     /// Believe that lists shrank, this once; or only the lists of these tables, separated by commas

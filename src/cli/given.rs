@@ -8,7 +8,7 @@ use super::exit::{Code, Failure};
 use super::settings::Settings;
 use crate::derive::{ConnectionNames, Given, schemas};
 
-/// What a person knows about the warehouses.
+/// Flags with knowledge about the warehouses.
 #[derive(Debug, clap::Args)]
 pub struct GivenArgs {
     /// Columns of your tables, to resolve * and unqualified columns: INFORMATION_SCHEMA.COLUMNS as .csv or .parquet,
@@ -19,7 +19,7 @@ pub struct GivenArgs {
     connections: ConnectionArgs,
 }
 
-/// What a person knows about connections.
+/// Flags with knowledge about connections.
 #[derive(Debug, clap::Args)]
 pub struct ConnectionArgs {
     /// Setting of a connection that the token may not see, to complete table names: database, schema, type or

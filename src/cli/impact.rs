@@ -53,7 +53,7 @@ pub struct Args {
     fixed_time: Option<DateTime<Utc>>,
 }
 
-/// What changes: told by dbt's artifacts, by SQL, or asked about.
+/// Source of the changes: dbt's artifacts, SQL, or flags.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = true)]
 struct About {

@@ -120,7 +120,7 @@ pub fn run(command: Command, settings: &Settings) -> Result<Code, Failure> {
     Ok(code)
 }
 
-/// What the settings file tells of the warehouses.
+/// The warehouses' settings in the settings file.
 pub fn given(settings: &Settings) -> Given {
     let connections = settings.file.connections.iter();
     Given {

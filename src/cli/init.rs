@@ -183,7 +183,7 @@ fn quoted(path: &Path) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// What runs the export every night.
+/// Scheduler of the nightly export.
 fn schedule(args: &Args, dest: &Path, token_file: Option<&Path>) -> Result<String, Failure> {
     let has_systemd = Path::new("/run/systemd/system").exists();
     let kind = args.schedule.unwrap_or(if has_systemd { Schedule::Systemd } else { Schedule::Cron });

@@ -1,4 +1,4 @@
-//! Lakes as reading commands meet them: the newest of each table, and words where that is not the whole story.
+//! Lakes as reading commands see them: the newest of each table, with warnings where that isn't the whole story.
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
@@ -49,7 +49,7 @@ pub fn resolve(manifests: &Manifests, name: &str) -> Result<SnapshotId, Failure>
     }
 }
 
-/// What may be named, in words.
+/// The snapshots that may be named, in words.
 fn choice(all: &[&SnapshotId]) -> String {
     const NAMED: usize = 8;
     let more = match all.len().checked_sub(NAMED) {
@@ -135,7 +135,10 @@ pub fn require(manifest: &Manifest, tables: &[&str]) -> Result<(), Failure> {
             .next("Export it: hexport export without --tables writes all tables."));
     }
     if !missing.is_empty() {
-        warn(&format!("no snapshot holds {}: nothing is said of what needs them", missing.join(", ")));
+        warn(&format!(
+            "no snapshot holds {}: whatever needs them is left out of the answer",
+            missing.join(", ")
+        ));
     }
     Ok(())
 }

@@ -82,7 +82,7 @@ pub fn figures(outcome: &Outcome, sent: u64, untold: Option<usize>) -> Figures {
     Figures(out)
 }
 
-/// What is said of an attempt.
+/// Metrics of one attempt.
 fn attempt(code: Code, figures: Option<&Figures>) -> String {
     let mut out = String::new();
     let mut metric = |name: &str, help: &str, value: f64| metric(&mut out, name, help, &one(value));

@@ -27,6 +27,7 @@ mod exit;
 mod export;
 mod forget;
 mod given;
+mod handed;
 mod impact;
 mod import;
 mod init;
@@ -86,10 +87,10 @@ struct Global {
     /// Settings file [default: hexport.toml in the current folder, if there is one]
     #[arg(long, global = true, env = "HEXPORT_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Print log lines instead of progress bars [default: bars on a terminal, else text]
+    /// Print log lines instead of a progress bar [default: a bar on a terminal, else text]
     #[arg(long, global = true, env = "HEXPORT_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<LogFormat>,
-    /// Say more: -v prints log lines instead of progress bars, -vv adds each request
+    /// Say more: -v prints log lines instead of a progress bar, -vv adds each request
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
     /// Print only errors and the result

@@ -81,7 +81,7 @@ pub fn stream() -> impl Write {
     Stream
 }
 
-/// What became of standard output.
+/// State of standard output.
 ///
 /// # Errors
 /// If something could not be written to it, other than because the reader has gone.
@@ -142,7 +142,7 @@ impl Write for LogWriter {
     }
 }
 
-/// What becomes of line breaks and tabs.
+/// Treatment of line breaks and tabs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lines {
     Kept,

@@ -92,7 +92,7 @@ pub async fn show(
     Ok(Code::Complete)
 }
 
-/// What a plan costs: groups are asked side by side, so the slowest one decides.
+/// Duration of a plan: limit groups run in parallel, so the slowest one decides.
 struct Cost {
     requests: u64,
     /// Requests and minutes of each group.

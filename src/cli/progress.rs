@@ -1,10 +1,10 @@
-//! Progress: bars when a person is watching, log lines when not.
+//! Progress: one bar when a person is watching, log lines when not.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Ui;
 use super::out::one_line;
@@ -14,6 +14,10 @@ use crate::crawl::{Coverage, Endpoint, Progress, Scope, State, Stop};
 
 /// Shortest time between two log lines about the crawl's progress, and between two that say the same.
 const EVERY: Duration = Duration::from_secs(30);
+/// Times a second that the bar is drawn: more often makes it flicker and tells nobody more.
+const DRAWS: u8 = 4;
+/// Time before which the pace of a crawl says little about how long it takes.
+const EARLY: Duration = Duration::from_secs(3);
 /// Lines that are remembered to fold their repetitions.
 const REMEMBERED: usize = 1000;
 
@@ -68,7 +72,7 @@ fn with_repeats(line: &str, more: u64) -> String {
 
 /// Reports the progress of a crawl and its client.
 pub struct Reporter {
-    bars: Option<MultiProgress>,
+    bar: Option<ProgressBar>,
     state: Mutex<Doings>,
     folded: Mutex<Folded>,
 }
@@ -81,6 +85,34 @@ struct Doings {
 }
 
 impl Doings {
+    /// Entities that are done, and all that are to be asked about as far as is known.
+    fn counts(&self) -> (u64, u64) {
+        self.endpoints.values().fold((0, 0), |(d, e), doing| (d + doing.done, e + doing.expected))
+    }
+
+    /// Seconds until everything is read, at the pace so far. `None` while the lists that name the entities are not
+    /// read, or it is too early to tell.
+    fn left(&self) -> Option<f64> {
+        let is_read = |list| self.endpoints.get(&list).is_none_or(|doing| doing.done == doing.expected);
+        let elapsed = self.started.elapsed();
+        let (done, expected) = self.counts();
+        let is_known = is_read(Endpoint::PROJECTS) && is_read(Endpoint::GROUPS) && elapsed >= EARLY;
+        (is_known && done > 0).then(|| elapsed.as_secs_f64() / done as f64 * (expected - done) as f64)
+    }
+
+    /// Shows the current endpoint, the count, and the time left.
+    fn show(&self, bar: &ProgressBar, now: Endpoint) {
+        let (done, expected) = self.counts();
+        bar.set_length(expected);
+        bar.set_position(done);
+        let left = match self.left() {
+            _ if done == expected => String::new(),
+            Some(seconds) => format!(", about {} left", roughly(seconds)),
+            None => String::new(),
+        };
+        bar.set_message(format!("{}{left}", now.name()));
+    }
+
     /// Logs each endpoint that is read to its end, once: a fan-out is not before the list that feeds it.
     fn announce(&mut self) {
         let ended = |doing: Option<&Doing>| doing.is_some_and(|d| d.done == d.expected);
@@ -111,7 +143,6 @@ struct Doing {
     expected: u64,
     done: u64,
     items: u64,
-    bar: Option<ProgressBar>,
 }
 
 impl Reporter {
@@ -120,17 +151,21 @@ impl Reporter {
         let now = Instant::now();
         let state = Doings { endpoints: BTreeMap::new(), started: now, said: now, sent: 0 };
         let folded = Mutex::new(Folded::default());
-        Self { bars: ui.bars.then(MultiProgress::new), state: Mutex::new(state), folded }
+        let bar = || {
+            let target = ProgressDrawTarget::stderr_with_hz(DRAWS);
+            ProgressBar::with_draw_target(Some(0), target).with_style(style())
+        };
+        Self { bar: ui.bars.then(bar), state: Mutex::new(state), folded }
     }
 
-    /// Removes the bars, so that a result can be printed, and reports the repetitions that are left.
+    /// Removes the bar, so that a result can be printed, and reports the repetitions that are left.
     pub fn end(&self) {
         for (line, more) in self.folded().rest() {
             let times = if more == 1 { "once".to_owned() } else { format!("{more} times") };
             self.say_now(&format!("repeated {times} since: {line}"));
         }
-        if let Some(bars) = &self.bars {
-            let _ = bars.clear();
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
         }
     }
 
@@ -143,13 +178,13 @@ impl Reporter {
     }
 
     fn say_now(&self, text: &str) {
-        match &self.bars {
-            Some(bars) => drop(bars.println(one_line(text))),
+        match &self.bar {
+            Some(bar) => bar.println(one_line(text)),
             None => tracing::info!("{text}"),
         }
     }
 
-    /// A line for people: above the bars, or into the log. Repetitions are folded.
+    /// A line for people: above the bar, or into the log. Repetitions are folded.
     fn say(&self, text: &str) {
         if let Some(more) = self.folded().pass(text, Instant::now()) {
             self.say_now(&with_repeats(text, more));
@@ -164,62 +199,51 @@ impl Reporter {
     fn warn_alike(&self, kind: &str, text: &str) {
         let Some(more) = self.folded().pass(kind, Instant::now()) else { return };
         let text = with_repeats(text, more);
-        match &self.bars {
-            Some(bars) => drop(bars.println(one_line(&format!("warning: {text}")))),
+        match &self.bar {
+            Some(bar) => bar.println(one_line(&format!("warning: {text}"))),
             None => tracing::warn!("{text}"),
         }
     }
 }
 
-fn style(endpoint: Endpoint) -> ProgressStyle {
-    let template = match endpoint.scope() {
-        Scope::Workspace => "{prefix:20} {msg}",
-        _ => "{prefix:20} [{bar:28}] {pos}/{len}  {per_sec}  eta {eta}  {msg}",
-    };
-    ProgressStyle::with_template(template).expect("a template that indicatif knows").progress_chars("=> ")
+/// A time as one says it of something that isn't known better.
+fn roughly(seconds: f64) -> String {
+    match seconds {
+        s if s < 90.0 => format!("{} s", s.ceil()),
+        s if s < 5400.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
 }
 
-impl Doing {
-    fn show(&self) {
-        if let Some(bar) = &self.bar {
-            bar.set_length(self.expected);
-            bar.set_position(self.done);
-            let ended = if self.done == self.expected { "" } else { " ..." };
-            bar.set_message(format!("{} items{ended}", self.items));
-        }
-    }
+fn style() -> ProgressStyle {
+    ProgressStyle::with_template("[{bar:28}] {pos} of {len} read  {wide_msg}")
+        .expect("a template that indicatif knows")
+        .progress_chars("=> ")
 }
 
 impl Progress for Reporter {
     fn expect(&self, endpoint: Endpoint, entities: u64) {
         let mut state = self.state();
-        let doing = state.endpoints.entry(endpoint).or_default();
-        doing.expected += entities;
-        if let (Some(bars), None) = (&self.bars, &doing.bar) {
-            let bar = bars.add(ProgressBar::new(0).with_style(style(endpoint)).with_prefix(endpoint.name()));
-            doing.bar = Some(bar);
+        state.endpoints.entry(endpoint).or_default().expected += entities;
+        if let Some(bar) = &self.bar {
+            state.show(bar, endpoint);
         }
-        doing.show();
     }
 
     fn page(&self, endpoint: Endpoint, items: u64, _replayed: bool) {
         let mut state = self.state();
-        let doing = state.endpoints.entry(endpoint).or_default();
-        doing.items += items;
-        doing.show();
-        if self.bars.is_none() && state.said.elapsed() >= EVERY {
+        state.endpoints.entry(endpoint).or_default().items += items;
+        if let Some(bar) = &self.bar {
+            state.show(bar, endpoint);
+        } else if state.said.elapsed() >= EVERY {
             state.said = Instant::now();
-            let (done, expected) =
-                state.endpoints.values().fold((0, 0), |(d, e), doing| (d + doing.done, e + doing.expected));
-            let elapsed = state.started.elapsed().as_secs_f64();
-            let left = (done > 0).then(|| elapsed / done as f64 * (expected - done) as f64);
-            let eta_seconds = left.map_or(0, |s| s as u64);
+            let (done, expected) = state.counts();
             tracing::info!(
                 done,
                 expected,
                 requests = state.sent,
-                elapsed_seconds = elapsed as u64,
-                eta_seconds,
+                elapsed_seconds = state.started.elapsed().as_secs(),
+                eta_seconds = state.left().map(|seconds| seconds as u64),
                 "crawling"
             );
         }
@@ -227,11 +251,10 @@ impl Progress for Reporter {
 
     fn done(&self, coverage: &Coverage) {
         let mut state = self.state();
-        let doing = state.endpoints.entry(coverage.endpoint).or_default();
-        doing.done += 1;
-        doing.show();
-        if self.bars.is_none() {
-            state.announce();
+        state.endpoints.entry(coverage.endpoint).or_default().done += 1;
+        match &self.bar {
+            Some(bar) => state.show(bar, coverage.endpoint),
+            None => state.announce(),
         }
         drop(state);
         let of = coverage.entity.as_deref().map_or(String::new(), |id| format!(" of {id}"));

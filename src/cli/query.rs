@@ -121,8 +121,10 @@ pub fn run(args: &Args) -> Result<Code, Failure> {
     }
     match duckdb.args(["-c", &sql]).status() {
         Ok(status) if status.success() => Ok(Code::Complete),
-        Ok(status) => Err(Failure::new(Code::Usage, format!("duckdb ended with {status}"))
-            .next("What it said stands above.")),
+        Ok(status) => {
+            Err(Failure::new(Code::Usage, format!("duckdb ended with {status}"))
+                .next("Its message is above."))
+        }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             println!("{}\n{sql}", sets.join("\n"));
             Err(Failure::new(

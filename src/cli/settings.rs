@@ -21,7 +21,7 @@ pub const FILE: &str = "hexport.toml";
 /// Default number of requests in flight: hides a latency of eight seconds at Hex's limit.
 const CONCURRENCY: usize = 8;
 
-/// What the settings file says.
+/// The settings file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct File {

@@ -228,7 +228,7 @@ fn verify_forgotten(args: &Args, address: &str) -> Result<Code, Failure> {
         .next(format!("Run hexport forget {} with the address.", args.dest.display())))
 }
 
-/// What to do about damaged snapshots: rebuild those whose journal is there, restore or remove the others.
+/// Advice about damaged snapshots: rebuild those that have a journal, restore or remove the others.
 fn remedy(args: &Args, lake: &Lake, damaged: &BTreeSet<&SnapshotId>) -> Result<String, Failure> {
     lake.fetch_journals()?;
     let journals: BTreeSet<SnapshotId> = lake.journals()?.into_iter().map(|(id, _)| id).collect();

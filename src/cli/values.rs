@@ -1,4 +1,4 @@
-//! What the library's enumerations are called on the command line.
+//! The library's enumerations as values of flags.
 
 use clap::ValueEnum;
 use clap::builder::PossibleValue;

@@ -138,7 +138,7 @@ fn reasons(lake: &Lake, manifest: &Manifest) -> Result<Vec<Reason>, Failure> {
     Ok(reasons)
 }
 
-/// What helps against a state of coverage.
+/// Remedy for a state of coverage.
 fn remedy(state: &str) -> &'static str {
     match state {
         "deferred" => {

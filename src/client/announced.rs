@@ -24,7 +24,7 @@ pub struct Policy {
     pub window: Duration,
 }
 
-/// What an answer's headers said about the server's limits.
+/// The server's limits, from an answer's headers.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct LimitHeaders {
     /// Every limit announced.

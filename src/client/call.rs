@@ -1,4 +1,4 @@
-//! One call of the API that waits to be sent.
+//! An API call that hasn't been sent yet.
 
 use std::future::IntoFuture;
 

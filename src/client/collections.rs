@@ -59,7 +59,7 @@ pub struct IdGrant {
     pub id: String,
 }
 
-/// What members of the workspace may do.
+/// Access of the workspace's members.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct MembersAccess {
@@ -142,7 +142,7 @@ impl Client {
     }
 }
 
-/// What changes about a collection; what is `None` stays as it is.
+/// Changes to a collection; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct CollectionEdit {
     /// New name.

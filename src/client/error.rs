@@ -1,4 +1,4 @@
-//! What can go wrong between this client and Hex.
+//! Errors of the client.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub enum Error {
         operation: &'static Operation,
         /// HTTP status.
         status: u16,
-        /// What the answer said.
+        /// Body of the answer.
         body: Box<ApiErrorBody>,
         /// `Retry-After`, if the answer had one.
         retry_after: Option<Duration>,
@@ -40,7 +40,7 @@ pub enum Error {
     Transport {
         /// Operation asked for.
         operation: &'static Operation,
-        /// What failed.
+        /// Kind of failure.
         kind: TransportKind,
         /// The transport's error.
         source: Box<dyn std::error::Error + Send + Sync>,

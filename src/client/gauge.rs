@@ -1,4 +1,4 @@
-//! One counter of requests: how fast they may leave, and what the server's answers say about that.
+//! One request counter: how fast requests may leave, adjusted by the server's answers.
 //!
 //! Requests leave evenly spaced. What the server says about its limit (headers, 429s) only ever slows the pace
 //! below the figures that the counter started with, and the pace comes back up when the server allows.
@@ -57,7 +57,7 @@ impl Window {
     }
 }
 
-/// What a refusal (429) led to.
+/// Consequence of a refusal (429).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Refusal {
     /// Nothing leaves for so long.
@@ -138,6 +138,8 @@ impl Gauge {
 
     /// When the next request may leave, pauses aside.
     pub fn slot(&self, now: Instant) -> Instant {
+        // Spread evenly: a server may count in shorter windows than it announces. The credit lets a client that was
+        // idle catch up by a few requests.
         let credit = self.interval * (self.burst - 1);
         let even = self.next.max(now.checked_sub(credit).unwrap_or(now));
         self.windows().filter_map(|window| self.opens(window)).fold(even, Instant::max)

@@ -18,7 +18,7 @@ pub struct Group {
     pub created_at: String,
 }
 
-/// What a list of groups or data connections is sorted by.
+/// Sort keys of a list of groups or data connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NameOrCreated {
     /// Creation.
@@ -153,7 +153,7 @@ pub struct Member {
     pub id: UserId,
 }
 
-/// What changes about a group.
+/// Changes to a group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GroupEdit {
     /// New name.

@@ -56,7 +56,7 @@ impl Default for RetryPolicy {
     }
 }
 
-/// What a client tells its observer.
+/// Events that a client reports to its observer.
 #[derive(Debug, Clone)]
 pub enum ClientEvent {
     /// A request left.
@@ -81,7 +81,7 @@ pub enum ClientEvent {
     Retry {
         /// Operation.
         operation: &'static Operation,
-        /// What failed, in words.
+        /// The failure, in words.
         why: String,
         /// Time until the next attempt.
         wait: Duration,
@@ -116,7 +116,7 @@ pub struct Response {
     pub fetched_at: DateTime<Utc>,
     /// Requests sent for it, refused ones included.
     pub attempts: u32,
-    /// What the headers said about the server's limit.
+    /// Limit headers.
     pub limit: LimitHeaders,
 }
 
@@ -135,7 +135,7 @@ pub struct ClientConfig {
     pub timeout: Duration,
     /// Observer of events.
     pub observer: Option<Arc<dyn Observer>>,
-    /// What carries the requests; HTTP if not set.
+    /// Transport; HTTP if not set.
     pub transport: Option<Arc<dyn Transport>>,
 }
 

@@ -1,4 +1,4 @@
-//! Makes JSON that every reader accepts out of what servers send for JSON.
+//! Repairs what servers send as JSON, so that every reader accepts it.
 //!
 //! Servers cut an emoji in half, write `NaN`, nest without end, or put a byte-order mark first. serde_json refuses
 //! all of that, and one such value would cost the whole answer. [`repair`] changes as little of the text as it can
@@ -119,7 +119,7 @@ pub(super) fn repair(body: &Bytes) -> Result<(Bytes, Repairs), Flaw> {
     Ok((repaired, repairs))
 }
 
-/// What must change in a text.
+/// A repair of a text.
 fn scan(text: &str, repairs: &mut Repairs) -> Result<Vec<Edit>, Flaw> {
     let mut scanner =
         Scanner { text, at: 0, frames: Vec::new(), members: Vec::new(), edits: Vec::new(), repairs };

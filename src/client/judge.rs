@@ -32,14 +32,14 @@ use super::request::PageEnd;
 /// Member of a repaired answer that says what was repaired, so that whoever reads the journal can count it.
 pub const REPAIRED: &str = "@repaired";
 
-/// What an answer with a status of 2xx is.
+/// Verdict on an answer with a status of 2xx.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// A page of a list.
     Page {
         /// The page, repaired.
         body: Bytes,
-        /// What it says about the next one.
+        /// How it ends: the cursor of the next page, if there is one.
         end: PageEnd,
         /// Repair.
         repairs: Repairs,
@@ -58,7 +58,7 @@ pub enum Verdict {
     },
     /// Nothing that can be used.
     NotAPage {
-        /// What it is, in words.
+        /// Description, in words.
         why: String,
     },
 }
@@ -132,7 +132,7 @@ fn marked(body: Bytes, repairs: &Repairs) -> Bytes {
     [inner, mark.as_bytes()].concat().into()
 }
 
-/// What an answer that isn't JSON is, for people.
+/// Describes an answer that isn't JSON.
 fn describe(content_type: Option<&str>, body: &[u8], flaw: &Flaw) -> String {
     let text = String::from_utf8_lossy(&body[..body.len().min(64 << 10)]);
     let text = text.trim_start_matches('\u{feff}').trim();
@@ -188,7 +188,7 @@ pub(super) fn kind_of(text: &[u8]) -> &'static str {
     }
 }
 
-/// What came instead of a page: an error, if the object reads like one of Hex's.
+/// Describes what came instead of a page: an error, if the object reads like one of Hex's.
 pub(super) fn not_a_list(listing: &Listing, member: Option<&RawValue>, body: &[u8]) -> String {
     let name = listing.items;
     if let Some(raw) = member {

@@ -16,6 +16,8 @@
 mod announced;
 mod call;
 pub(crate) mod config;
+#[cfg(feature = "lake")]
+pub(crate) mod deliver;
 mod error;
 mod gauge;
 pub(crate) mod http;

@@ -54,7 +54,7 @@ pub struct Listing {
     pub ids: &'static [&'static str],
 }
 
-/// What an operation may do to the workspace.
+/// Effect of an operation on the workspace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     /// Changes nothing; may be sent again after a failure.

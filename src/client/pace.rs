@@ -73,7 +73,7 @@ impl Pace {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Counter(usize);
 
-/// What became of the pace, and why. Something for a log that a person reads.
+/// A change of pace, and its cause, for a log that a person reads.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PaceChange {
     /// Group of operations.
@@ -286,7 +286,7 @@ impl Pacer {
         refusal.wait
     }
 
-    /// What became of the pace since this was last asked.
+    /// Changes of pace since the last call.
     pub fn changes(&self) -> Vec<PaceChange> {
         std::mem::take(&mut self.state().changes)
     }

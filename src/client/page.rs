@@ -1,4 +1,4 @@
-//! Pagination: both schemes as one stream that callers never see the seams of.
+//! Pagination: both schemes as one seamless stream.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -19,7 +19,7 @@ const EMPTY_PAGES: usize = 20;
 
 /// A list operation with its parameters.
 pub trait List {
-    /// What the list holds.
+    /// Type of an item.
     type Item: DeserializeOwned + Send + 'static;
 
     /// The request for the first page.
@@ -33,7 +33,7 @@ pub struct Page {
     pub request: ApiRequest,
     /// The answer.
     pub response: Response,
-    /// What it says about the next page.
+    /// How it ends: the cursor of the next page, if there is one.
     pub end: PageEnd,
 }
 
@@ -42,9 +42,9 @@ pub struct Page {
 pub struct PageItems<'a> {
     /// Items in the server's order.
     pub items: Vec<&'a RawValue>,
-    /// What the page says about the next one.
+    /// How the page ends: the cursor of the next one, if there is one.
     pub end: PageEnd,
-    /// What was [repaired](super::judge::REPAIRED) when the page arrived, by kind.
+    /// Counts of [repairs](super::judge::REPAIRED) made when the page arrived, by kind.
     pub repaired: BTreeMap<String, u64>,
 }
 

@@ -274,7 +274,7 @@ pub struct QueriedTable {
     pub table_name: String,
 }
 
-/// What a list of projects may leave out or add.
+/// Filters of a list of projects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Include {
     /// The API's default.
@@ -290,7 +290,7 @@ impl Include {
     }
 }
 
-/// What a list of projects is sorted by.
+/// Sort keys of a list of projects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProjectSort {
     /// Creation.

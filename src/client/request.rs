@@ -150,7 +150,7 @@ impl ApiRequest {
     }
 }
 
-/// What follows a page.
+/// The step after a page.
 #[derive(Debug, Clone)]
 pub enum Next {
     /// Nothing: the list is at its end.
@@ -161,7 +161,7 @@ pub enum Next {
     Repeats,
 }
 
-/// What the end of a page says about the next one.
+/// The end of a page: the cursor of the next one, if there is one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PageEnd {
     /// Items on the page.

@@ -36,7 +36,7 @@ pub struct Run {
     /// Notifications about the outcome.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub notifications: Option<Vec<NotificationRecipient>>,
-    /// What happened when.
+    /// State changes with their times.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_events: Option<Vec<StateEvent>>,
 }

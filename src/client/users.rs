@@ -55,7 +55,7 @@ pub struct Org {
     pub id: String,
 }
 
-/// What the API says about a token.
+/// A token's user, organisation and expiry.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TokenInfo {
@@ -114,7 +114,7 @@ impl std::fmt::Display for ActingAs {
     }
 }
 
-/// What a list of users is sorted by.
+/// Sort keys of a list of users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UserSort {
     /// Name.

@@ -1,4 +1,4 @@
-//! Asking one question: from the journal if it was answered before, else from the API.
+//! One request: answered from the journal if it was answered before, else by the API.
 
 use std::sync::Arc;
 
@@ -57,7 +57,7 @@ impl Answer {
     }
 }
 
-/// What the journal has for a request that need not be sent again. Only an accepted answer is final: after a
+/// The journal's answer to a request, which need not be sent again. Only an accepted answer is final: after a
 /// refusal the admin may have granted the scope, after a failure the server may be well again.
 pub(super) fn journalled(
     journal: &Journal,

@@ -1,4 +1,4 @@
-//! What earlier snapshots know: the ground that an incremental crawl stands on.
+//! Knowledge of earlier snapshots, which an incremental crawl builds on.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -22,7 +22,7 @@ const LANDMARKS: usize = 16;
 /// A run that is still open after this long is given up: it is not asked about again.
 pub const GIVEN_UP_AFTER: TimeDelta = TimeDelta::days(7);
 
-/// What an earlier snapshot knows of an endpoint and entity.
+/// An earlier snapshot's knowledge of an endpoint and entity.
 #[derive(Debug, Clone)]
 pub struct Known {
     /// When it was last read.
@@ -33,7 +33,7 @@ pub struct Known {
     pub rows: u64,
 }
 
-/// What an earlier snapshot knows of a project's runs.
+/// An earlier snapshot's knowledge of a project's runs.
 #[derive(Debug, Default)]
 pub struct KnownRuns {
     landmarks: Vec<(i64, u64)>,
@@ -55,7 +55,7 @@ impl KnownRuns {
     }
 }
 
-/// What earlier snapshots know: of each table, the newest snapshot that has it.
+/// Knowledge of earlier snapshots: for each table, of the newest snapshot that has it.
 #[derive(Debug, Default)]
 pub struct Base {
     manifests: BTreeMap<String, Arc<Manifest>>,
@@ -135,7 +135,7 @@ impl Base {
         self.manifest(primary_table(endpoint)?)
     }
 
-    /// What is known of an endpoint and entity.
+    /// Knowledge of an endpoint and entity.
     pub fn known(&self, endpoint: Endpoint, entity: Option<&Arc<str>>) -> Option<&Known> {
         self.known.get(&(endpoint, entity.cloned()))
     }
@@ -157,7 +157,7 @@ impl Base {
         Some(latest.min(now))
     }
 
-    /// What is known of a project's runs.
+    /// Knowledge of a project's runs.
     pub fn runs(&self, project: &str) -> Option<&Arc<KnownRuns>> {
         self.runs.get(project)
     }

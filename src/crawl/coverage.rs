@@ -1,4 +1,4 @@
-//! What came of each thing that a crawl asked for.
+//! Coverage: what was asked for each entity, and the result.
 
 use std::sync::Arc;
 
@@ -83,10 +83,10 @@ pub enum Standing {
     Unreadable,
 }
 
-/// What came of one endpoint and entity: a row of `crawl_coverage`.
+/// Result for one endpoint and entity: a row of `crawl_coverage`.
 #[derive(Debug, Clone)]
 pub struct Coverage {
-    /// What was asked.
+    /// Endpoint.
     pub endpoint: Endpoint,
     /// Group or project asked about; of a missing entity, that entity.
     pub entity: Option<Arc<str>>,

@@ -1,4 +1,4 @@
-//! What a project's state says about what must be asked.
+//! Deciding from a project's state which endpoints to ask.
 
 use std::sync::Arc;
 
@@ -6,14 +6,15 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
 use super::base::{Base, Known, KnownRuns};
-use super::freshness::{BOUND_OF_ARCHIVED, Due, Freshness, can_have_run, is_its_turn};
+use super::freshness::{BOUND_OF_ARCHIVED, Freshness, can_have_run, is_its_turn};
 use super::runs::part_of;
+use super::schedule::Timetable;
 use super::{Endpoint, Scope};
 use crate::client::identifier;
 use crate::client::operation::LIST_PROJECTS;
 use crate::schema::{float, parse_timestamp};
 
-/// What the list of projects says that decides what else is asked about a project.
+/// Fields of the list of projects that decide what else is asked about a project.
 #[derive(Debug, Clone)]
 pub struct ProjectFacts {
     /// Identifier.
@@ -29,7 +30,7 @@ pub struct ProjectFacts {
     /// Views ever, and the last one: a view of an app may run it.
     pub viewed: String,
     /// Schedules that are enabled.
-    pub schedules: Vec<Due>,
+    pub schedules: Vec<Timetable>,
     /// Whether it is archived or in the trash.
     pub put_away: bool,
 }
@@ -56,7 +57,7 @@ impl ProjectFacts {
             ),
             schedules: at("/schedules")
                 .and_then(Value::as_array)
-                .map_or(Vec::new(), |schedules| schedules.iter().filter_map(Due::read).collect()),
+                .map_or(Vec::new(), |schedules| schedules.iter().filter_map(Timetable::of_api).collect()),
             put_away: at("/archivedAt").or(at("/trashedAt")).is_some(),
         })
     }
@@ -126,7 +127,7 @@ impl Reread {
     }
 }
 
-/// What is done about an endpoint and project.
+/// Decision about an endpoint and project.
 #[derive(Debug, Clone)]
 pub enum Decision {
     /// It is read; a run history only back to what is known.

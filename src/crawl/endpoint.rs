@@ -1,4 +1,4 @@
-//! What a crawl reads: lists of the workspace, and lists of each group or project.
+//! Endpoints of a crawl: lists of the workspace, and lists of each group or project.
 //!
 //! An endpoint is described once, by its [`Spec`]; planning, crawling, building and the command line iterate over
 //! [`Endpoint::ALL`]. To add one, write its `Spec` here, name it in `ALL`, and declare its table.
@@ -23,7 +23,7 @@ use crate::client::users::ListUsers;
 use crate::client::{ApiRequest, List};
 use crate::schema::Table;
 
-/// What an endpoint is asked about.
+/// Entities that an endpoint is asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// The workspace: asked once.
@@ -34,7 +34,7 @@ pub enum Scope {
     Project,
 }
 
-/// What happens to a snapshot when a list of the workspace can't be read.
+/// Consequence for a snapshot when a list of the workspace can't be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
     /// Nothing is committed: without it nothing is known.
@@ -196,7 +196,7 @@ impl Endpoint {
     pub const QUERIED_TABLES: Self = Self(&QUERIED_TABLES);
     /// Run history of each project.
     pub const RUNS: Self = Self(&RUNS);
-    /// What the cells of each project import: asked of those alone that have a cell which imports.
+    /// Components that each project imports; asked only for projects with a cell that imports one.
     pub const COMPONENT_IMPORTS: Self = Self(&COMPONENT_IMPORTS);
     /// Cells of each project.
     pub const CELLS: Self = Self(&CELLS);

@@ -1,4 +1,4 @@
-//! The scheduler: one loop that hands out requests, most wanted first, and takes their answers in.
+//! The scheduler: one loop that hands out requests, highest priority first, and takes in their answers.
 
 mod answers;
 mod projects;
@@ -32,7 +32,7 @@ const FRESH: TimeDelta = TimeDelta::hours(24);
 /// How far in the future an answer may seem to be: beyond it, a clock was wrong.
 const SKEW: TimeDelta = TimeDelta::hours(1);
 
-/// What a crawl found.
+/// Result of a crawl.
 #[derive(Debug, Default)]
 pub struct Report {
     /// Outcome for each endpoint and entity.

@@ -1,4 +1,4 @@
-//! What a crawl would cost, from the lists alone.
+//! Estimating a crawl from the lists alone.
 
 use serde::Serialize;
 
@@ -8,7 +8,7 @@ use super::{Base, Decision, Endpoint, Freshness, Probe, Report, Reread, Scope, d
 /// Of projects whose cells nobody has read, one in so many is taken to import a component.
 const IMPORTERS: u64 = 4;
 
-/// What reading an endpoint would cost.
+/// Estimated requests of an endpoint.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Estimate {
     /// Endpoint.

@@ -4,12 +4,10 @@
 //! in what the list of projects says anyway; what leaves none is bounded by how old a look may be.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::Value;
 
 use super::base::{Known, KnownRuns};
 use super::decide::ProjectFacts;
-use super::schedule::Schedule;
-use crate::schema::float;
+use super::schedule::Timetable;
 
 /// Freshness of runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,52 +29,9 @@ const LATE: TimeDelta = TimeDelta::hours(1);
 /// Nights begin at different minutes: a look that is due within this is made now, or the bound would be missed.
 const JITTER: TimeDelta = TimeDelta::hours(12);
 
-/// A schedule of a project, with texts of its own.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Due {
-    cadence: String,
-    timezone: Option<String>,
-    minute: i64,
-    hour: i64,
-    day_of_week: Option<String>,
-    day: i64,
-    cron: Option<String>,
-}
-
-impl Due {
-    /// Reads an enabled schedule as the API lists it; `None` for one that is switched off.
-    pub fn read(schedule: &Value) -> Option<Self> {
-        if schedule["enabled"].as_bool() == Some(false) {
-            return None;
-        }
-        let text = |value: &Value| value.as_str().map(str::to_owned);
-        let cadence = text(&schedule["cadence"]).unwrap_or_default();
-        let of = &schedule[cadence.to_lowercase()];
-        let number = |name: &str| float(&of[name]).map_or(0, |n| n as i64);
-        Some(Self {
-            timezone: text(&of["timezone"]),
-            minute: number("minute"),
-            hour: number("hour"),
-            day_of_week: text(&of["dayOfWeek"]),
-            day: number("day"),
-            cron: text(&of["cron"]),
-            cadence,
-        })
-    }
-
-    /// Whether it was due after one time and not after the other. A schedule that can't be read may always be due.
-    fn is_between(&self, from: DateTime<Utc>, until: DateTime<Utc>) -> bool {
-        let schedule = Schedule {
-            cadence: &self.cadence,
-            timezone: self.timezone.as_deref(),
-            minute: self.minute,
-            hour: self.hour,
-            day_of_week: self.day_of_week.as_deref(),
-            day: self.day,
-            cron: self.cron.as_deref(),
-        };
-        schedule.first_due(from, until).is_none_or(|due| due.is_some())
-    }
+/// Whether a schedule was due after one time and not after the other. One that can't be read may always be due.
+fn is_due(timetable: &Timetable, from: DateTime<Utc>, until: DateTime<Utc>) -> bool {
+    timetable.schedule().first_due(from, until).is_none_or(|due| due.is_some())
 }
 
 /// Whether a project can have run since its history was last read, so that asking for it may bring something; or
@@ -94,7 +49,7 @@ pub(super) fn can_have_run(
         || is_its_turn(project, read, now, bound)
         || runs.is_some_and(|runs| !runs.open.is_empty())
         || runs.and_then(|runs| runs.latest_api_run).is_some_and(|at| at >= since_api_run.timestamp_micros())
-        || project.schedules.iter().any(|schedule| schedule.is_between(read - LATE, now))
+        || project.schedules.iter().any(|schedule| is_due(schedule, read - LATE, now))
 }
 
 /// Each project has a moment of its own in every stretch as long as the bound, so that the nights share the looks.
@@ -113,7 +68,7 @@ pub(super) fn is_its_turn(
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

@@ -33,7 +33,7 @@ enum Gate {
     Down { reason: String },
 }
 
-/// What becomes of a task at its endpoint's gate.
+/// Decision about a task at its endpoint's gate.
 pub(super) enum Passage {
     /// It is asked.
     Pass(Box<Task>),
@@ -60,6 +60,7 @@ impl Gates {
             return Passage::Pass(Box::new(task));
         }
         match self.gates.get_mut(&task.endpoint) {
+            // A refusal here means the workspace's plan: one request tells what thousands would repeat.
             None if task.endpoint.spec().probe == Probe::Alone => {
                 self.gates.insert(task.endpoint, Gate::Probing { waiting: Vec::new() });
             }
@@ -133,6 +134,7 @@ impl Gates {
                 Some(Gate::Closed { reason: format!("the first {REFUSALS} were all refused: {reason}") })
             }
             Gate::Unproven { refusals } if refused => Some(Gate::Unproven { refusals: *refusals + 1 }),
+            // One answer proves that the token may: from now on a refusal is about its own project alone.
             Gate::Unproven { .. } if answer.accepted => Some(Gate::Open),
             _ => return Vec::new(),
         };

@@ -29,7 +29,7 @@ pub struct Identity {
 /// Asks `Me`, always live: an answer of another night may be about another token.
 ///
 /// # Errors
-/// [`Error::Refused`] if the API doesn't take the token. That `Me` can't be read is no error.
+/// [`Error::Refused`] if the API doesn't take the token. An unreadable `Me` isn't an error.
 pub async fn identify(source: &Source) -> Result<Identity, Error> {
     let Source::Api(client) = source else { return Ok(Identity::default()) };
     let before = client.requests_sent();

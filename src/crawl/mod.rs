@@ -30,7 +30,7 @@ pub use decide::{Decision, ProjectFacts, Reread, decide};
 pub use endpoint::{Endpoint, Need, Probe, Scope, Shrink, Spec};
 pub use engine::{Report, crawl};
 pub use estimate::{Estimate, estimate};
-pub use freshness::{Due, Freshness};
+pub use freshness::Freshness;
 pub use identity::{Identity, identify};
 
 use crate::client;
@@ -53,10 +53,10 @@ impl Budget {
     }
 }
 
-/// What to crawl, and how.
+/// Parameters of a crawl.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// What to read.
+    /// Endpoints to read.
     pub endpoints: std::collections::BTreeSet<Endpoint>,
     /// Requests under way at once, in each group of operations that the server counts together.
     pub concurrency: usize,
@@ -131,7 +131,7 @@ impl Default for Stop {
 }
 
 impl Stop {
-    /// Tells it.
+    /// Requests a stop.
     pub fn stop(&self) {
         self.0.send_replace(true);
     }

@@ -1,4 +1,4 @@
-//! The order in which a budget is spent: most expected news per request first.
+//! Priorities under a budget: the requests that promise most news come first.
 
 use chrono::{DateTime, Utc};
 

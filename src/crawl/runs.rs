@@ -30,7 +30,7 @@ pub(super) fn part_of(stamp: &str) -> Option<u64> {
     stamp.strip_prefix(READ_AS_FAR_AS)?.parse().ok()
 }
 
-/// What was seen of a project's run history, page by page.
+/// A project's run history as far as it was read, page by page.
 #[derive(Debug)]
 pub(super) struct History {
     known: Option<Arc<KnownRuns>>,

@@ -5,6 +5,10 @@ use std::str::FromStr;
 
 use chrono::{DateTime, FixedOffset, TimeZone, Utc};
 use croner::Cron;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::schema::float;
 
 /// A schedule as `project_schedules` has it.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +27,76 @@ pub struct Schedule<'a> {
     pub day: i64,
     /// Cron expression, of `CUSTOM`.
     pub cron: Option<&'a str>,
+}
+
+/// A schedule with texts of its own.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Timetable {
+    /// See [`Schedule::cadence`].
+    pub cadence: Option<String>,
+    /// See [`Schedule::timezone`].
+    pub timezone: Option<String>,
+    /// Minute; 0 if the cadence names none.
+    pub minute: Option<i64>,
+    /// Hour; 0 if the cadence names none.
+    pub hour: Option<i64>,
+    /// See [`Schedule::day_of_week`].
+    pub day_of_week: Option<String>,
+    /// Day of the month, of `MONTHLY`.
+    pub day: Option<i64>,
+    /// See [`Schedule::cron`].
+    pub cron: Option<String>,
+}
+
+impl Timetable {
+    /// Reads an enabled schedule as the API lists it: with an object that is named after its cadence. `None` for one
+    /// that is switched off.
+    pub fn of_api(schedule: &Value) -> Option<Self> {
+        if schedule["enabled"].as_bool() == Some(false) {
+            return None;
+        }
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let cadence = text(&schedule["cadence"]);
+        let of = &schedule[cadence.as_deref().unwrap_or_default().to_lowercase()];
+        let number = |name: &str| float(&of[name]).map(|n| n as i64);
+        Some(Self {
+            timezone: text(&of["timezone"]),
+            minute: number("minute"),
+            hour: number("hour"),
+            day_of_week: text(&of["dayOfWeek"]),
+            day: number("day"),
+            cron: text(&of["cron"]),
+            cadence,
+        })
+    }
+
+    /// The schedule, to compute with.
+    pub fn schedule(&self) -> Schedule<'_> {
+        Schedule {
+            cadence: self.cadence.as_deref().unwrap_or(""),
+            timezone: self.timezone.as_deref(),
+            minute: self.minute.unwrap_or(0),
+            hour: self.hour.unwrap_or(0),
+            day_of_week: self.day_of_week.as_deref(),
+            day: self.day.unwrap_or(0),
+            cron: self.cron.as_deref(),
+        }
+    }
+}
+
+/// A row of `project_schedules`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ScheduleRow {
+    /// Project.
+    #[serde(skip_serializing)]
+    pub project_id: String,
+    /// Whether it is switched on.
+    pub enabled: Option<bool>,
+    /// When it is due.
+    #[serde(flatten)]
+    pub timetable: Timetable,
 }
 
 impl Schedule<'_> {

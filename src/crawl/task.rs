@@ -1,4 +1,4 @@
-//! One request in a paginated series about an endpoint and entity, and what came of the earlier ones.
+//! One request in a paginated series about an endpoint and entity, with the results of the earlier ones.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -60,7 +60,7 @@ pub static CELL_CHANGES: Table = Table {
     explode: itself,
 };
 
-/// What an earlier snapshot knows: its cells, and the changes up to it.
+/// An earlier snapshot's cells, and the changes up to it.
 #[derive(Default)]
 pub struct Earlier {
     /// Its `cells`.
@@ -148,7 +148,7 @@ fn kept(batch: &RecordBatch, first: i64, now: i64) -> Vec<Row> {
     rows
 }
 
-/// What differs between two readings of a project. Of a project without any cell in one of them nothing is known
+/// Differences between two readings of a project. Of a project without any cell in one of them nothing is known
 /// there: it is new, gone, or was not read.
 fn changes(project: &str, before: &Cells, after: &Cells, now: i64) -> Vec<Row> {
     let read_at = |cells: &Cells| cells.values().map(|cell| cell.read_at).max();

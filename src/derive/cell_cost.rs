@@ -12,6 +12,7 @@ use super::prices::{Spent, Usage};
 use super::project_cost::usage_columns;
 use crate::schema::columns::{date, float, int, text};
 use crate::schema::{Origin, Table, itself};
+use crate::tables::usage::{BYTES_SCANNED, CACHED, QUERIES, SECONDS};
 use crate::tables::{CELLS, QUERY_DAYS};
 
 /// One row a cell that the comment of a query names.
@@ -27,11 +28,11 @@ pub static CELL_COST: Table = Table {
         text("cell_label", "", "Cell's label"),
         date("first_day", "", "Day (UTC) of the first query").required(),
         date("last_day", "", "Day (UTC) of the last query").required(),
-        int("queries", "", "Queries").required(),
+        QUERIES,
         int("failures", "", "Of these, failed").required(),
-        int("cached", "", "Of these, answered from the warehouse's result cache").required(),
-        float("seconds", "", "Their time in the warehouse, in seconds").required(),
-        int("bytes_scanned", "", "Bytes that they scanned").required(),
+        CACHED,
+        SECONDS.required(),
+        BYTES_SCANNED.required(),
         float("credits", "", "Credits or DBUs that the warehouse attributes to them").required(),
         float("slot_seconds", "", "Slot or CPU time, in seconds").required(),
         float("cost", "", "Cost by the prices in [cost]; null if nothing of it has a price"),

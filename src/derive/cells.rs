@@ -48,7 +48,7 @@ pub struct Project {
     pub cells: Vec<Cell>,
 }
 
-/// What was read of a project, until all others are read too.
+/// Readings of a project, held until all others are read too.
 #[derive(Serialize, Deserialize)]
 struct Waiting {
     project: String,

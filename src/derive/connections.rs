@@ -1,4 +1,4 @@
-//! What a connection's settings say about the names in its queries.
+//! Naming rules of a connection, from its settings.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! What a person tells about warehouses: schemas of tables, and settings of connections that the token may not see.
+//! Knowledge that the API doesn't have: schemas of tables, and settings of connections that the token may not see.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::sql::knowledge::Schemas;
 
-/// What can go wrong with a file of schemas.
+/// Errors of a file of schemas.
 #[derive(Debug, thiserror::Error)]
 pub enum GivenError {
     /// It can't be opened or read.
@@ -93,7 +93,7 @@ pub struct Given {
 }
 
 impl Given {
-    /// What is known of a connection.
+    /// Settings of a connection.
     pub fn connection(&self, id: &str, name: Option<&str>) -> Option<&ConnectionNames> {
         let by = |key: &str| self.connections.get(&key.to_lowercase());
         by(id).or_else(|| by(name?))

@@ -65,7 +65,7 @@ pub use sql_tables::SQL_TABLES;
 pub use table_usage::TABLE_USAGE;
 pub use user_activity::USER_ACTIVITY;
 
-/// What can go wrong with a derived table.
+/// Errors of a derived table.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A table that it is derived from can't be read, or it can't be written.
@@ -76,7 +76,7 @@ pub enum Error {
     Compute {
         /// The table.
         table: &'static str,
-        /// What polars said.
+        /// Error of polars.
         source: PolarsError,
     },
 }
@@ -155,7 +155,7 @@ pub fn tables() -> impl Iterator<Item = &'static Table> {
 /// Rows of one table that are computed with at a time.
 pub const PART_ROWS: u64 = 50_000;
 
-/// What tables are derived from: the Parquet files of a snapshot that is being written.
+/// Inputs of derived tables: the Parquet files of a snapshot that is being written.
 #[derive(Debug, Clone)]
 pub struct Inputs<'a> {
     /// Folder of the files.

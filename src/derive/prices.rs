@@ -1,4 +1,4 @@
-//! What queries cost: `[cost]` in `hexport.toml`, and what they used.
+//! Prices of queries, from `[cost]` in `hexport.toml`, and their usage.
 
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
@@ -55,7 +55,7 @@ impl Config {
         !self.warehouses.values().chain(self.connections.values()).any(has_price)
     }
 
-    /// What some usage costs; `None` if nothing of the connection has a price.
+    /// Cost of some usage; `None` if nothing of the connection has a price.
     pub fn cost(&self, warehouse: &str, connection: Option<&str>, usage: &Usage) -> Option<f64> {
         let of = |prices: &BTreeMap<String, Prices>, name: &str| {
             prices.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, prices)| *prices)
@@ -72,7 +72,7 @@ impl Config {
     }
 }
 
-/// What queries used.
+/// Usage of queries.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Usage {
     /// Queries.
@@ -125,15 +125,15 @@ impl AddAssign for Usage {
 /// Usage with what it costs.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Spent {
-    /// What was used.
+    /// Usage.
     pub usage: Usage,
     /// Queries that failed.
     pub failures: i64,
     /// Their time in the warehouse.
     pub failed_seconds: f64,
-    /// What it costs; `None` if nothing of it has a price.
+    /// Cost; `None` if nothing of it has a price.
     pub cost: Option<f64>,
-    /// What failed queries cost.
+    /// Cost of failed queries.
     pub failed_cost: Option<f64>,
 }
 

@@ -10,8 +10,9 @@ use super::Inputs;
 use super::connections::text as text_at;
 use super::prices::{Spent, Usage};
 use super::project_cost::usage_columns;
-use crate::schema::columns::{float, int, text, time};
+use crate::schema::columns::{float, int, text};
 use crate::schema::{Origin, Table, itself};
+use crate::tables::usage::{BYTES_SCANNED, CACHED, FIRST_AT, LAST_AT, QUERIES, SECONDS};
 use crate::tables::{QUERY_RUNS, RUNS};
 
 /// One row a run, and one a trace of which no run is known.
@@ -31,13 +32,13 @@ pub static RUN_COST: Table = Table {
         ),
         text("context", "", "What made Hex send them, by the queries' comment"),
         text("run_trigger", "", "The run's trigger"),
-        time("first_at", "", "Start of the first query").required(),
-        time("last_at", "", "Start of the last query").required(),
-        int("queries", "", "Queries").required(),
+        FIRST_AT,
+        LAST_AT,
+        QUERIES,
         int("failures", "", "Of these, failed").required(),
-        int("cached", "", "Of these, answered from the warehouse's result cache").required(),
-        float("seconds", "", "Their time in the warehouse, in seconds").required(),
-        int("bytes_scanned", "", "Bytes that they scanned").required(),
+        CACHED,
+        SECONDS.required(),
+        BYTES_SCANNED.required(),
         float("credits", "", "Credits or DBUs that the warehouse attributes to them").required(),
         float("slot_seconds", "", "Slot or CPU time, in seconds").required(),
         float("cost", "", "Cost by the prices in [cost]; null if nothing of it has a price"),

@@ -91,7 +91,7 @@ enum Outcome {
     NoKernel,
 }
 
-/// What is known of a project's changes: last edit, last publication.
+/// Last changes of a project: edit and publication.
 type Stamps = (Option<i64>, Option<i64>);
 
 /// A row of the table.

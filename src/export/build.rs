@@ -544,7 +544,7 @@ pub fn derive(
     Ok(built)
 }
 
-/// What the audit finds in the tables that are there, as the tables that hold it.
+/// Audits the tables that were written, and writes the tables of findings and rules.
 fn audited(
     target: &Target<'_>,
     sources: &Sources<'_>,

@@ -138,7 +138,7 @@ impl Commit {
         })
     }
 
-    /// What the crawl did with each operation, `Me` among them.
+    /// Requests and results by operation, including `Me`.
     fn endpoints(&self) -> BTreeMap<String, EndpointSummary> {
         let requests = self.identity.requests;
         let of_me = EndpointSummary { requests, retries: requests.saturating_sub(1), ..Default::default() };

@@ -49,7 +49,7 @@ pub use rebuild::rebuild;
 pub use truth::Accept;
 pub(crate) use truth::{Known, of_inputs};
 
-/// The token's identity is looked up even after the budget has run out, but for no longer than this.
+/// Time allowed for looking up the token's identity after the budget has run out.
 const IDENTITY_GRACE: Duration = Duration::from_secs(10);
 
 /// Options of an export.
@@ -59,7 +59,7 @@ pub struct Options {
     pub tables: Vec<&'static Table>,
     /// Formats of the files.
     pub formats: Vec<Format>,
-    /// What Delta tables are made to hold, if they are wanted; the snapshot has Parquet files then.
+    /// Mode of Delta tables, if they are wanted; the snapshot then has Parquet files.
     pub delta: Option<DeltaMode>,
     /// Base URL of the API, as the manifest names it.
     pub base_url: String,
@@ -171,12 +171,12 @@ pub enum Error {
     /// A derived table.
     #[error(transparent)]
     Derive(#[from] crate::derive::Error),
-    /// What a journal gives is less than what is there.
+    /// The journal would give less than the snapshot that is there.
     #[error("the snapshot {snapshot_id} would know less than it does: {why}")]
     Worse {
         /// The snapshot.
         snapshot_id: SnapshotId,
-        /// What would be worse.
+        /// What would get worse.
         why: String,
     },
     /// There is no journal to rebuild from.

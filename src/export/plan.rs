@@ -1,4 +1,4 @@
-//! What an export would cost.
+//! Estimating an export before it runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What a snapshot may say after a crawl: which rows stay although their list no longer names them, and the state
+//! Honest states after a crawl: which rows stay although their list no longer names them, and the state
 //! of every table.
 //!
 //! Rows leave a table only when the list that names their entity was read to its end and leaves them out, and
@@ -46,7 +46,7 @@ impl Accept {
     }
 }
 
-/// What decides whether rows that are no longer listed are kept.
+/// Evidence for keeping rows that are no longer listed.
 pub struct Doubt<'a> {
     /// Base of the snapshot.
     pub base: &'a Base,
@@ -64,7 +64,7 @@ pub struct Doubt<'a> {
 pub struct Kept {
     /// Who saw the rows of a list: the base's user while rows of theirs are kept.
     pub seen_by: BTreeMap<Endpoint, ActingAs>,
-    /// What a person should know.
+    /// Remarks for the person who exports.
     pub notes: Vec<String>,
 }
 
@@ -159,7 +159,7 @@ fn is_shrink(lost: usize, before: usize) -> bool {
     lost > 0 && (lost == before || (lost >= SHRINK_ENTITIES && lost as f64 > SHRINK_SHARE * before as f64))
 }
 
-/// What is known of entities that were not asked about, since the list that should name them doesn't, or broke off.
+/// Standing of entities that weren't asked about because the list that names them left them out or broke off.
 fn keep_fan_out(report: &mut Report, fan_out: Endpoint, doubt: &Doubt<'_>) {
     let Some(list) = fan_out.named_by() else { return };
     let asked: HashSet<&Arc<str>> =

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::Pages;
-use super::rows::{ByProject, Category, Cell, Edge, Project, SqlTable};
+use super::rows::{ByProject, Category, Cell, Edge, Project, SqlTable, TableKey};
 use crate::derive::Given;
 use crate::snapshot::{Error, Lake, Manifest, TableReader, rows};
 use crate::tables::PROJECTS;
@@ -26,11 +26,11 @@ const CLASSIFICATION: &str = "HexCategories";
 pub struct Options {
     /// Name of the Hex service in OpenMetadata.
     pub service: String,
-    /// What a person told of connections: `platform_instance` is the service of its tables.
+    /// Settings of connections: `platform_instance` is the service of its tables.
     pub given: Given,
 }
 
-/// What was made.
+/// Counts of what was written.
 #[derive(Debug, Clone, Default)]
 pub struct Made {
     /// Projects and components.
@@ -90,7 +90,7 @@ pub fn requests<E: From<Error>>(
     for project in &projects {
         let id = project.project_id.as_str();
         let (edges, tables, cells) = (edges.take(id)?, tables.take(id)?, cells.take(id)?);
-        if !project.is_live() {
+        if !project.is_alive() {
             continue;
         }
         let known = fully_qualified(&edges, options, &mut made.unnamed);
@@ -137,7 +137,7 @@ pub fn requests<E: From<Error>>(
         let dashboard =
             json!({"type": "dashboard", "fullyQualifiedName": format!("{service}.{}", quoted(id))});
         for edge in &edges {
-            let Some(name) = known.get(&key_of(edge)) else { continue };
+            let Some(name) = known.get(&edge.table()) else { continue };
             let table = json!({"type": "table", "fullyQualifiedName": name});
             emit(&match edge.is_read() {
                 true => lineage(&table, &dashboard),
@@ -202,15 +202,13 @@ fn quoted(part: &str) -> String {
     }
 }
 
-type Key = (String, String);
-
-fn key_of(edge: &Edge) -> Key {
-    (edge.data_connection_id.clone().unwrap_or_default(), edge.table_key.clone())
-}
-
 /// OpenMetadata's names of tables: service, database, schema, table. What the warehouse has no databases for is in one
 /// named `default`.
-fn fully_qualified(edges: &[Edge], options: &Options, unnamed: &mut BTreeSet<Key>) -> BTreeMap<Key, String> {
+fn fully_qualified(
+    edges: &[Edge],
+    options: &Options,
+    unnamed: &mut BTreeSet<TableKey>,
+) -> BTreeMap<TableKey, String> {
     let mut found = BTreeMap::new();
     for edge in edges {
         let id = edge.data_connection_id.as_deref().unwrap_or("");
@@ -221,7 +219,7 @@ fn fully_qualified(edges: &[Edge], options: &Options, unnamed: &mut BTreeSet<Key
             (Some(service), Some(schema)) if edge.parsed => {
                 let database = edge.database_name.as_deref().unwrap_or("default");
                 let parts = [service, database, schema, &edge.table_name].map(quoted);
-                found.insert(key_of(edge), parts.join("."));
+                found.insert(edge.table(), parts.join("."));
             }
             _ => drop(unnamed.insert((edge.connection().to_owned(), edge.table_key.clone()))),
         }

@@ -12,7 +12,7 @@
 
 use serde_json::{Map, Value};
 
-/// What the comment begins with, after the signs that open it.
+/// First word of Hex's comment, after the characters that open it.
 const MARKER: &str = "Hex query metadata:";
 
 /// Whether the comment's JSON is sound.
@@ -35,7 +35,7 @@ impl State {
     }
 }
 
-/// What Hex says of a query.
+/// The fields of Hex's comment on a query.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Comment {
     /// Project.
@@ -46,7 +46,7 @@ pub struct Comment {
     pub cell_type: Option<String>,
     /// Data connection's name.
     pub connection: Option<String>,
-    /// What made Hex send the query.
+    /// Why Hex sent the query, such as `SCHEDULED_RUN`.
     pub context: Option<String>,
     /// Trace.
     pub trace_id: Option<String>,

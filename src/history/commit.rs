@@ -305,7 +305,7 @@ fn states(work: &Work<'_>, tables: BTreeMap<&'static str, TableEntry>) -> BTreeM
 }
 
 impl Work<'_> {
-    /// What the audit finds with the queries that were imported.
+    /// Audits again, now with the imported queries.
     fn audited(
         &self,
         folder: &Path,

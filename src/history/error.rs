@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::kind::Kind;
 use crate::{derive, snapshot};
 
-/// What can go wrong with an import. Nothing is committed then.
+/// Errors of an import. Nothing has been committed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file can't be opened or read.
@@ -21,7 +21,7 @@ pub enum Error {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What it was taken for.
+        /// Format that it was read as.
         form: &'static str,
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,

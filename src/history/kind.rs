@@ -1,4 +1,4 @@
-//! Kinds of warehouses: the columns that each one's query history has.
+//! Kinds of warehouses, with the columns of each one's query history.
 
 use std::fmt;
 

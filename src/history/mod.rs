@@ -64,11 +64,11 @@ pub struct Options {
     pub zone: Tz,
     /// Whether queries' SQL is kept.
     pub sql: Sql,
-    /// What a person told about the warehouses.
+    /// Settings of the warehouses from `hexport.toml`.
     pub given: Given,
     /// Settings of the audit.
     pub audit: audit::Config,
-    /// What Delta tables hold, where the lake has some.
+    /// Mode of the lake's Delta tables, if it has some.
     pub delta: DeltaMode,
     /// A fixed time for the snapshot, so that the same files give the same snapshot.
     pub fixed_time: Option<DateTime<Utc>>,
@@ -91,7 +91,7 @@ impl Options {
     }
 }
 
-/// What came of an import.
+/// Result of an import.
 #[derive(Debug, Default)]
 pub struct Outcome {
     /// The snapshot and its place; none if the files have nothing new.
@@ -104,7 +104,7 @@ pub struct Outcome {
     pub left: BTreeMap<Left, u64>,
     /// Why rows could not be read.
     pub unreadable: BTreeMap<&'static str, u64>,
-    /// What a person should know about rows that were used.
+    /// Remarks about rows that were imported.
     pub remarks: Remarks,
     /// Side formats that could not be written: the snapshot is committed all the same.
     pub side_failures: Vec<String>,

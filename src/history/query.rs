@@ -34,7 +34,7 @@ pub struct Connection {
     pub id: String,
     /// Name.
     pub name: String,
-    /// What completes names in its queries.
+    /// Default database and schema of its queries.
     pub defaults: Defaults,
 }
 
@@ -109,7 +109,7 @@ impl Left {
     }
 }
 
-/// What a row of a history comes to.
+/// Result of mapping a row of a history.
 pub enum Outcome {
     /// A row of `warehouse_queries`, without the common columns.
     Query(Row),
@@ -161,7 +161,7 @@ pub struct Mapper<'a> {
     pub workspace: Option<&'a str>,
     /// Now, in microseconds since 1970.
     pub now: i64,
-    /// What a person should know.
+    /// Remark about the row.
     pub remarks: Remarks,
     /// Parts of the tables' names, by their keys.
     pub tables: HashMap<String, TableName>,
@@ -327,7 +327,7 @@ impl<'a> Mapper<'a> {
         Rc::new(Touched { reads, writes, by: Some("referenced") })
     }
 
-    /// What a query's SQL says.
+    /// Tables and fingerprint, from the query's SQL.
     fn read(
         &mut self,
         text: &str,

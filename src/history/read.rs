@@ -90,7 +90,7 @@ impl Raw {
     }
 }
 
-/// What comes of a row of a file.
+/// Result of reading a row of a file.
 pub type Taken<'a> = dyn FnMut(Result<Raw, &'static str>) -> Result<(), Error> + 'a;
 
 /// How files are read.

@@ -22,7 +22,7 @@ const PENDING: usize = 15_000;
 /// Temporary files that are merged into one: each is open, and takes memory while it is read.
 const FAN_IN: usize = 32;
 
-/// What becomes of a column of rows that are joined.
+/// How a column is merged when rows are joined.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Join {
     Sum,

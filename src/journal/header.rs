@@ -1,4 +1,4 @@
-//! What a journal says about its crawl.
+//! The journal's header: whose crawl it is, and what it was asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::SnapshotId;
 use crate::client::users::ActingAs;
 
-/// What a journal says about its crawl: enough to decide who may resume it, and to rebuild its snapshot.
+/// A journal's header: enough to decide who may resume the crawl, and to rebuild its snapshot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CrawlHeader {
     /// Version of the journal's form; 1 before journals said whose they are.

@@ -59,12 +59,12 @@ pub enum Error {
     Foreign {
         /// The file.
         path: PathBuf,
-        /// What gives it away.
+        /// Reason.
         source: Strange,
     },
 }
 
-/// What tells that a file is no journal of this version.
+/// Why a file isn't a journal of this version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Strange {
     /// Its first bytes are not a journal's.
@@ -134,7 +134,7 @@ fn is_zero(n: &u32) -> bool {
     *n == 0
 }
 
-/// What is journalled about one response.
+/// One response, as the journal takes it.
 #[derive(Debug, Clone, Copy)]
 pub struct NewEntry<'a> {
     /// Operation.
@@ -375,7 +375,7 @@ impl Journal {
         &self.path
     }
 
-    /// What it says about its crawl.
+    /// The header.
     pub fn header(&self) -> &CrawlHeader {
         &self.header
     }

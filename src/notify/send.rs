@@ -8,15 +8,18 @@ use url::Url;
 
 use super::{Channel, Error, Mail, Message, To, email};
 use crate::client::config::{UrlFlaw, encrypted, server_url};
-use crate::client::http::retry_after;
+use crate::client::deliver::{self, Patience, deliver};
 use crate::client::transport::{HttpError, plain};
 
-/// Times that a message is sent before it is given up.
-const TRIES: u32 = 5;
 /// Slack takes a message a second, Teams four.
 const BETWEEN: Duration = Duration::from_millis(1100);
-/// The longest wait that a receiver may ask for.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Receivers are given so much time to take a message.
+const PATIENCE: Patience = Patience {
+    tries: 5,
+    first_wait: Duration::from_millis(500),
+    longest_wait: Duration::from_secs(60),
+    said: 200,
+};
 
 /// Why a message was not delivered. Names the host only: the rest of a webhook's address is its secret.
 #[derive(Debug, thiserror::Error)]
@@ -75,28 +78,11 @@ pub(super) async fn all(channel: &Channel, messages: &[Message], mail: &Mail) ->
 async fn post(address: &str, body: &str) -> Result<(), Undelivered> {
     let url = check(address).map_err(Undelivered::Address)?;
     let host = url.host_str().unwrap_or_default().to_owned();
-    let unreachable = |e: reqwest::Error| Undelivered::Unreachable { host: host.clone(), source: e.into() };
-    let http = plain(&url, Duration::from_secs(20)).map_err(unreachable)?;
-    let mut wait = Duration::from_millis(500);
-    for attempt in 1..=TRIES {
-        let request = http.post(url.clone()).header(CONTENT_TYPE, "application/json").body(body.to_owned());
-        let pause = match request.send().await {
-            Ok(answer) if answer.status().is_success() => return Ok(()),
-            Ok(answer) => {
-                let status = answer.status();
-                let after = retry_after(answer.headers());
-                let is_busy = status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429);
-                if !is_busy || attempt == TRIES {
-                    let said = answer.text().await.unwrap_or_default().chars().take(200).collect();
-                    return Err(Undelivered::Refused { host, status, said });
-                }
-                after.unwrap_or(wait)
-            }
-            Err(e) if attempt == TRIES => return Err(unreachable(e)),
-            Err(_) => wait,
-        };
-        tokio::time::sleep(pause.min(PATIENCE)).await;
-        wait *= 2;
-    }
-    unreachable!("the last try returns")
+    let http = plain(&url, Duration::from_secs(20))
+        .map_err(|e| Undelivered::Unreachable { host: host.clone(), source: e.into() })?;
+    let request = || http.post(url.clone()).header(CONTENT_TYPE, "application/json").body(body.to_owned());
+    deliver(request, PATIENCE).await.map_err(|failure| match failure {
+        deliver::Undelivered::Refused(status, said) => Undelivered::Refused { host, status, said },
+        deliver::Undelivered::Unreachable(source) => Undelivered::Unreachable { host, source },
+    })
 }

@@ -1,4 +1,4 @@
-//! What a table, a column and a row are: the types that every table is declared with, and the mapping from the
+//! Tables, columns and rows: the types that every table is declared with, and the mapping from the
 //! API's objects to rows and from rows to Arrow.
 //!
 //! A [`Table`] declares its columns once: name, Arrow type, docs, and the path in the API's object that the
@@ -40,7 +40,7 @@ pub enum Origin {
     Derived(&'static [&'static str]),
 }
 
-/// What a snapshot holds of a table that comes from imported query histories.
+/// Share of a query-history table that one snapshot holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Span {
     /// The rows of one import; all of them are those of all snapshots together.
@@ -120,7 +120,7 @@ pub(crate) fn take_members(
     taken
 }
 
-/// Columns that every table of the API has at its end, and other tables but for the first.
+/// Columns that every table of the API ends with; other tables have all but the first.
 pub const COMMON: &[Column; 3] = &[
     Column::new(
         "extra",

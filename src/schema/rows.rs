@@ -57,7 +57,7 @@ impl Datum {
 /// A row: one value for each column of its table, common ones included.
 pub type Row = Vec<Datum>;
 
-/// What a page's rows share.
+/// Values that all rows of a page share.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
     /// The project or group asked about.
@@ -196,7 +196,7 @@ impl RowMapper {
         row
     }
 
-    /// What stands for a value that every row should have: one that lacks it is counted, and the rest of it kept.
+    /// Placeholder for a required value: a row that lacks it is counted, and the rest of it kept.
     fn missing(&mut self, column: &Column) -> Datum {
         self.count(format!("{} is missing", column.from));
         match column.ty {

@@ -37,7 +37,7 @@ pub struct Faults {
     pub latency: Duration,
     /// How long a request hangs that times out.
     pub hang: Duration,
-    /// What a 429 of `too_many` says in `Retry-After`.
+    /// `Retry-After` of the 429s of `too_many`.
     pub retry_after: Duration,
     /// Requests that are refused; the first that fits counts.
     pub refusals: Vec<Refusal>,
@@ -60,13 +60,13 @@ pub struct Refusal {
     pub entity: Option<String>,
     /// Whether only pages after the first are refused.
     pub later_pages: bool,
-    /// What is answered.
+    /// The answer.
     pub answer: Refused,
     /// How many requests are refused; all, if not set.
     pub times: Option<u32>,
 }
 
-/// What a refused request is answered with.
+/// Answer to a refused request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
     /// This status, and a body in the operation's own form.
@@ -189,7 +189,7 @@ impl Default for Faults {
     }
 }
 
-/// What happens to one request.
+/// Fault of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     None,
@@ -201,7 +201,7 @@ pub(super) enum Fault {
     Malformed,
 }
 
-/// What is decided for one request.
+/// Decision about one request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fate {
     pub fault: Fault,
@@ -210,7 +210,7 @@ pub(super) struct Fate {
     pub shift: bool,
 }
 
-/// What a request is about, for refusals.
+/// Operation and entity of a request, for refusals.
 pub(super) struct About<'a> {
     pub operation: &'a str,
     pub later_page: bool,

@@ -14,7 +14,7 @@ use crate::client::runs::Run;
 /// How far back histories go before the workspace's own moment.
 const DAYS: i64 = 30;
 
-/// What became of a query's text on its way into the history.
+/// How the history has stored a query's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Text {
     /// Whole.
@@ -34,7 +34,7 @@ pub struct HistoryQuery {
     pub id: String,
     /// SQL as the history has it.
     pub text: String,
-    /// What became of its text.
+    /// How its text is stored.
     pub cut: Text,
     /// Whether Hex sent it.
     pub of_hex: bool,
@@ -42,7 +42,7 @@ pub struct HistoryQuery {
     pub project_id: String,
     /// Cell.
     pub cell_id: String,
-    /// What made Hex send it.
+    /// Why Hex sent it.
     pub context: &'static str,
     /// User.
     pub user: Option<String>,

@@ -30,7 +30,7 @@ pub(super) struct LiveRun {
     pub(super) killed: Option<DateTime<Utc>>,
 }
 
-/// Where a run is at a moment.
+/// State of a run at a moment.
 pub(super) struct RunState {
     pub(super) status: &'static str,
     pub(super) started: Option<DateTime<Utc>>,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::call::{Answer, Call, Failure};
 use super::faults::PageFault;
 
-/// What a list is sorted by: unique to each item.
+/// Sort key of a list: unique to each item.
 pub(super) type Key = (String, String);
 
 pub(super) struct Cut<'a, T> {

@@ -66,7 +66,7 @@ impl SimToken {
     }
 }
 
-/// What the simulated server is made of.
+/// Configuration of the simulated server.
 #[derive(Debug, Clone)]
 pub struct SimConfig {
     /// The workspace.
@@ -288,7 +288,7 @@ pub(super) struct Reply {
     pub status: u16,
     pub headers: HeaderMap,
     pub text: Bytes,
-    /// What happens to the body on its way.
+    /// Fault to apply to the body.
     pub fault: Fault,
 }
 
@@ -358,7 +358,7 @@ impl Sim {
         Ok(response)
     }
 
-    /// What becomes of a request, whoever carries it. An error is a connection that breaks.
+    /// Handles a request, whatever the transport. An error is a connection that breaks.
     pub(super) async fn exchange(&self, parts: &Parts, body: Bytes) -> io::Result<Reply> {
         let number = self.served.fetch_add(1, Ordering::Relaxed);
         let at = Instant::now();
@@ -532,7 +532,7 @@ impl Sim {
 /// Stands for a status where the answer is lost.
 const LOST: u16 = 0;
 
-/// What a refused request is answered with; nothing, where its answer is only lost.
+/// Answer to a refused request; `None` where only the answer is lost.
 fn refusal(refused: Refused) -> Option<Failure> {
     match refused {
         Refused::Status(status) => Some(Failure::new(status, "Refused by a fault of the simulator")),

@@ -30,7 +30,7 @@ impl TableRef {
     }
 }
 
-/// What a cell reads, imports and holds.
+/// Tables that a cell reads, components that it imports, and its source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CellTruth {
     /// Tables that it reads.
@@ -60,7 +60,7 @@ pub struct CatalogTable {
     pub columns: Vec<String>,
 }
 
-/// What a data connection reaches.
+/// Tables behind a data connection.
 #[derive(Debug, Clone)]
 pub struct Catalog {
     /// Warehouse type as the API names it.

@@ -17,7 +17,7 @@ pub(super) fn claim_name(snapshot_id: &SnapshotId) -> String {
     format!("{CLAIMS}/{snapshot_id}.json")
 }
 
-/// What a killed upload or a killed prune left of a snapshot that doesn't count.
+/// Files of a snapshot that doesn't count, left by a killed upload or prune.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {
     /// The snapshot.
@@ -57,7 +57,7 @@ impl Lake {
         }
     }
 
-    /// What killed uploads and killed prunes left in the store: files of snapshots without a manifest, and files on
+    /// Leftovers of killed uploads and prunes in the store: files of snapshots without a manifest, and files on
     /// their way. What somebody may still be working on is not among them: what another machine has claimed, until
     /// nobody has touched the claim for days.
     ///
@@ -118,7 +118,7 @@ impl Lake {
         Ok(found)
     }
 
-    /// Removes what interrupted exports and prunes left in the object store, but for the snapshot that goes on.
+    /// Removes what interrupted exports and prunes left in the object store, except for the snapshot that is being written.
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::Io`].
@@ -167,7 +167,7 @@ impl Lake {
         }
     }
 
-    /// The export of a snapshot builds on nothing any longer: it is committed.
+    /// Withdraws the note of [`Lake::build_on`]: the snapshot is committed.
     ///
     /// # Errors
     /// [`Error::Store`].

@@ -81,6 +81,8 @@ impl Staging {
         let files: Vec<String> = entries.iter().map(|file| file.path.clone()).collect();
         let via = format!("{CLAIMS}/{}", self.snapshot_id);
         let folder = Folder { from: &self.folder, files: &files, last: MANIFEST, to: &to, via: &via };
+        // The manifest becomes visible last: readers take a folder for a snapshot by it, so until then they see the
+        // snapshot before. The pointer comes after it, since it must never name what could still fail.
         if !store.publish(folder)? {
             return Err(taken());
         }
@@ -92,7 +94,7 @@ impl Staging {
         Ok(place)
     }
 
-    /// What the next export compares with is here already.
+    /// Moves the new files into the cache: the next export compares with them, and needn't download them.
     fn keep_in_cache(&self, files: &[&FileEntry]) -> Result<(), Error> {
         let cache = self.lake.root().join(CACHE);
         let _ = fs::remove_dir_all(&cache);
@@ -128,7 +130,7 @@ impl Lake {
         self.latest()?.map_or(Ok(()), |manifest| self.point_at(&manifest))
     }
 
-    /// What `latest.json` says; `None` if it isn't there or can't be understood.
+    /// `latest.json`; `None` if it is missing or unreadable.
     pub(super) fn pointer(&self) -> Result<Option<Latest>, Error> {
         Ok(self.store().get(POINTER)?.and_then(|text| serde_json::from_slice(&text).ok()))
     }
@@ -160,6 +162,7 @@ impl Lake {
             Some(_) => (String::new(), views::LOCAL),
             None => (format!("{}/", self.name()), views::CLOUD),
         };
+        // Views before the pointer: whoever sees the new pointer finds views that know its snapshot.
         store.put(VIEWS, views::newest(&newest, &base, note).as_bytes())?;
         store.put(HISTORY, views::history(&known.readable, &base, note).as_bytes())?;
         // Another export may have committed a newer one in the meantime.

@@ -82,7 +82,7 @@ impl Lake {
         self.store.name()
     }
 
-    /// What it is kept in.
+    /// The store behind it.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }

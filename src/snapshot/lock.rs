@@ -1,4 +1,8 @@
 //! The lock of a destination: one process of this machine writes to it at a time.
+//!
+//! It is the kernel's lock on an open file, and not the existence of the file: a process that dies loses it at once, so
+//! the next one simply takes it, and nobody has to judge by a PID or an age whether the holder still lives. The file's
+//! content only names the holder to whoever is turned away.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};

@@ -1,4 +1,4 @@
-//! What a snapshot says about itself.
+//! The manifest: the file that makes a folder a snapshot.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub struct Manifest {
     pub manifest_version: u32,
     /// The snapshot.
     pub snapshot_id: SnapshotId,
-    /// Its place in the order of commits: one more than the highest before it. Everything "newest" goes by it,
+    /// Its place in the order of commits: one more than the highest before it. "Newest" is decided by it,
     /// never by a clock. Snapshots of earlier versions have none, and come before those that have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
@@ -123,7 +123,7 @@ pub struct TableEntry {
     /// How much the snapshot knows of it; snapshots of earlier versions don't say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<TableState>,
-    /// What the state rests on, of tables of the API.
+    /// Entity counts behind the state, for tables of the API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entities: Option<EntityCounts>,
     /// Snapshot that it was built on.
@@ -138,7 +138,7 @@ pub struct TableEntry {
     pub seen_by: Option<ActingAs>,
 }
 
-/// How much a snapshot knows of a table. The order is from good to bad, but for the first.
+/// How much a snapshot knows of a table. The order is from good to bad, except for the first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TableState {
@@ -149,7 +149,7 @@ pub enum TableState {
     Read,
     /// Nothing had changed: the rows are carried over, and hold.
     Reused,
-    /// Of some entities there are no rows yet, or not all.
+    /// Some entities have no rows yet, or not all of them.
     Partial,
     /// Some rows are old, and may no longer hold: what they are of couldn't be read, or wasn't.
     Stale,
@@ -246,7 +246,7 @@ pub struct FileEntry {
     pub snapshot: Option<SnapshotId>,
 }
 
-/// What the crawl did with one operation.
+/// Requests and results of one operation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointSummary {
     /// Requests sent, repeated and refused ones included; those of an interrupted crawl before it too.

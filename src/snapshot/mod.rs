@@ -62,7 +62,7 @@ pub use crate::journal::{NotASnapshotId, SnapshotId};
 use crate::schema::Table;
 use crate::store;
 
-/// What a Delta table holds.
+/// The rows that a Delta table holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeltaMode {
     /// The rows of every snapshot, partitioned by the snapshot's day.
@@ -92,7 +92,7 @@ pub enum Error {
         /// Something that was found in it.
         found: String,
     },
-    /// Another export is at work in the destination.
+    /// Another export is writing to the destination.
     #[error("another export is writing to {}: {holder}", path.display())]
     Locked {
         /// The destination.
@@ -114,7 +114,7 @@ pub enum Error {
     /// People are forgotten, and the key to their pseudonyms is missing or wrong.
     #[error("{0}")]
     Pseudonyms(String),
-    /// Another machine is at something that excludes this.
+    /// Another machine is doing something that excludes this.
     #[error(transparent)]
     Busy(Busy),
     /// There is a snapshot of this name already.
@@ -141,7 +141,7 @@ pub enum Error {
     },
 }
 
-/// What is wrong with a damaged file.
+/// Reasons why a file counts as damaged.
 #[derive(Debug, thiserror::Error)]
 pub enum Flaw {
     /// It isn't there.
@@ -210,7 +210,7 @@ pub enum DeltaRefusal {
     NotBuilt,
 }
 
-/// What another machine is at.
+/// Work of another machine that excludes ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Busy {
     /// It removes a snapshot that is to be built on.

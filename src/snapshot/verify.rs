@@ -69,7 +69,7 @@ impl Lake {
         })
     }
 
-    /// What is wrong with the rest of a destination: the pointer, the views, leftovers, journals, strangers.
+    /// Damage outside the snapshots: the pointer, the views, leftovers, journals, foreign files.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Store`] if it can't be listed.

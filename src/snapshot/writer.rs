@@ -159,7 +159,7 @@ impl TableWriter {
     }
 }
 
-/// What a writer said: a disk that is full or can't be written to is no fault of the rows.
+/// Sorts a writer's errors: a disk that is full or can't be written to isn't the rows' fault.
 fn failed(
     table: &'static Table,
     path: &Path,

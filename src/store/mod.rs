@@ -92,7 +92,7 @@ pub struct Folder<'a> {
     pub via: &'a str,
 }
 
-/// Given what is there, gives what shall be, or nothing to leave it.
+/// Maps the current content to the new one; `None` leaves it as it is.
 pub type Change<'a> = dyn Fn(Option<&[u8]>) -> Option<Vec<u8>> + 'a;
 
 /// Bytes by name.
@@ -207,7 +207,7 @@ pub trait Store: fmt::Debug + Send + Sync {
         Ok(())
     }
 
-    /// What people should know about this store, such as a guarantee that it doesn't give.
+    /// Remarks for people, such as a guarantee that this store doesn't give.
     fn remarks(&self) -> Vec<String> {
         Vec::new()
     }

@@ -21,7 +21,7 @@ pub enum Place {
     Cloud(String),
 }
 
-/// What is wrong with a destination's name, or with a setting of its store.
+/// Reasons to refuse a destination's name or a setting of its store.
 #[derive(Debug, thiserror::Error)]
 pub enum NameFlaw {
     /// There is none.
@@ -305,7 +305,7 @@ fn environment(url: &Url) -> Vec<(String, String)> {
     found
 }
 
-/// What AWS's own files say, where the environment doesn't.
+/// Settings from AWS's own files, where the environment has none.
 fn from_profile(set: &[(String, String)]) -> Vec<(String, String)> {
     let value = |name: &str| set.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone());
     let has_keys = value("AWS_ACCESS_KEY_ID").or(value("AWS_WEB_IDENTITY_TOKEN_FILE")).is_some();

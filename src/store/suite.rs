@@ -1,4 +1,4 @@
-//! What every store does: one suite, run against each implementation, and against real servers.
+//! Conformance of stores: one suite, run against each implementation, and against real servers.
 
 use std::fs;
 

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::of_item;
 use crate::client::operation::LIST_COLLECTIONS;
 use crate::schema::columns::text;
 use crate::schema::{Origin, Table, take_members, take_objects};
@@ -19,19 +20,10 @@ pub static COLLECTION_SHARING: Table = Table {
         text("access", "access", "Access level"),
     ],
     elsewhere: &[],
-    explode: grants,
+    explode: |item| of_item(item, "collectionId", take),
 };
 
-fn grants(mut item: Value) -> Vec<Value> {
-    let id = item["id"].clone();
-    let mut rows = take(&mut item);
-    for row in &mut rows {
-        row["collectionId"] = id.clone();
-    }
-    rows
-}
-
-/// Takes a collection's grants out of it, each with its kind. What is no grant stays.
+/// Takes a collection's grants out of it, each with its kind. Anything that isn't a grant stays.
 pub(super) fn take(item: &mut Value) -> Vec<Value> {
     let mut rows = Vec::new();
     for (name, kind) in [("users", "USER"), ("groups", "GROUP")] {

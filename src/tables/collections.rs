@@ -24,7 +24,7 @@ pub static COLLECTIONS: Table = Table {
     explode: without_parts,
 };
 
-/// What the table of its grants holds is not repeated here.
+/// Drops the grants: they have a table of their own.
 fn without_parts(mut item: Value) -> Vec<Value> {
     collection_sharing::take(&mut item);
     vec![item]

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::of_item;
 use crate::client::operation::LIST_DATA_CONNECTIONS;
 use crate::schema::columns::text;
 use crate::schema::{Origin, Table, take_members, take_objects};
@@ -20,19 +21,10 @@ pub static DATA_CONNECTION_SHARING: Table = Table {
         text("access", "access", "NONE, QUERY, VIEW_RESULTS"),
     ],
     elsewhere: &[],
-    explode: grants,
+    explode: |item| of_item(item, "dataConnectionId", take),
 };
 
-fn grants(mut item: Value) -> Vec<Value> {
-    let id = item["id"].clone();
-    let mut rows = take(&mut item);
-    for row in &mut rows {
-        row["dataConnectionId"] = id.clone();
-    }
-    rows
-}
-
-/// Takes a connection's grants out of it, each with its kind. What is no grant stays.
+/// Takes a connection's grants out of it, each with its kind. Anything that isn't a grant stays.
 pub(super) fn take(item: &mut Value) -> Vec<Value> {
     let mut rows = take_objects(item, &["sharing", "groups"]);
     for row in &mut rows {

@@ -113,7 +113,7 @@ pub static DATA_CONNECTIONS: Table = Table {
     explode: without_parts,
 };
 
-/// What the table of its grants holds is not repeated here.
+/// Drops the grants: they have a table of their own.
 fn without_parts(mut item: Value) -> Vec<Value> {
     data_connection_sharing::take(&mut item);
     vec![item]

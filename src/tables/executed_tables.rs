@@ -1,7 +1,9 @@
 //! `executed_tables`: the tables that executed queries read and wrote.
 
-use crate::schema::columns::{date, float, int, text, time};
+use crate::schema::columns::{date, text};
 use crate::schema::{Origin, Span, Table, itself};
+
+use super::usage::{BYTES_SCANNED, CACHED, CREDITS, FIRST_AT, LAST_AT, QUERIES, SECONDS, SLOT_SECONDS};
 
 /// One row a project, connection, table, direction and day (UTC).
 pub static EXECUTED_TABLES: Table = Table {
@@ -26,18 +28,14 @@ pub static EXECUTED_TABLES: Table = Table {
         text("database_name", "", "Database, catalog or project"),
         text("schema_name", "", "Schema or dataset"),
         text("table_name", "", "Table").required(),
-        time("first_at", "", "Start of the first query").required(),
-        time("last_at", "", "Start of the last query").required(),
-        int("queries", "", "Queries").required(),
-        int("cached", "", "Of these, answered from the warehouse's result cache").required(),
-        float("seconds", "", "Their time in the warehouse, in seconds"),
-        int("bytes_scanned", "", "Bytes that they scanned"),
-        float(
-            "credits",
-            "",
-            "Credits (Snowflake) or DBUs (Databricks) that the warehouse attributes to them",
-        ),
-        float("slot_seconds", "", "Slot time (BigQuery) or CPU time (Trino), in seconds"),
+        FIRST_AT,
+        LAST_AT,
+        QUERIES,
+        CACHED,
+        SECONDS,
+        BYTES_SCANNED,
+        CREDITS,
+        SLOT_SECONDS,
     ],
     elsewhere: &[],
     explode: itself,

@@ -28,8 +28,11 @@ mod query_runs;
 mod runs;
 mod threads;
 mod topics;
+pub(crate) mod usage;
 mod users;
 mod warehouse_queries;
+
+use serde_json::Value;
 
 use crate::schema::Table;
 
@@ -94,6 +97,16 @@ pub const HISTORY: &[&Table] = &[
     &EXECUTED_TABLES,
     &HISTORY_DAYS,
 ];
+
+/// The rows that `take` gets out of an item of the API, each with the item's identifier under the name `id`.
+fn of_item(mut item: Value, id: &str, take: impl Fn(&mut Value) -> Vec<Value>) -> Vec<Value> {
+    let of = item["id"].clone();
+    let mut rows = take(&mut item);
+    for row in &mut rows {
+        row[id] = of.clone();
+    }
+    rows
+}
 
 /// Whether the rows of the table of this name are split over the snapshots of imports.
 pub fn is_split(name: &str) -> bool {

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::of_item;
 use crate::client::operation::LIST_PROJECTS;
 use crate::schema::columns::text;
 use crate::schema::{Origin, Table, take_objects};
@@ -18,19 +19,10 @@ pub static PROJECT_CATEGORIES: Table = Table {
         text("description", "description", "The category's description"),
     ],
     elsewhere: &[],
-    explode: categories,
+    explode: |item| of_item(item, "projectId", take),
 };
 
-fn categories(mut item: Value) -> Vec<Value> {
-    let id = item["id"].clone();
-    let mut rows = take(&mut item);
-    for row in &mut rows {
-        row["projectId"] = id.clone();
-    }
-    rows
-}
-
-/// Takes a project's categories out of it. What is no category stays.
+/// Takes a project's categories out of it. Anything that isn't a category stays.
 pub(super) fn take(item: &mut Value) -> Vec<Value> {
     take_objects(item, &["categories"])
 }

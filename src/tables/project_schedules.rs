@@ -42,7 +42,7 @@ fn schedules(mut item: Value) -> Vec<Value> {
     rows
 }
 
-/// Takes a project's schedules out of it. What is no schedule stays.
+/// Takes a project's schedules out of it. Anything that isn't a schedule stays.
 pub(super) fn take(item: &mut Value) -> Vec<Value> {
     take_objects(item, &["schedules"])
 }

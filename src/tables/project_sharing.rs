@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::of_item;
 use crate::client::operation::LIST_PROJECTS;
 use crate::schema::columns::text;
 use crate::schema::{Origin, Table, take_members, take_objects};
@@ -24,19 +25,10 @@ pub static PROJECT_SHARING: Table = Table {
         text("access", "access", "NONE, APP_ONLY, CAN_VIEW, CAN_EDIT, FULL_ACCESS"),
     ],
     elsewhere: &[],
-    explode: grants,
+    explode: |item| of_item(item, "projectId", take),
 };
 
-fn grants(mut item: Value) -> Vec<Value> {
-    let id = item["id"].clone();
-    let mut rows = take(&mut item);
-    for row in &mut rows {
-        row["projectId"] = id.clone();
-    }
-    rows
-}
-
-/// Takes a project's grants out of it, each with its kind. What is no grant stays.
+/// Takes a project's grants out of it, each with its kind. Anything that isn't a grant stays.
 pub(super) fn take(item: &mut Value) -> Vec<Value> {
     let mut rows = Vec::new();
     let mut push = |mut grant: Value, kind: &str| {

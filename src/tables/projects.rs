@@ -59,7 +59,7 @@ pub static PROJECTS: Table = Table {
     explode: without_parts,
 };
 
-/// What the tables of its parts hold is not repeated here.
+/// Drops the parts that have tables of their own.
 fn without_parts(mut item: Value) -> Vec<Value> {
     project_categories::take(&mut item);
     project_schedules::take(&mut item);

@@ -1,7 +1,9 @@
 //! `query_days`: what each project's queries took, by day.
 
-use crate::schema::columns::{date, float, int, text};
+use crate::schema::columns::{date, text};
 use crate::schema::{Origin, Span, Table, itself};
+
+use super::usage::{BYTES_SCANNED, CACHED, CREDITS, QUERIES, SECONDS, SLOT_SECONDS};
 
 /// One row a project, cell, context, user, connection, outcome and day (UTC).
 pub static QUERY_DAYS: Table = Table {
@@ -28,16 +30,12 @@ pub static QUERY_DAYS: Table = Table {
         text("cell_id", "", "Cell, by the query's comment"),
         text("outcome", "", "success or failed").required(),
         text("data_connection_id", "", "Data connection; null if none of that name is known"),
-        int("queries", "", "Queries").required(),
-        int("cached", "", "Of these, answered from the warehouse's result cache").required(),
-        float("seconds", "", "Their time in the warehouse, in seconds"),
-        int("bytes_scanned", "", "Bytes that they scanned"),
-        float(
-            "credits",
-            "",
-            "Credits (Snowflake) or DBUs (Databricks) that the warehouse attributes to them",
-        ),
-        float("slot_seconds", "", "Slot time (BigQuery) or CPU time (Trino), in seconds"),
+        QUERIES,
+        CACHED,
+        SECONDS,
+        BYTES_SCANNED,
+        CREDITS,
+        SLOT_SECONDS,
     ],
     elsewhere: &[],
     explode: itself,

@@ -1,7 +1,9 @@
 //! `query_fingerprints`: how often the same query runs, and in which projects.
 
-use crate::schema::columns::{float, int, text, time};
+use crate::schema::columns::text;
 use crate::schema::{Origin, Span, Table, itself};
+
+use super::usage::{BYTES_SCANNED, CACHED, CREDITS, FIRST_AT, LAST_AT, QUERIES, SECONDS, SLOT_SECONDS};
 
 /// One row a query without its literals and a project that sends it.
 pub static QUERY_FINGERPRINTS: Table = Table {
@@ -16,18 +18,14 @@ pub static QUERY_FINGERPRINTS: Table = Table {
         text("project_id", "", "Project; empty if the query's comment names none").required(),
         text("connection_name", "", "Data connection's name, by the query's comment or --connection"),
         text("data_connection_id", "", "Data connection; null if none of that name is known"),
-        time("first_at", "", "Start of the first query").required(),
-        time("last_at", "", "Start of the last query").required(),
-        int("queries", "", "Queries").required(),
-        int("cached", "", "Of these, answered from the warehouse's result cache").required(),
-        float("seconds", "", "Their time in the warehouse, in seconds"),
-        int("bytes_scanned", "", "Bytes that they scanned"),
-        float(
-            "credits",
-            "",
-            "Credits (Snowflake) or DBUs (Databricks) that the warehouse attributes to them",
-        ),
-        float("slot_seconds", "", "Slot time (BigQuery) or CPU time (Trino), in seconds"),
+        FIRST_AT,
+        LAST_AT,
+        QUERIES,
+        CACHED,
+        SECONDS,
+        BYTES_SCANNED,
+        CREDITS,
+        SLOT_SECONDS,
     ],
     elsewhere: &[],
     explode: itself,

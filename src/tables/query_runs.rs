@@ -1,7 +1,9 @@
 //! `query_runs`: what each run's queries took.
 
-use crate::schema::columns::{float, int, text, time};
+use crate::schema::columns::{int, text};
 use crate::schema::{Origin, Span, Table, itself};
+
+use super::usage::{BYTES_SCANNED, CACHED, CREDITS, FIRST_AT, LAST_AT, QUERIES, SECONDS, SLOT_SECONDS};
 
 /// One row a project, trace and connection; queries without a trace are one row a minute.
 pub static QUERY_RUNS: Table = Table {
@@ -17,19 +19,15 @@ pub static QUERY_RUNS: Table = Table {
         text("trace_id", "", "Trace id, by the query's comment"),
         text("context", "", "What made Hex send them, by the query's comment"),
         text("data_connection_id", "", "Data connection; null if none of that name is known"),
-        time("first_at", "", "Start of the first query").required(),
-        time("last_at", "", "Start of the last query").required(),
+        FIRST_AT,
+        LAST_AT,
         int("failures", "", "Queries that failed").required(),
-        int("queries", "", "Queries").required(),
-        int("cached", "", "Of these, answered from the warehouse's result cache").required(),
-        float("seconds", "", "Their time in the warehouse, in seconds"),
-        int("bytes_scanned", "", "Bytes that they scanned"),
-        float(
-            "credits",
-            "",
-            "Credits (Snowflake) or DBUs (Databricks) that the warehouse attributes to them",
-        ),
-        float("slot_seconds", "", "Slot time (BigQuery) or CPU time (Trino), in seconds"),
+        QUERIES,
+        CACHED,
+        SECONDS,
+        BYTES_SCANNED,
+        CREDITS,
+        SLOT_SECONDS,
     ],
     elsewhere: &[],
     explode: itself,

@@ -27,9 +27,14 @@ fn bare(args: &[&str]) -> Command {
 
 /// Runs on a pseudo-terminal and types lines: exit code and what was shown.
 fn on_terminal(args: &[&str], columns: u16, lines: &[&str]) -> (i64, String) {
+    on_terminal_at("unlimited", args, columns, lines)
+}
+
+/// The same at a pace.
+fn on_terminal_at(rate: &str, args: &[&str], columns: u16, lines: &[&str]) -> (i64, String) {
     let mut command = vec![env!("CARGO_BIN_EXE_hexport")];
     command.extend(args);
-    let env = json!({"PATH": std::env::var("PATH").unwrap(), "HEXPORT_RATE": "unlimited", "TERM": "xterm"});
+    let env = json!({"PATH": std::env::var("PATH").unwrap(), "HEXPORT_RATE": rate, "TERM": "xterm"});
     let asked = json!({"command": command, "env": env, "columns": columns, "lines": lines});
     let shown = script("terminal.py", &asked.to_string());
     (shown["code"].as_i64().unwrap(), shown["text"].as_str().unwrap().to_owned())
@@ -420,4 +425,33 @@ fn a_diff_names_titles_beside_identifiers() {
     let said = stdout(&run(&mut hexport(&["diff", lake, "--tables", "project_schedules"]), 0));
     let line = said.lines().find(|line| line.starts_with("  - ")).unwrap();
     assert!(line.contains(&title) && line.contains(id), "{said}");
+}
+
+#[test]
+fn a_person_who_watches_sees_one_calm_bar_and_a_summary_that_fits_a_screen() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(60);
+    let (lake, token, url) = (dir.path().join("lake"), dir.path().join("token"), sim.server.url());
+    std::fs::write(&token, SECRET).unwrap();
+    let args = ["export", path(&lake), "--url", &url, "--token-file", path(&token)];
+    let (code, shown) = on_terminal_at("1200", &args, 100, &[]);
+    assert_eq!(code, 0, "{shown}");
+    assert!(!shown.contains("\u{1b}[1A"), "the bar is one line, and nothing above it is drawn again");
+    let frames: Vec<&str> = shown.split(['\r', '\n']).filter(|line| line.contains(" read  ")).collect();
+    // What, how many, and how long the rest takes: the estimate shrinks.
+    let part = |frame: &str, before: &str, after: &str| -> Option<u64> {
+        frame.split_once(before)?.1.split_once(after)?.0.trim().parse().ok()
+    };
+    let left: Vec<u64> = frames.iter().filter_map(|frame| part(frame, ", about ", " s left")).collect();
+    let done: Vec<u64> = frames.iter().filter_map(|frame| part(frame, "]", " of ")).collect();
+    assert!(frames.iter().any(|frame| frame.contains("GetProjectRuns")), "{frames:?}");
+    assert!(done.is_sorted() && done.last() > done.first(), "{done:?}");
+    assert!(left.len() > 3 && left.last() < left.first(), "{left:?}");
+    let drawn_most = 4 * 60;
+    assert!(frames.len() < drawn_most, "{} frames are not calm", frames.len());
+    let summary = &shown[shown.find("committed ").expect("a summary")..];
+    assert!(summary.lines().count() <= 40, "{summary}");
+    for part in ["First snapshot", "Findings", "Gaps", "Next", "hexport audit"] {
+        assert!(summary.contains(part), "{part}: {summary}");
+    }
 }

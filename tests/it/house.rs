@@ -172,3 +172,24 @@ fn no_file_is_over_600_lines_without_a_reason_at_its_top() {
     let long: Vec<String> = sources().iter().filter_map(is_long).collect();
     assert!(long.is_empty(), "{}", long.join("\n"));
 }
+
+#[test]
+fn the_samples_of_the_recipes_apply_and_touch_as_few_files_as_they_say() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join(".github/CONTRIBUTING.md")).unwrap();
+    let mut samples = Vec::new();
+    for recipe in text.split("\n### ").skip(1) {
+        let title = recipe.lines().next().unwrap();
+        let Some((_, rest)) = recipe.split_once("```diff\n") else { continue };
+        let diff = rest.split_once("```").unwrap().0;
+        let most: usize = title.rsplit_once('(').unwrap().1.split(' ').next().unwrap().parse().unwrap();
+        assert_eq!(diff.lines().filter(|line| line.starts_with("+++ ")).count(), most, "{title}");
+        let patch = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(patch.path(), diff).unwrap();
+        let mut git = std::process::Command::new("git");
+        let out = git.current_dir(root).args(["apply", "--check"]).arg(patch.path()).output().unwrap();
+        assert!(out.status.success(), "{title}: {}", String::from_utf8_lossy(&out.stderr));
+        samples.push(most);
+    }
+    assert_eq!(samples, [2, 4, 2, 1, 3], "table, endpoint with table, derived table, rule, operation");
+}

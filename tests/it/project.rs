@@ -181,6 +181,8 @@ fn the_changelog_keeps_its_form() {
 #[test]
 fn the_recipes_name_files_that_are_there() {
     let contributing = text(".github/CONTRIBUTING.md");
+    // The samples, which stand between fences, make files that aren't there yet.
+    let contributing: String = contributing.split("```").step_by(2).collect();
     let named: Vec<&str> = contributing
         .split('`')
         .skip(1)
@@ -192,5 +194,5 @@ fn the_recipes_name_files_that_are_there() {
     for name in named {
         assert!(root().join(name).exists(), "{name}");
     }
-    assert_eq!(contributing.matches("\n### ").count(), 5, "five recipes");
+    assert_eq!(contributing.matches("\n### ").count(), 6, "six recipes");
 }

@@ -1,4 +1,4 @@
-//! Queries that ask again for what is known.
+//! Queries that ask for known results again.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! What warehouse queries cost, by imported query histories.
+//! Cost of warehouse queries, from imported query histories.
 
 use super::{Rule, counted, live};
 use crate::audit::{Config, Facts, Found, Hit, Need, Severity};

@@ -6,8 +6,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Rule;
 use crate::audit::facts::Project;
-use crate::audit::schedule::Schedule;
 use crate::audit::{Config, Facts, Found, Hit, Need, Severity};
+use crate::derive::schedule::ScheduleRow;
 
 /// Time after the snapshot that is planned.
 const AHEAD: TimeDelta = TimeDelta::days(7);
@@ -49,7 +49,7 @@ fn schedule_collision(facts: &Facts, config: &Config) -> Found {
     let mut steps = vec![0i64; minutes + 2];
     let mut unreadable = 0;
     for schedule in planned() {
-        let Some(times) = schedule.clock().due(facts.now, until) else {
+        let Some(times) = schedule.timetable.schedule().due(facts.now, until) else {
             unreadable += 1;
             continue;
         };
@@ -103,10 +103,10 @@ fn schedule_collision(facts: &Facts, config: &Config) -> Found {
 }
 
 /// Whether a run of a schedule holds a kernel in the minute that begins then.
-fn runs_at(facts: &Facts, schedule: &Schedule, at: DateTime<Utc>) -> bool {
+fn runs_at(facts: &Facts, schedule: &ScheduleRow, at: DateTime<Utc>) -> bool {
     let end = at + TimeDelta::minutes(1) - TimeDelta::seconds(1);
     let from = at - usual(facts, &schedule.project_id);
-    schedule.clock().due(from, end).is_some_and(|times| times.iter().any(|due| *due > facts.now))
+    schedule.timetable.schedule().due(from, end).is_some_and(|times| times.iter().any(|due| *due > facts.now))
 }
 
 #[cfg(test)]
@@ -114,6 +114,7 @@ pub(super) mod tests {
     use super::super::fixtures::*;
     use super::*;
     use crate::audit::facts::Stats;
+    use crate::derive::schedule::Timetable;
 
     /// Projects with a daily schedule, one every so many minutes from 2:00 on, whose runs take so many seconds.
     fn daily(facts: &mut Facts, n: i64, apart: i64, seconds: f64) {
@@ -121,13 +122,13 @@ pub(super) mod tests {
             let id = format!("s{i:02}");
             facts.projects.push(fine(&id));
             facts.categorised.insert(id.clone());
-            facts.schedules.push(Schedule {
-                project_id: id.clone(),
-                cadence: "DAILY".into(),
-                hour: 2 + i * apart / 60,
-                minute: i * apart % 60,
-                ..Schedule::default()
-            });
+            let timetable = Timetable {
+                cadence: Some("DAILY".into()),
+                hour: Some(2 + i * apart / 60),
+                minute: Some(i * apart % 60),
+                ..Timetable::default()
+            };
+            facts.schedules.push(ScheduleRow { project_id: id.clone(), timetable, enabled: Some(true) });
             let stats = Stats { project_id: id.clone(), p50_seconds: Some(seconds), ..Stats::default() };
             facts.scheduled_stats.insert(id, stats);
         }
@@ -153,12 +154,12 @@ pub(super) mod tests {
     fn the_peak_is_told_with_its_projects_and_schedules_that_can_not_be_read_are_said() {
         let mut facts = calm();
         daily(&mut facts, 30, 1, 1800.0);
-        facts.schedules.push(Schedule {
-            project_id: "p1".into(),
-            cadence: "CUSTOM".into(),
+        let timetable = Timetable {
+            cadence: Some("CUSTOM".into()),
             cron: Some("whenever".into()),
-            ..Schedule::default()
-        });
+            ..Timetable::default()
+        };
+        facts.schedules.push(ScheduleRow { project_id: "p1".into(), timetable, enabled: Some(true) });
         let found = schedule_collision(&facts, &Config::default());
         assert_eq!(found.unknown.unwrap().0, 1);
         let evidence = &found.hits[0].evidence;

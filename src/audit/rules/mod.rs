@@ -31,7 +31,7 @@ pub struct Rule {
     pub looks_for: &'static str,
     /// Recommended action.
     pub action: &'static str,
-    /// What has to be known for it to be evaluated.
+    /// Tables that it needs to be evaluated.
     pub needs: &'static [Need],
     /// Finds.
     pub find: fn(&Facts, &Config) -> Found,
@@ -65,7 +65,7 @@ pub fn is_rule(id: &str) -> bool {
 
 fn of_project(project: &Project, evidence: String) -> Hit {
     Hit {
-        entity_type: if project.kind == "COMPONENT" { "component" } else { "project" }.into(),
+        entity_type: if project.is_component() { "component" } else { "project" }.into(),
         entity_id: project.project_id.clone(),
         entity: project.title.clone(),
         owner: project.owner_email.clone(),

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::cli::exit::{Code, Failure};
 
-/// What is known of a key.
+/// State of an idempotency key.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct State {
     /// The request's body; another one is another run, and needs another key.

@@ -415,7 +415,7 @@ async fn share(sharing: Sharing, settings: &Settings, ui: &Ui) -> Result<Code, F
         return Ok(Code::Complete);
     }
     Err(Failure::new(Code::Usage, format!("Hex refused a part of it: {}", refused.join("; ")))
-        .next("What it accepted stands in the answer above."))
+        .next("The response above shows what it accepted."))
 }
 
 /// Arguments of `hexport tables`.

@@ -12,7 +12,7 @@ use crate::client::projects::ListProjects;
 use crate::client::users::ListUsers;
 use crate::client::{ApiRequest, Client, CollectionId, ConnectionId, GroupId, List, ProjectId, UserId};
 
-/// What can be named.
+/// Things that can be named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// By title.

@@ -105,7 +105,7 @@ pub enum Status {
     UnableToAllocateKernel,
 }
 
-/// What started a run.
+/// Trigger of a run.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 #[value(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Trigger {

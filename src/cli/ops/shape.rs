@@ -1,4 +1,4 @@
-//! What each resource's answers look like: one description serves tables, documents and envelopes.
+//! The shape of each resource's answers: one description serves tables, documents and envelopes.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};

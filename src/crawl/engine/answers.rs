@@ -1,4 +1,4 @@
-//! What an answer means: a page, a refusal, the end of a list, or a gap.
+//! Interpreting answers: a page, a refusal, the end of a list, or a gap.
 
 use std::collections::HashSet;
 use std::sync::Arc;

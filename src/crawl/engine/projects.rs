@@ -1,4 +1,4 @@
-//! What is asked about each project and group that a list names.
+//! Fanning out: the requests about each project and group that a list names.
 
 use std::sync::Arc;
 

@@ -80,7 +80,7 @@ fn literal<'a>(out: &mut String, rest: &'a str) -> &'a str {
     rest
 }
 
-/// What follows a quoted part; doubled quotes and backslashes escape.
+/// The rest after a quoted part; doubled quotes and backslashes escape.
 fn quoted(text: &str, quote: char) -> &str {
     let mut chars = text.char_indices();
     while let Some((at, c)) = chars.next() {
@@ -97,7 +97,7 @@ fn quoted(text: &str, quote: char) -> &str {
     ""
 }
 
-/// What follows a text in dollar quotes.
+/// The rest after a text in dollar quotes.
 fn dollar(text: &str) -> Option<&str> {
     let end = text[1..].find('$')? + 2;
     let tag = &text[..end];
@@ -105,7 +105,7 @@ fn dollar(text: &str) -> Option<&str> {
     is_tag.then(|| text[end..].split_once(tag).map_or("", |(_, rest)| rest))
 }
 
-/// What follows a number.
+/// The rest after a number.
 fn number(text: &str) -> &str {
     let mut last = ' ';
     let is_part = |c: char| {

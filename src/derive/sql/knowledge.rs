@@ -61,7 +61,7 @@ impl Schemas {
     }
 }
 
-/// What is known of a connection's tables.
+/// Known tables of a connection.
 #[derive(Debug, Clone, Default)]
 pub struct Knowledge {
     /// Columns that queries read from a table, where the query leaves no doubt: some of the table's columns.

@@ -1,4 +1,4 @@
-//! What a SQL cell reads and writes: tables, columns, dataframes.
+//! Reading SQL cells: tables, columns and dataframes that they read and write.
 //!
 //! A cell goes through four stages, each in a file of its own: [`template`] renders its Jinja, [`parser`] turns the
 //! text into statements, [`walk`] reads those, with [`scope`] resolving their columns. [`scanner`] finds the tables
@@ -36,7 +36,7 @@ const STACK_PER_OPERATOR: usize = 2 << 10;
 /// A query with more operators is not parsed.
 const OPERATORS: usize = 200_000;
 
-/// What a column of a table is called in [`Reading::columns`] when a query reads all of them.
+/// Name in [`Reading::columns`] for all columns of a table.
 pub const ALL_COLUMNS: &str = "*";
 
 /// How a table was found in a cell's SQL; the better evidence comes first.
@@ -97,7 +97,7 @@ pub struct Pending {
     pub is_closed: bool,
 }
 
-/// What a query reads and writes.
+/// Tables, columns and dataframes that a query reads and writes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reading {
     /// Warehouse tables that are read.

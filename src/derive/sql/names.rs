@@ -33,7 +33,7 @@ pub enum Warehouse {
     Other,
 }
 
-/// What a name may be.
+/// Rules for names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Case {
     /// Unquoted names become upper case; quoted ones are kept.
@@ -168,7 +168,7 @@ impl Defaults {
 }
 
 impl Defaults {
-    /// What `USE DATABASE name` and `USE CATALOG name` change, and `USE DATABASE a.b`.
+    /// Effect of `USE DATABASE name`, `USE CATALOG name` and `USE DATABASE a.b`.
     pub(super) fn use_database(&mut self, name: Vec<String>, warehouse: Warehouse) {
         match &*name {
             [schema] if warehouse.levels() == 2 => self.schema = Some(schema.clone()),
@@ -180,7 +180,7 @@ impl Defaults {
         }
     }
 
-    /// What `USE SCHEMA name` and `USE SCHEMA database.name` change.
+    /// Effect of `USE SCHEMA name` and `USE SCHEMA database.name`.
     pub(super) fn use_schema(&mut self, mut name: Vec<String>) {
         if let Some(schema) = name.pop() {
             self.schema = Some(schema);
@@ -190,7 +190,7 @@ impl Defaults {
         }
     }
 
-    /// What `USE name` changes: a schema, where schemas are all that can be meant.
+    /// Effect of `USE name`: a schema, where it can't mean anything else.
     pub(super) fn use_object(&mut self, name: Vec<String>, warehouse: Warehouse) {
         match warehouse {
             Warehouse::Databricks | Warehouse::Trino | Warehouse::Athena | Warehouse::DuckDb => {

@@ -237,7 +237,7 @@ fn repaired(tokens: Vec<TokenWithSpan>, warehouse: Warehouse) -> Vec<TokenWithSp
     out
 }
 
-/// What becomes of a token.
+/// Fate of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {
     Keep,
@@ -252,7 +252,7 @@ enum Change {
     Parentheses,
 }
 
-/// What a placeholder is by its neighbours.
+/// Role of a placeholder, judged by its neighbours.
 fn placeholder<'t>(get: &dyn Fn(isize) -> Option<&'t Token>) -> Change {
     let (before, after) = (get(-1), get(1));
     let is_placeholder_token =
@@ -282,7 +282,7 @@ fn placeholder<'t>(get: &dyn Fn(isize) -> Option<&'t Token>) -> Change {
     Change::Drop
 }
 
-/// What some dialects have and the parser hasn't.
+/// Syntax of some dialects that the parser lacks.
 fn special<'t>(get: &dyn Fn(isize) -> Option<&'t Token>, warehouse: Warehouse) -> Change {
     let here = get(0);
     match warehouse {

@@ -85,7 +85,7 @@ impl Walk<'_> {
             || (last.quote_style.is_some() && is_path(&last.value))
     }
 
-    /// What a relation's name stands for, and its own name.
+    /// The source behind a relation's name, and its own name.
     pub(super) fn relation(
         &mut self,
         name: &ObjectName,

@@ -43,7 +43,7 @@ const QUERIES: [&str; 11] = [
     "summarize",
 ];
 
-/// What is known of a pair of parentheses.
+/// Context of a pair of parentheses.
 #[derive(Debug, Clone, Default)]
 struct Level {
     /// The word before it, in lower case.

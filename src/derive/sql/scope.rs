@@ -1,4 +1,4 @@
-//! What the columns of a query refer to.
+//! Resolving the columns of a query.
 
 use std::collections::{BTreeSet, HashSet};
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use super::names::{TableName, Warehouse};
 /// count as unknown.
 pub const COPIED_NAMES: usize = 2_000_000;
 
-/// What a name in a FROM clause stands for.
+/// Source behind a name in a FROM clause.
 #[derive(Debug, Clone)]
 pub enum Source {
     /// A warehouse table.
@@ -103,7 +103,7 @@ pub struct Scope {
     pub parameters: HashSet<String>,
 }
 
-/// What a column's name refers to.
+/// Source of a column.
 #[derive(Debug)]
 pub enum Resolved {
     /// A column of a warehouse table.

@@ -30,7 +30,7 @@ pub struct Rewritten<'a> {
     pub texts: Vec<&'a str>,
     /// How many conditions there are.
     pub conditions: usize,
-    /// What isn't Jinja that can be rewritten, if anything.
+    /// First part that isn't Jinja, or can't be rewritten.
     pub error: Option<String>,
 }
 

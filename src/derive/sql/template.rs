@@ -177,7 +177,7 @@ fn value(out: &mut String, text: &str) {
     }
 }
 
-/// What the renderings of a template share.
+/// State shared by the renderings of a template.
 #[derive(Debug, Default)]
 struct Shared {
     /// Which conditions are true.
@@ -333,7 +333,7 @@ fn range(bounds: &[Value]) -> Value {
     (from..to).step_by(step as usize).take(ITEMS).collect::<Vec<i64>>().into()
 }
 
-/// What a loop goes through.
+/// Items of a loop.
 fn items(list: &Value, arity: usize) -> Value {
     let two = || Value::from(vec![unknown_of(arity.max(2)), unknown_of(arity.max(2))]);
     if is_unknown(list) || !matches!(list.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::Iterable) {

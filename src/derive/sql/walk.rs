@@ -20,7 +20,7 @@ use super::{ALL_COLUMNS, Evidence, Pending, Reading, Resolution, Setting, filter
 /// Reads the statements of one cell, one after the other.
 pub struct Walk<'a> {
     pub(super) setting: Setting<'a>,
-    /// What completes names: USE changes it.
+    /// Default database and schema: USE changes them.
     pub(super) defaults: Defaults,
     pub(super) reading: Reading,
     /// Selects that are being read, the innermost last.
@@ -60,7 +60,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// What completes names after the statements that were read.
+    /// Default database and schema after the statements that were read.
     pub fn defaults(&self) -> &Defaults {
         &self.defaults
     }
@@ -70,7 +70,7 @@ impl<'a> Walk<'a> {
         self.temporary.extend(names.iter().map(|name| (name.clone(), Source::unknown())));
     }
 
-    /// What was read.
+    /// Result.
     pub fn into_reading(mut self) -> Reading {
         self.reading.temporary.extend(self.temporary.into_keys());
         self.reading

@@ -1,4 +1,4 @@
-//! Words that look like names and are none.
+//! Words that look like names but aren't.
 
 use super::names::Warehouse;
 

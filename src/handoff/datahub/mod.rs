@@ -13,7 +13,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::Pages;
-use super::rows::{ByProject, Category, Cell, ColumnEdge, Edge, Grant, Project, Run, SqlColumn, SqlTable};
+use super::rows::{
+    ByProject, Category, Cell, ColumnEdge, Edge, Grant, Project, Run, SqlColumn, SqlTable, TableKey,
+};
 use crate::derive::Given;
 use crate::snapshot::{Error, Flaw, Lake, Manifest, TableReader, rows};
 use crate::tables::PROJECTS;
@@ -39,15 +41,15 @@ pub const TABLES: [&str; 9] = [
 pub struct Options {
     /// Name of the workspace, as DataHub's own Hex source has it (`workspace_name`).
     pub workspace: String,
-    /// What names are made with.
+    /// Parts that names are built from.
     pub names: Names,
-    /// What a person told of connections: their type and platform instance.
+    /// Settings of connections: their type and platform instance.
     pub given: Given,
-    /// What was handed over before: what of it is gone gets a tombstone.
+    /// Record of earlier hand-offs: what has gone since gets a tombstone.
     pub told: Option<Told>,
 }
 
-/// What kind of thing a name stands for.
+/// Kind of thing that a name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -77,7 +79,7 @@ impl Told {
         format!("datahub-{digest}.json")
     }
 
-    /// What was handed over under a name so far.
+    /// Record of what was handed over under a name.
     ///
     /// # Errors
     /// If the destination can't be read, or the note in it is damaged.
@@ -98,7 +100,7 @@ impl Told {
     }
 }
 
-/// What was made.
+/// Counts of what was written.
 #[derive(Debug, Clone, Default)]
 pub struct Made {
     /// Proposals.
@@ -115,7 +117,7 @@ pub struct Made {
     pub tombstones: u64,
     /// Tables that have no name in DataHub: their connection's type isn't known, or their name couldn't be parsed.
     pub unnamed: BTreeSet<(String, String)>,
-    /// What was ever handed over, this included.
+    /// Everything ever handed over, including now.
     pub told: Told,
 }
 
@@ -143,14 +145,14 @@ pub fn proposals<E: From<Error>>(
     for project in &projects {
         let id = project.project_id.as_str();
         let rows = readers.take(id)?;
-        if !project.is_live() {
+        if !project.is_alive() {
             continue;
         }
         let datasets = datasets(&rows.edges, options, &mut made.unnamed);
         let cells = cells(&rows, &datasets);
         let of = Of {
             project,
-            reads: rows.edges.iter().filter_map(|edge| datasets.get(&key_of(edge))).cloned().collect(),
+            reads: rows.edges.iter().filter_map(|edge| datasets.get(&edge.table())).cloned().collect(),
             fields: fields(
                 rows.columns.iter().map(|c| (&c.data_connection_id, &c.table_key, &c.column_name)),
                 &datasets,
@@ -179,7 +181,7 @@ pub fn proposals<E: From<Error>>(
         hand_over(proposals, &mut made)?;
         let written = self::datasets(&rows.writes, options, &mut made.unnamed);
         let outputs: BTreeSet<String> =
-            rows.writes.iter().filter_map(|edge| written.get(&key_of(edge))).cloned().collect();
+            rows.writes.iter().filter_map(|edge| written.get(&edge.table())).cloned().collect();
         if !outputs.is_empty() {
             made.outputs += outputs.len() as u64;
             made.told.urns.insert(options.names.flow(id), Kind::Flow);
@@ -211,15 +213,12 @@ pub fn proposals<E: From<Error>>(
     Ok(made)
 }
 
-/// Connection and whole name of a table.
-type Key = (String, String);
-
-fn key_of(edge: &Edge) -> Key {
-    (edge.data_connection_id.clone().unwrap_or_default(), edge.table_key.clone())
-}
-
 /// DataHub's names of the tables that a project reads.
-fn datasets(edges: &[Edge], options: &Options, unnamed: &mut BTreeSet<Key>) -> HashMap<Key, String> {
+fn datasets(
+    edges: &[Edge],
+    options: &Options,
+    unnamed: &mut BTreeSet<TableKey>,
+) -> HashMap<TableKey, String> {
     let mut found = HashMap::new();
     for edge in edges {
         let id = edge.data_connection_id.as_deref().unwrap_or("");
@@ -231,7 +230,7 @@ fn datasets(edges: &[Edge], options: &Options, unnamed: &mut BTreeSet<Key>) -> H
         let name =
             kind.filter(|_| edge.parsed).and_then(|kind| options.names.dataset(kind, instance, &parts));
         match name {
-            Some(name) => drop(found.insert(key_of(edge), name)),
+            Some(name) => drop(found.insert(edge.table(), name)),
             None => drop(unnamed.insert((edge.connection().to_owned(), edge.table_key.clone()))),
         }
     }
@@ -241,7 +240,7 @@ fn datasets(edges: &[Edge], options: &Options, unnamed: &mut BTreeSet<Key>) -> H
 /// DataHub's names of columns; those that stand for all are left out.
 fn fields<'a>(
     columns: impl Iterator<Item = (&'a String, &'a String, &'a String)>,
-    datasets: &HashMap<Key, String>,
+    datasets: &HashMap<TableKey, String>,
 ) -> BTreeSet<(String, String)> {
     columns
         .filter(|(_, _, column)| *column != "*")
@@ -264,7 +263,7 @@ struct Reading {
     fields: BTreeSet<(String, String)>,
 }
 
-fn cells(rows: &Rows, datasets: &HashMap<Key, String>) -> Vec<Reading> {
+fn cells(rows: &Rows, datasets: &HashMap<TableKey, String>) -> Vec<Reading> {
     let mut reads: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for row in rows.tables.iter().filter(|row| row.direction == "read") {
         if let Some(dataset) = datasets.get(&(row.data_connection_id.clone(), row.table_key.clone())) {

@@ -106,7 +106,7 @@ pub enum Refused {
     NoRelations,
 }
 
-/// What a dbt project builds and reads.
+/// Models and sources of a dbt project.
 #[derive(Debug, Clone)]
 pub struct Manifest {
     /// The project's name: references to its own models need no package.

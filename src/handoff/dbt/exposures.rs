@@ -80,7 +80,7 @@ pub struct Exposure {
     /// The project's description.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// What it reads: `ref(...)` and `source(...)`, sorted.
+    /// Inputs: `ref(...)` and `source(...)`, sorted.
     pub depends_on: Vec<String>,
     /// The project's owner.
     pub owner: Owner,
@@ -104,7 +104,7 @@ pub struct Left {
     pub connection: String,
     /// The table's whole name.
     pub table: String,
-    /// What is the matter with it.
+    /// Problem with it.
     pub why: Why,
 }
 
@@ -191,7 +191,7 @@ pub fn exposures(
     let connections: Vec<Connection> = rows::all(&open, &DATA_CONNECTIONS)?;
     let users: Vec<User> = rows::all(&open, &USERS)?;
     let published = |project: &&Project| {
-        project.is_live() && !project.is_component() && project.last_published_at.is_some()
+        project.is_alive() && !project.is_component() && project.last_published_at.is_some()
     };
     let published: BTreeMap<&str, &Project> =
         projects.iter().filter(published).map(|project| (project.project_id.as_str(), project)).collect();

@@ -16,7 +16,7 @@ use crate::derive::names::Warehouse;
 use crate::handoff::Relation;
 use crate::handoff::dbt::{Catalog, Column, Kind as NodeKind, Manifest, Node};
 
-/// What happens to a table or column.
+/// Kind of change to a table or column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -62,7 +62,7 @@ pub enum Naming {
 /// A change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
-    /// What happens.
+    /// Kind of change.
     pub kind: Kind,
     /// The table, as its source names it.
     pub table: String,

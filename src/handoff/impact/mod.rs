@@ -1,4 +1,4 @@
-//! What a change of the warehouse breaks: projects, their cells, owners and viewers, and when it is noticed next.
+//! Impact of a warehouse change: projects, their cells, owners and viewers, and when it will first be noticed.
 
 mod changes;
 
@@ -119,7 +119,7 @@ pub struct Hit {
     pub url: Option<String>,
 }
 
-/// What changes break.
+/// Impact of a set of changes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Impact {
     /// The snapshot.
@@ -128,7 +128,7 @@ pub struct Impact {
     pub changes: Vec<Change>,
     /// Projects that they touch, the gravest first.
     pub hits: Vec<Hit>,
-    /// What the snapshot doesn't know, so that the answer may lack it.
+    /// Gaps of the snapshot, which the answer may lack.
     pub not_known: Vec<String>,
 }
 
@@ -186,7 +186,7 @@ pub fn impact(
                 || project.app_views_last_30_days.unwrap_or(0) > 0
                 || project.is_component();
             let published = project.last_published_at.is_some();
-            let severity = match (project.is_live(), certainty, published && is_used) {
+            let severity = match (project.is_alive(), certainty, published && is_used) {
                 (false, _, _) => Severity::Info,
                 (true, Certainty::Breaks, true) => Severity::High,
                 (true, Certainty::Breaks, false) | (true, Certainty::May, true) => Severity::Medium,
@@ -206,7 +206,7 @@ pub fn impact(
                 owner: project.owner_email.clone(),
                 component: project.is_component(),
                 published,
-                archived: !project.is_live(),
+                archived: !project.is_alive(),
                 cells_after: facts.cells_after(&project.project_id, &cells),
                 cells: facts.labelled(cells),
                 columns: facts.columns(edge),
@@ -254,7 +254,7 @@ fn check(edges: &[Edge], changes: &[Change], connections: &[String]) -> Result<(
     }
 }
 
-/// What the snapshot can't say, in sentences.
+/// Gaps of the snapshot, in sentences.
 fn not_known(manifest: &Manifest) -> Vec<String> {
     let tables = ["projects", "queried_tables", "cells", "lineage", "sql_columns"];
     let said = |name: &str| match manifest.tables.get(name) {
@@ -379,7 +379,7 @@ fn keys(edge: &Edge) -> impl Iterator<Item = Key> {
 /// A cell: its project and its durable identifier.
 type CellId = (String, String);
 
-/// What is known of the projects that are touched.
+/// Knowledge about the projects that are affected.
 struct Facts {
     projects: HashMap<String, Project>,
     schedules: HashMap<String, Vec<ScheduleRow>>,
@@ -507,7 +507,7 @@ impl Facts {
 
     fn next_run(&self, project: &Project, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let rows =
-            self.schedules.get(&project.project_id).into_iter().flatten().filter(|_| project.is_live());
-        rows.filter_map(|row| row.schedule().first_due(now, now + HORIZON)?).min()
+            self.schedules.get(&project.project_id).into_iter().flatten().filter(|_| project.is_alive());
+        rows.filter_map(|row| row.timetable.schedule().first_due(now, now + HORIZON)?).min()
     }
 }

@@ -35,13 +35,13 @@ pub enum Error {
     /// The lake can't be read.
     #[error(transparent)]
     Snapshot(#[from] snapshot::Error),
-    /// Access can't be told.
+    /// Access can't be determined.
     #[error(transparent)]
     Access(#[from] access::Failure),
     /// The change can't be read.
     #[error(transparent)]
     Change(#[from] impact::SqlError),
-    /// What the change touches can't be told.
+    /// The impact can't be determined.
     #[error(transparent)]
     Impact(#[from] impact::Error),
     /// The lake has no snapshot.
@@ -50,7 +50,7 @@ pub enum Error {
     /// No snapshot holds what the answer comes from. It isn't taken for an empty one.
     #[error("no snapshot holds the table {0}: export it")]
     NoTable(&'static str),
-    /// What was asked about is no such thing.
+    /// Nothing has the name that was asked about.
     #[error("{0}")]
     Unknown(String),
     /// The question is about a person, and the server was started without `--personal`.
@@ -67,7 +67,7 @@ pub enum Error {
     Late(Duration),
 }
 
-/// What a server answers from.
+/// State of a server: the lake, and its rules about people.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The lake. The newest snapshot of the moment answers each question.
@@ -76,7 +76,7 @@ pub struct Config {
     pub personal: Personal,
     /// Assumptions about access.
     pub access: access::Config,
-    /// What counts as sensitive.
+    /// Patterns of sensitive tables and columns.
     pub audit: audit::Config,
     /// How long a query may take.
     pub deadline: Duration,

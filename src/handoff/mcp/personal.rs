@@ -16,7 +16,7 @@ pub enum Personal {
     Shown,
 }
 
-/// What stands in the place of an email address.
+/// Placeholder for an email address.
 const HIDDEN: &str = "[hidden]";
 /// An email address in any text, as a regular expression of DuckDB.
 const ADDRESS: &str = "[[:alnum:]._%+''-]+@[[:alnum:].-]+";

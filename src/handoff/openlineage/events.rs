@@ -262,7 +262,7 @@ impl Shaper {
         self.event("JobEvent", self.at, event)
     }
 
-    /// The events of a run: its start, unless that was told before, and its end, if it has one.
+    /// The events of a run: its start, unless that was sent before, and its end, if it has one.
     pub fn run(
         &self,
         project: &Project,
@@ -336,6 +336,6 @@ impl Shaper {
             return None;
         }
         let enabled = schedules.iter().filter(|row| row.enabled != Some(false));
-        enabled.filter_map(|row| row.schedule().due(start - LATE, start)?.last().copied()).max()
+        enabled.filter_map(|row| row.timetable.schedule().due(start - LATE, start)?.last().copied()).max()
     }
 }

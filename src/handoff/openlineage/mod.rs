@@ -30,7 +30,7 @@ pub use send::{Endpoint, SendError};
 /// Record of what was sent so far, kept in the destination next to the snapshots.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Told {
-    /// The snapshot whose runs were told last.
+    /// Snapshot whose runs were sent last.
     pub snapshot_id: SnapshotId,
     /// A digest of each job and dataset as it was last sent.
     pub digests: BTreeMap<String, String>,
@@ -42,7 +42,7 @@ impl Told {
         format!("openlineage-{}.json", digest(target))
     }
 
-    /// What was sent to a target so far, if anything.
+    /// Record of what was sent to a target, if anything.
     ///
     /// # Errors
     /// If the destination can't be read. A damaged note counts as none: everything is sent again.
@@ -67,7 +67,7 @@ fn digest(text: &str) -> String {
 /// Events to produce.
 #[derive(Debug, Clone, Default)]
 pub struct Scope {
-    /// What was sent before, and isn't sent again.
+    /// Record of what was sent before, and isn't sent again.
     pub told: Option<Told>,
     /// Runs that started before this are left out.
     pub runs_since: Option<DateTime<Utc>>,
@@ -130,7 +130,7 @@ pub struct Counts {
 /// Events that belong together: those of one run, in order, or a single one of a job or dataset.
 pub type Batch = Vec<Value>;
 
-/// What was told of a run.
+/// Events of a run that were already sent.
 #[derive(Debug, Clone, Copy)]
 struct Known {
     started: bool,

@@ -8,11 +8,16 @@ use serde_json::Value;
 
 use crate::client::Token;
 use crate::client::config::{UrlFlaw, encrypted, no_credentials, server_url};
-use crate::client::http::retry_after;
+use crate::client::deliver::{Patience, Undelivered, deliver};
 use crate::client::transport::{HttpError, plain};
 
-/// Times that an event is sent before it is given up.
-const TRIES: u32 = 6;
+/// Receivers are given so much time to take an event.
+const PATIENCE: Patience = Patience {
+    tries: 6,
+    first_wait: Duration::from_millis(250),
+    longest_wait: Duration::from_secs(120),
+    said: 300,
+};
 
 /// Target of events.
 #[derive(Debug, Clone)]
@@ -77,32 +82,18 @@ impl Endpoint {
     /// # Errors
     /// [`SendError::Refused`], [`SendError::Unreachable`].
     pub async fn send(&self, event: &Value) -> Result<(), SendError> {
-        let mut wait = Duration::from_millis(250);
-        for attempt in 1..=TRIES {
-            let mut request = self.http.post(&self.url).header(CONTENT_TYPE, "application/json");
-            if let Some(key) = &self.key {
-                request = key.on(request);
-            }
-            let pause = match request.body(event.to_string()).send().await {
-                Ok(answer) if answer.status().is_success() => return Ok(()),
-                Ok(answer) => {
-                    let status = answer.status();
-                    let after = retry_after(answer.headers());
-                    let is_busy = status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429);
-                    if !is_busy || attempt == TRIES {
-                        let said = answer.text().await.unwrap_or_default().chars().take(300).collect();
-                        return Err(SendError::Refused { url: self.url.clone(), status, said });
-                    }
-                    after.unwrap_or(wait)
-                }
-                Err(e) if attempt == TRIES => {
-                    return Err(SendError::Unreachable { url: self.url.clone(), source: e.into() });
-                }
-                Err(_) => wait,
+        let request = || {
+            let request = self.http.post(&self.url).header(CONTENT_TYPE, "application/json");
+            let request = match &self.key {
+                Some(key) => key.on(request),
+                None => request,
             };
-            tokio::time::sleep(pause.min(Duration::from_secs(120))).await;
-            wait *= 2;
-        }
-        unreachable!("the last try returns")
+            request.body(event.to_string())
+        };
+        let url = || self.url.clone();
+        deliver(request, PATIENCE).await.map_err(|failure| match failure {
+            Undelivered::Refused(status, said) => SendError::Refused { url: url(), status, said },
+            Undelivered::Unreachable(source) => SendError::Unreachable { url: url(), source },
+        })
     }
 }

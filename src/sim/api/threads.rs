@@ -184,7 +184,7 @@ fn said(prompt: &str) -> Vec<String> {
     vec![format!("user: {prompt}"), "assistant: It moved because of the season.".to_owned()]
 }
 
-/// What was said in a thread, the oldest first.
+/// Messages of a thread, the oldest first.
 fn texts(world: &World, thread: &Thread) -> Vec<String> {
     let written = world.messages.get(&thread.id).cloned();
     written.unwrap_or_else(|| said(thread.title.as_deref().unwrap_or("(private)")))

@@ -11,7 +11,7 @@ use crate::client::projects::QueriedTable;
 use crate::sim::rng::{self, chance, pick, skewed};
 use crate::sim::sql::{self, CellTruth};
 
-/// What was made of a draft's cells over the API.
+/// Edits of a draft's cells over the API.
 #[derive(Debug, Default)]
 pub struct Authored {
     /// Cells made, each with the identifier of the cell that it comes after; at the end, if none.

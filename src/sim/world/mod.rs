@@ -45,7 +45,7 @@ pub enum Plan {
     Enterprise,
 }
 
-/// What to generate.
+/// Parameters of the generator.
 #[derive(Debug, Clone)]
 pub struct WorldConfig {
     /// Seed: the same seed and sizes give the same workspace.
@@ -78,7 +78,7 @@ impl Default for WorldConfig {
 /// A generated workspace.
 #[derive(Debug)]
 pub struct World {
-    /// What it was generated from.
+    /// Parameters that it was generated from.
     pub config: WorldConfig,
     /// The organisation's identifier.
     pub org_id: String,
@@ -92,7 +92,7 @@ pub struct World {
     pub collections: Vec<Collection>,
     /// Data connections.
     pub connections: Vec<DataConnection>,
-    /// What each connection reaches.
+    /// Tables behind each connection.
     pub catalogs: Vec<Catalog>,
     /// Projects, the youngest first.
     pub projects: Vec<ProjectRecord>,

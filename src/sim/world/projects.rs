@@ -56,7 +56,7 @@ pub struct ProjectRecord {
     pub published_edits: u32,
     /// Indexes of its collections.
     pub collections: Vec<usize>,
-    /// What was made of its cells over the API.
+    /// Edits of its cells over the API.
     pub authored: Authored,
     /// Tables that its runs have queried and that no cell names, as Python and dynamic SQL do.
     pub run_tables: Vec<QueriedTable>,

@@ -28,7 +28,7 @@ pub struct RunSpec {
     pub api: Option<Box<ApiRun>>,
 }
 
-/// What is known of a run that was started over the API.
+/// A run that was started over the API.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ApiRun {
     /// Identifier.

@@ -35,7 +35,7 @@ struct DataFile {
     day: Option<i32>,
 }
 
-/// What becomes of a data file.
+/// The fate of a data file in an edit.
 enum Fate {
     Keep,
     Drop,
@@ -123,7 +123,7 @@ fn snapshot_of(name: &str) -> Option<&str> {
     (is_id && name[id.len()..].starts_with('-')).then_some(id)
 }
 
-/// What a table holds after an edit.
+/// The data files of a table after an edit.
 struct Live {
     names: BTreeSet<String>,
     changed: bool,
