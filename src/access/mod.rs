@@ -390,7 +390,7 @@ pub fn ask(
     Ok(Answer {
         snapshot_id: manifest.snapshot_id.clone(),
         assumptions: config.assumptions(&directory.domains),
-        not_known: not_known(lake, manifest)?,
+        not_known: not_known(&evidence(lake, manifest)?),
         access: found,
         reads,
     })
@@ -544,8 +544,7 @@ fn reads(
 }
 
 /// What a snapshot doesn't know of the tables that access comes from.
-fn not_known(lake: &Lake, manifest: &Manifest) -> Result<Vec<String>, Error> {
-    let evidence = audit::Evidence::load(&audit::Committed { lake, manifest })?;
+fn not_known(evidence: &audit::Evidence) -> Vec<String> {
     let tables = [
         "projects",
         "project_sharing",
@@ -560,5 +559,10 @@ fn not_known(lake: &Lake, manifest: &Manifest) -> Result<Vec<String>, Error> {
     debug_assert!(tables.iter().all(|name| registry::by_name(name).is_some()));
     let gaps: BTreeSet<String> =
         tables.iter().filter_map(|table| evidence.gap(table)).map(str::to_owned).collect();
-    Ok(gaps.into_iter().collect())
+    gaps.into_iter().collect()
+}
+
+/// How much a snapshot knows.
+fn evidence(lake: &Lake, manifest: &Manifest) -> Result<audit::Evidence, Error> {
+    audit::Evidence::load(&audit::Committed { lake, manifest })
 }
