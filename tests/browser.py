@@ -1,7 +1,7 @@
 """Opens a report in headless Chromium and writes what a person would find in it, as JSON.
 
-Reads {"page": FILE, "chromium": PROGRAM, "table": NAME, "project": TITLE, "shots": FOLDER or null} from standard
-input.
+Reads {"page": FILE, "chromium": PROGRAM, "table": NAME, "project": TITLE, "changed": TITLE, "shots": FOLDER or null}
+from standard input.
 """
 
 import json
@@ -21,11 +21,19 @@ SERIES = """id => {
             if (!chart) { setTimeout(look, 20); return; }
             const option = chart.getOption();
             const axis = [...(option.xAxis ?? []), ...(option.yAxis ?? [])].find(a => a.type === 'category');
-            done({axis: axis?.data ?? [], series: option.series.map(s => ({name: s.name, data: s.data, links: s.links}))});
+            const value = (option.yAxis ?? [])[0];
+            done({min: value?.min, max: value?.max, axis: axis?.data ?? [], series: option.series.map(s => ({name: s.name, data: s.data, links: s.links}))});
         };
         look();
     });
 }"""
+# What sticks out of the page, or is cut off where it is: a chart draws into its own place.
+OUTSIDE = """[...document.querySelectorAll('main *, header *')]
+    .filter(e => !e.closest('.chart, .spark') && e.getBoundingClientRect().width > 0)
+    .filter(e => e.getBoundingClientRect().right > innerWidth + 1 || e.getBoundingClientRect().left < -1
+        || (e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 0 && getComputedStyle(e).overflowX !== 'visible' && e.tagName !== 'INPUT'))
+    .filter(e => !e.matches('thead, thead *, .skip'))
+    .map(e => `${e.tagName}#${e.id}.${e.className}: ${e.textContent.slice(0, 60)}`).slice(0, 5)"""
 CHARTS = ["chart-outcomes", "chart-durations", "chart-project", "chart-connections", "chart-tables", "chart-roles", "chart-access"]
 
 
@@ -59,6 +67,14 @@ def look(browser, asked, name, width, height, scheme):
     search(page, "#search-lineage", asked["project"], ["ArrowDown", "ArrowUp", "Enter"])
     found["sources"] = page.evaluate(ROWS, "table-lineage")
     found["sources_title"] = page.inner_text("#lineage-focus")
+    found["sparks"] = {
+        spark: {**page.evaluate(SERIES, spark), "said": page.evaluate("id => document.getElementById(id).parentNode.querySelector('small').textContent", spark)}
+        for spark in page.evaluate("[...document.querySelectorAll('.spark')].map(e => e.id)")
+    }
+    search(page, "#search-lineage", asked["changed"], ["Enter"])
+    found["changes"] = page.evaluate(ROWS, "table-changes")
+    found["outside"] = page.evaluate(OUTSIDE)
+    search(page, "#search-lineage", asked["project"], ["Enter"])
     page.fill("[aria-label='Filter findings']", "owner-left")
     found["findings"] = page.evaluate(ROWS, "table-findings")
     page.fill("[aria-label='Filter findings']", "")
@@ -81,6 +97,16 @@ def look(browser, asked, name, width, height, scheme):
     if asked["shots"]:
         page.evaluate("scrollTo(0, 0)")
         page.screenshot(path=f"{asked['shots']}/{name}.png", full_page=True)
+    # On paper: a sheet is 794 pixels wide, less its margins.
+    page.set_viewport_size({"width": 718, "height": 1000})
+    sheets = page.pdf(format="A4").count(b"/Type /Page\n")
+    page.emulate_media(media="print")
+    found["paper"] = {
+        "sheets": sheets,
+        "outside": page.evaluate(OUTSIDE),
+        "shown": page.evaluate("[...document.querySelectorAll('nav, .tools, #theme')].filter(e => e.getBoundingClientRect().height > 0).length"),
+        "undrawn": page.evaluate("[...document.querySelectorAll('.chart')].filter(e => !echarts.getInstanceByDom(e)).map(e => e.id)"),
+    }
     found["said"] = said
     found["requests"] = [request for request in requests if request != url]
     context.close()

@@ -390,7 +390,7 @@ pub fn ask(
     Ok(Answer {
         snapshot_id: manifest.snapshot_id.clone(),
         assumptions: config.assumptions(&directory.domains),
-        not_known: not_known(lake, manifest)?,
+        not_known: not_known(&evidence(lake, manifest)?),
         access: found,
         reads,
     })
@@ -544,10 +544,14 @@ fn reads(
 }
 
 /// What a snapshot doesn't know of the tables that access comes from.
-fn not_known(lake: &Lake, manifest: &Manifest) -> Result<Vec<String>, Error> {
-    let evidence = audit::Evidence::load(&audit::Committed { lake, manifest })?;
+fn not_known(evidence: &audit::Evidence) -> Vec<String> {
     // What the projects read comes from the last two.
     let tables = registry::inputs(&EFFECTIVE_ACCESS).iter().copied().chain(["queried_tables", "cells"]);
     let gaps: BTreeSet<String> = tables.filter_map(|table| evidence.gap(table)).map(str::to_owned).collect();
-    Ok(gaps.into_iter().collect())
+    gaps.into_iter().collect()
+}
+
+/// How much a snapshot knows.
+fn evidence(lake: &Lake, manifest: &Manifest) -> Result<audit::Evidence, Error> {
+    audit::Evidence::load(&audit::Committed { lake, manifest })
 }

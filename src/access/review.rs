@@ -4,8 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::{Access, Config, Directory, Expand, Failure, Walk, Ways, expanded, not_known, rank};
+use super::{Access, Config, Directory, Expand, Failure, Walk, Ways, evidence, expanded, not_known, rank};
+use crate::audit::Evidence;
 use crate::snapshot::{Lake, Manifest, SnapshotId};
+use crate::tables::{
+    COLLECTION_SHARING, COLLECTIONS, GROUP_MEMBERS, GROUPS, PROJECT_SHARING, PROJECTS, USERS,
+};
 
 /// Kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -40,6 +44,9 @@ pub struct Change {
     pub kind: Kind,
     /// Level before; null if there was none.
     pub before: Option<String>,
+    /// Whether both snapshots know enough to say so. Where one couldn't read who is in groups and collections, people
+    /// seem to come and go with that.
+    pub sure: bool,
     /// What the principal can do now; of a loss, what it could do before.
     #[serde(flatten)]
     pub access: Access,
@@ -72,6 +79,7 @@ pub fn review(
     config: &Config,
 ) -> Result<Review, Failure> {
     let (then, now) = (Directory::load(lake, before, config)?, Directory::load(lake, after, config)?);
+    let known = [evidence(lake, before)?, evidence(lake, after)?];
     let (mut old, mut new) = (Walk::open(lake, before)?, Walk::open(lake, after)?);
     let (mut left, mut right) = (old.next(config)?, new.next(config)?);
     let mut changes = Vec::new();
@@ -98,6 +106,9 @@ pub fn review(
         }
         compare(&project, was, is, (&then, &now), &mut changes);
     }
+    for change in &mut changes {
+        change.sure = known.iter().all(|evidence| knows(evidence, &change.access));
+    }
     changes.sort_by(|a: &Change, b| {
         let key = |c: &Change| {
             (
@@ -110,10 +121,9 @@ pub fn review(
         key(a).cmp(&key(b))
     });
     let mut unknown: BTreeSet<String> = BTreeSet::new();
-    for manifest in [before, after] {
-        unknown.extend(
-            not_known(lake, manifest)?.into_iter().map(|why| format!("{}: {why}", manifest.snapshot_id)),
-        );
+    for (manifest, evidence) in [before, after].into_iter().zip(&known) {
+        let whys = not_known(evidence).into_iter();
+        unknown.extend(whys.map(|why| format!("{}: {why}", manifest.snapshot_id)));
     }
     Ok(Review {
         before: before.snapshot_id.clone(),
@@ -122,6 +132,21 @@ pub fn review(
         not_known: unknown.into_iter().collect(),
         changes,
     })
+}
+
+/// Whether a snapshot knows all that the ways of an access go through.
+fn knows(evidence: &Evidence, access: &Access) -> bool {
+    let is_read = |table: &str| evidence.gap(table).is_none();
+    let of_project = |table| evidence.gap_of(table, &access.project_id).is_none();
+    let goes = |is: fn(&super::Path) -> bool| access.paths.iter().any(is);
+    let members = [&GROUPS, &GROUP_MEMBERS, &COLLECTIONS, &COLLECTION_SHARING];
+    of_project(&PROJECTS)
+        && of_project(&PROJECT_SHARING)
+        && (!goes(|path| path.via_group.is_some() || path.via_collection.is_some())
+            || members.iter().all(|table| is_read(table.name)))
+        && (access.principal_type != "person"
+            || !goes(|path| matches!(path.path.as_str(), "workspace" | "role"))
+            || is_read(USERS.name))
 }
 
 fn compare(
@@ -147,10 +172,11 @@ fn compare(
             Some(before) if before > rank(&after.access) => Kind::Lowered,
             Some(_) => continue,
         };
-        changes.push(Change { kind, before: level, access: after });
+        changes.push(Change { kind, before: level, sure: true, access: after });
     }
     for ((kind, _), (name, paths)) in was {
         let before = then.access(kind, name, project, paths);
-        changes.push(Change { kind: Kind::Lost, before: Some(before.access.clone()), access: before });
+        let level = Some(before.access.clone());
+        changes.push(Change { kind: Kind::Lost, before: level, sure: true, access: before });
     }
 }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use super::source::Tables;
+use crate::crawl::Endpoint;
 use crate::registry;
 use crate::schema::{Origin, Table};
 use crate::snapshot::{Error, SnapshotId, TableState, rows};
@@ -122,13 +123,12 @@ impl Said {
     }
 
     fn add(&mut self, row: Row) {
-        let is_whole = matches!(row.state.as_str(), "fetched" | "reused" | "skipped");
         let lists = self.lists.entry(row.operation.clone()).or_default();
         let each = self.each.entry(row.operation).or_default();
         match row.entity_id {
             None => lists.list = Some((row.state, row.reason)),
             // What wasn't asked, since the answer is known to be empty, shows nothing about the others.
-            Some(_) if is_whole => each.read += u64::from(row.state != "skipped"),
+            Some(_) if is_whole(&row.state) => each.read += u64::from(row.state != "skipped"),
             // Its list no longer names it, which isn't believed yet: its row is still there.
             Some(entity) if row.state == "missing" => drop(lists.held.insert(entity)),
             Some(entity) => {
@@ -164,9 +164,12 @@ impl Evidence {
             let Some(said) = &said[&tables.home(table)] else {
                 return Standing::Unusable("the snapshot doesn't say what was read".into());
             };
-            let by_coverage = match is_by_entity(table) {
-                false => of_list(table, said.lists.get(operation.id)),
-                true => of_entities(table, said.each.get(operation.id)),
+            let by_coverage = match Endpoint::of_table(table).and_then(Endpoint::named_by) {
+                None => of_list(table, said.lists.get(operation.id)),
+                Some(names) => {
+                    let of_names = said.lists.get(names.operation().id);
+                    of_entities(table, said.each.get(operation.id), of_names)
+                }
             };
             at_worst(table, by_coverage, state)
         };
@@ -237,6 +240,11 @@ impl Evidence {
         gap(table.name).or_else(|| bases(table).into_iter().find_map(gap))
     }
 
+    /// Whether a table has what there is, if not of every entity.
+    pub fn is_usable(&self, table: &str) -> bool {
+        !matches!(self.standing(table), Standing::Unusable(_))
+    }
+
     /// Why a table can't be relied on, if it can't: what to tell people who read the rest.
     pub fn gap(&self, table: &str) -> Option<&str> {
         match self.standing(table) {
@@ -279,15 +287,16 @@ fn bases(table: &'static Table) -> Vec<&'static str> {
     }
 }
 
-fn is_by_entity(table: &Table) -> bool {
-    table.columns.iter().any(|column| column.from == "@entity")
+/// Whether a state of `crawl_coverage` says that everything was read.
+fn is_whole(state: &str) -> bool {
+    matches!(state, "fetched" | "reused" | "skipped")
 }
 
 fn of_list(table: &Table, asked: Option<&Asked>) -> Standing {
     let Some((state, reason)) = asked.and_then(|asked| asked.list.as_ref()) else {
         return Standing::Unusable(format!("{} was not asked for", table.name));
     };
-    if !matches!(state.as_str(), "fetched" | "reused" | "skipped") {
+    if !is_whole(state) {
         return Standing::Unusable(with_reason(format!("{} was not read ({state})", table.name), reason));
     }
     match asked.map(|asked| &asked.held).filter(|held| !held.is_empty()) {
@@ -324,13 +333,24 @@ fn at_worst(table: &Table, by_coverage: Standing, state: Option<TableState>) -> 
         (Standing::Whole, Some(TableState::Partial)) => {
             Standing::Unusable(format!("{} was read only in part", table.name))
         }
+        (Standing::Whole, Some(TableState::Stale)) => {
+            Standing::Unusable(format!("{} is stale: its rows may no longer hold", table.name))
+        }
         (by_coverage, _) => by_coverage,
     }
 }
 
-fn of_entities(table: &Table, asked: Option<&Asked>) -> Standing {
-    // Nothing was asked for: there is no project or group, or the list of them says so itself.
-    let Some(asked) = asked.filter(|asked| !asked.lacking.is_empty()) else { return Standing::Whole };
+fn of_entities(table: &Table, asked: Option<&Asked>, names: Option<&Asked>) -> Standing {
+    let Some(asked) = asked.filter(|asked| !asked.lacking.is_empty()) else {
+        // Entities that the list of them doesn't name were not asked about.
+        return match names.and_then(|names| names.list.as_ref()) {
+            Some((state, _)) if !is_whole(state) => Standing::Unusable(format!(
+                "{} was read only in part: its list was not read ({state})",
+                table.name
+            )),
+            _ => Standing::Whole,
+        };
+    };
     let what = if table.key[0] == "group_id" { "groups" } else { "projects" };
     if asked.read == 0 {
         let why = format!("{} could not be read of any of the {what}", table.name);

@@ -75,6 +75,9 @@ pub enum Error {
     NoDuckDb,
 }
 
+/// Stands for a title or name that is empty or blank.
+const UNTITLED: &str = "(untitled)";
+
 /// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -373,7 +376,8 @@ impl<'a> Work<'a> {
             url: self.facts.url(&hit),
             entity_type: hit.entity_type.into_owned(),
             entity_id: hit.entity_id,
-            entity: hit.entity,
+            // A title of nothing is nothing to point at, or to click on.
+            entity: if hit.entity.trim().is_empty() { UNTITLED.into() } else { hit.entity },
             owner: hit.owner,
             evidence: hit.evidence,
             since: Some(self.facts.now),

@@ -1,6 +1,7 @@
 //! Cost of projects' warehouse queries, as rules see it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde::Deserialize;
@@ -17,7 +18,7 @@ const MONTH: i64 = 30;
 /// Days of a project's baseline that have to be known.
 const LEAST_BASELINE: i64 = 14;
 
-/// A row of `project_cost`.
+/// A row of `project_cost`, or several of one day and context: a large workspace has millions.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Day {
@@ -36,9 +37,9 @@ pub struct Day {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Fingerprint {
-    pub warehouse: String,
-    pub fingerprint: String,
-    pub project_id: String,
+    pub warehouse: Arc<str>,
+    pub fingerprint: Arc<str>,
+    pub project_id: Arc<str>,
     pub queries: i64,
     pub seconds: Option<f64>,
     pub last_at: Option<DateTime<Utc>>,
@@ -88,8 +89,8 @@ impl Unit {
 pub struct Shared {
     /// Its fingerprint.
     pub fingerprint: String,
-    /// Projects that send it.
-    pub projects: BTreeSet<String>,
+    /// Number of projects that send it.
+    pub projects: usize,
     /// How often they did.
     pub queries: i64,
     /// Hours that it took.
@@ -118,27 +119,55 @@ impl Spending {
     /// If a table can't be read.
     pub fn load(tables: &dyn Tables) -> Result<Self, Error> {
         let open = |table| tables.open(table, &[]);
-        let days: Vec<Day> = rows::all(&open, &PROJECT_COST)?;
-        let mut spending = Self::of(days, rows::all(&open, &QUERY_FINGERPRINTS)?);
-        for repeat in rows::all::<Repeat>(&open, &QUERY_REPEATS)? {
+        let mut spending = Self::default();
+        rows::each(&open, &PROJECT_COST, |day| spending.add(day))?;
+        let mut known: HashSet<Arc<str>> = HashSet::new();
+        let mut shared = |text: &mut Arc<str>| match known.get(&**text) {
+            Some(same) => *text = same.clone(),
+            None => drop(known.insert(text.clone())),
+        };
+        rows::each(&open, &QUERY_FINGERPRINTS, |mut query: Fingerprint| {
+            for text in [&mut query.warehouse, &mut query.fingerprint, &mut query.project_id] {
+                shared(text);
+            }
+            spending.fingerprints.push(query);
+        })?;
+        rows::each(&open, &QUERY_REPEATS, |repeat: Repeat| {
             spending.repeats.entry(repeat.project_id.clone()).or_default().push(repeat);
-        }
+        })?;
         Ok(spending)
+    }
+
+    /// Adds a row of `project_cost`. Those of a project come in the order of their days, so that rows of one day and
+    /// context are next to each other, but for the users in whose names they were.
+    fn add(&mut self, day: Day) {
+        if let (Some(_), Unit::Hours) = (day.cost, &self.unit) {
+            self.unit = Unit::Money(day.currency.clone().unwrap_or_default());
+        }
+        let (first, last) = self.covers.unwrap_or((day.day, day.day));
+        self.covers = Some((first.min(day.day), last.max(day.day)));
+        if !self.days.contains_key(&day.project_id) {
+            self.days.insert(day.project_id.clone(), Vec::new());
+        }
+        let Some(days) = self.days.get_mut(&day.project_id) else { return };
+        let mut of_day = days.iter_mut().rev().take_while(|known| known.day == day.day);
+        match of_day.find(|known| known.context == day.context) {
+            None => days.push(day),
+            Some(known) => {
+                let plus = |a: Option<f64>, b: Option<f64>| a.into_iter().chain(b).reduce(|a, b| a + b);
+                known.failures += day.failures;
+                known.seconds += day.seconds;
+                known.failed_seconds += day.failed_seconds;
+                known.cost = plus(known.cost, day.cost);
+                known.failed_cost = plus(known.failed_cost, day.failed_cost);
+            }
+        }
     }
 
     /// That of these rows.
     pub fn of(days: Vec<Day>, fingerprints: Vec<Fingerprint>) -> Self {
         let mut spending = Self { fingerprints, ..Self::default() };
-        let is_priced = days.iter().any(|day| day.cost.is_some());
-        if is_priced {
-            let currency = days.iter().find_map(|day| day.currency.clone());
-            spending.unit = Unit::Money(currency.unwrap_or_default());
-        }
-        let all = || days.iter().map(|day| day.day);
-        spending.covers = all().min().zip(all().max());
-        for day in days {
-            spending.days.entry(day.project_id.clone()).or_default().push(day);
-        }
+        days.into_iter().for_each(|day| spending.add(day));
         spending
     }
 
@@ -195,23 +224,60 @@ impl Spending {
     /// Queries that several projects sent in the last 30 days, by fingerprint.
     pub fn shared(&self) -> Vec<Shared> {
         let last = self.fingerprints.iter().filter_map(|query| query.last_at).max();
-        let mut shared: BTreeMap<(&str, &str), Shared> = BTreeMap::new();
+        let mut shared: BTreeMap<(&str, &str), (HashSet<&str>, i64, f64)> = BTreeMap::new();
         for query in &self.fingerprints {
             let is_recent =
                 last.zip(query.last_at).is_some_and(|(last, at)| last - at < TimeDelta::days(MONTH));
             if !is_recent || query.project_id.is_empty() {
                 continue;
             }
-            let entry = shared.entry((&query.warehouse, &query.fingerprint)).or_insert_with(|| Shared {
-                fingerprint: query.fingerprint.clone(),
-                projects: BTreeSet::new(),
-                queries: 0,
-                hours: 0.0,
-            });
-            entry.projects.insert(query.project_id.clone());
-            entry.queries += query.queries;
-            entry.hours += query.seconds.unwrap_or(0.0) / 3600.0;
+            let (projects, queries, hours) =
+                shared.entry((&query.warehouse, &query.fingerprint)).or_default();
+            projects.insert(&query.project_id);
+            *queries += query.queries;
+            *hours += query.seconds.unwrap_or(0.0) / 3600.0;
         }
-        shared.into_values().collect()
+        let of =
+            |((_, fingerprint), (projects, queries, hours)): ((&str, &str), (HashSet<&str>, i64, f64))| {
+                Shared { fingerprint: fingerprint.to_owned(), projects: projects.len(), queries, hours }
+            };
+        shared.into_iter().map(of).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_added_up_over_users_and_stay_apart_by_context() {
+        let day = |at: u32, context: &str, seconds: f64, cost: Option<f64>| Day {
+            project_id: "p".into(),
+            day: NaiveDate::from_ymd_opt(2026, 11, at).unwrap(),
+            context: Some(context.into()),
+            failures: 1,
+            seconds,
+            cost,
+            currency: cost.map(|_| "EUR".into()),
+            ..Day::default()
+        };
+        let rows = vec![
+            day(1, "LOGIC", 1.0, None),
+            day(1, "LOGIC", 2.0, Some(3.0)),
+            day(1, "SCHEDULED_RUN", 4.0, None),
+            day(1, "LOGIC", 8.0, Some(5.0)),
+            day(2, "LOGIC", 16.0, None),
+        ];
+        let spending = Spending::of(rows, Vec::new());
+        let days: Vec<_> =
+            spending.days["p"].iter().map(|d| (d.day.to_string(), d.failures, d.seconds, d.cost)).collect();
+        let expected = [
+            ("2026-11-01".to_owned(), 3, 11.0, Some(8.0)),
+            ("2026-11-01".to_owned(), 1, 4.0, None),
+            ("2026-11-02".to_owned(), 1, 16.0, None),
+        ];
+        assert_eq!(days, expected);
+        assert_eq!(spending.unit, Unit::Money("EUR".into()));
+        assert_eq!(spending.covers.map(|(a, b)| (b - a).num_days()), Some(1));
     }
 }

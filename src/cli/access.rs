@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::diff::escaped;
 use super::exit::{Code, Failure};
 use super::settings::{Settings, StoreArgs};
-use crate::access::{self, Access, Answer, Expand, Question, Reach, Review};
+use crate::access::{self, Access, Answer, Change, Expand, Question, Reach, Review};
 
 /// Tables of a project that the tree names in addition to the sensitive ones.
 const NAMED: usize = 5;
@@ -123,7 +123,7 @@ fn run_ask(args: &Ask, dest: &Path, settings: &Settings) -> Result<Code, Failure
     let answer = access::ask(&lake, &manifest, &question, expand(args.expand), &file.access, &file.audit)?;
     match args.output {
         Form::Json => println!("{}", serde_json::to_string_pretty(&answer).unwrap_or_default()),
-        Form::Csv => csv(answer.access.iter().map(|access| (None, None, access)))?,
+        Form::Csv => csv(answer.access.iter().map(|access| (None, access)))?,
         Form::Tree => print!("{}", tree(&question, &answer)),
         Form::Markdown => print!("{}", markdown(&answer)),
     }
@@ -141,9 +141,7 @@ fn run_review(args: &ReviewArgs, settings: &Settings) -> Result<Code, Failure> {
     let review = access::review(&lake, &before, &after, expand(args.expand), &settings.file.access)?;
     match args.output {
         Form::Json => println!("{}", serde_json::to_string_pretty(&review).unwrap_or_default()),
-        Form::Csv => {
-            csv(review.changes.iter().map(|c| (Some(c.kind.name()), c.before.as_deref(), &c.access)))?
-        }
+        Form::Csv => csv(review.changes.iter().map(|c| (Some(c), &c.access)))?,
         Form::Tree => print!("{}", review_tree(&review)),
         Form::Markdown => print!("{}", review_markdown(&review)),
     }
@@ -295,26 +293,29 @@ fn review_lines(review: &Review) -> BTreeMap<String, Vec<String>> {
             Some(before) if *before != a.access => format!("{before} → {}", ways(&a.paths)),
             _ => ways(&a.paths),
         };
-        let line = format!("{}: {} [{}]: {level}", change.kind.name(), one_line(&a.project), a.project_id);
+        let perhaps = if change.sure { "" } else { "perhaps " };
+        let kind = change.kind.name();
+        let line = format!("{perhaps}{kind}: {} [{}]: {level}", one_line(&a.project), a.project_id);
         by_principal.entry(who(a)).or_default().push(line);
     }
     by_principal
 }
 
+fn counted(review: &Review) -> String {
+    let unsure = review.changes.iter().filter(|change| !change.sure).count();
+    let text = format!("{} changes", review.changes.len());
+    if unsure == 0 { text } else { format!("{text}, of which {unsure} are not sure (see: Not known)") }
+}
+
 fn review_tree(review: &Review) -> String {
-    let mut out = format!("{} → {}: {} changes\n", review.before, review.after, review.changes.len());
+    let mut out = format!("{} → {}: {}\n", review.before, review.after, counted(review));
     let lines: Vec<(String, Vec<String>)> = review_lines(review).into_iter().collect();
     branches(&mut out, "", &lines);
     out + &notes(&review.assumptions, &review.not_known)
 }
 
 fn review_markdown(review: &Review) -> String {
-    let mut out = format!(
-        "# Access review: {} → {}\n\n{} changes.\n",
-        review.before,
-        review.after,
-        review.changes.len()
-    );
+    let mut out = format!("# Access review: {} → {}\n\n{}.\n", review.before, review.after, counted(review));
     for (who, lines) in review_lines(review) {
         out += &format!("\n## {}\n\n", escaped(&who));
         for line in lines {
@@ -325,11 +326,9 @@ fn review_markdown(review: &Review) -> String {
     out + "\nReviewed by: ______________________  Date: ____________  Signature: ______________________\n"
 }
 
-fn csv<'a>(
-    rows: impl Iterator<Item = (Option<&'static str>, Option<&'a str>, &'a Access)>,
-) -> Result<(), Failure> {
+fn csv<'a>(rows: impl Iterator<Item = (Option<&'a Change>, &'a Access)>) -> Result<(), Failure> {
     let failed = |e: csv::Error| Failure::new(Code::Nothing, format!("CSV can't be written: {e}"));
-    let mut out = csv::Writer::from_writer(std::io::stdout().lock());
+    let mut out = csv::Writer::from_writer(super::out::stream());
     out.write_record([
         "change",
         "before",
@@ -344,13 +343,15 @@ fn csv<'a>(
         "via_collection",
         "via_group",
         "path_access",
+        "sure",
     ])
     .map_err(failed)?;
-    for (kind, before, a) in rows {
+    for (change, a) in rows {
+        let sure = change.map_or("", |change| if change.sure { "true" } else { "false" });
         for path in &a.paths {
             out.write_record([
-                kind.unwrap_or(""),
-                before.unwrap_or(""),
+                change.map_or("", |change| change.kind.name()),
+                change.and_then(|change| change.before.as_deref()).unwrap_or(""),
                 &a.principal_type,
                 &a.principal,
                 a.role.as_deref().unwrap_or(""),
@@ -362,6 +363,7 @@ fn csv<'a>(
                 path.via_collection.as_deref().unwrap_or(""),
                 path.via_group.as_deref().unwrap_or(""),
                 &path.access,
+                sure,
             ])
             .map_err(failed)?;
         }

@@ -1,5 +1,6 @@
 //! `hexport audit`: findings over a committed snapshot.
 
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use serde_json::json;
@@ -136,12 +137,22 @@ fn day(at: Option<chrono::DateTime<chrono::Utc>>) -> String {
     at.map_or("unknown".into(), |at| at.format("%Y-%m-%d").to_string())
 }
 
+/// Titles that findings of several entities have.
+fn shared_titles(found: &Audit) -> HashSet<&str> {
+    let mut first: HashMap<&str, &str> = HashMap::new();
+    let mut shared = HashSet::new();
+    for f in &found.findings {
+        if *first.entry(&f.entity).or_insert(&f.entity_id) != f.entity_id {
+            shared.insert(f.entity.as_str());
+        }
+    }
+    shared
+}
+
 /// Entity of a finding: its title, plus its identifier where another finding has the same title.
-fn entity(found: &Audit, f: &Finding) -> String {
+fn entity(f: &Finding, shared: &HashSet<&str>) -> String {
     let title = one_line(&f.entity);
-    let is_shared =
-        found.findings.iter().any(|other| other.entity == f.entity && other.entity_id != f.entity_id);
-    match is_shared && !f.entity_id.is_empty() {
+    match shared.contains(f.entity.as_str()) && !f.entity_id.is_empty() {
         true => format!("{title} ({})", f.entity_id),
         false => title,
     }
@@ -150,12 +161,13 @@ fn entity(found: &Audit, f: &Finding) -> String {
 fn print_table(found: &Audit) {
     let mut table = render::table(&["Severity", "Rule", "What", "Owner", "Evidence", "Since"], &[]);
     table.keep_whole(&[0, 1, 5]);
+    let shared = shared_titles(found);
     for f in &found.findings {
         let owner = f.owner.as_deref().unwrap_or("");
         table.add_row([
             f.severity.name(),
             &f.rule,
-            &entity(found, f),
+            &entity(f, &shared),
             owner,
             &one_line(&f.evidence),
             &day(f.since),
@@ -244,6 +256,11 @@ fn print_csv(found: &Audit) -> Result<(), Failure> {
         let status = if note.entities.is_none() { "not evaluated" } else { "partly evaluated" };
         let text =
             ["", "", &note.rule, "rule", &note.rule, &note.rule, "", "", "", "", "", status, &note.why];
+        out.write_record(text).map_err(failed)?;
+    }
+    for n in &found.notices {
+        let status = format!("{} exception", n.kind);
+        let text = ["", "", "", "exception", "", &n.exception, "", "", "", "", "", &status, &n.what];
         out.write_record(text).map_err(failed)?;
     }
     out.flush().map_err(|e| failed(e.into()))

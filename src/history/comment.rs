@@ -10,10 +10,14 @@
 //! Any field may be missing. Histories cut queries off, join their lines, and escape their quotes, so what is left of
 //! the comment is read field by field.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 /// First word of Hex's comment, after the characters that open it.
 const MARKER: &str = "Hex query metadata:";
+/// White space as Redshift writes it into its history: `sys_query_text` has no control characters.
+const ESCAPED: [(&str, &str); 3] = [("\\n", "\n"), ("\\r", "\r"), ("\\t", "\t")];
 
 /// Whether the comment's JSON is sound.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -58,6 +62,13 @@ pub struct Comment {
     pub state: State,
 }
 
+impl Comment {
+    /// Whether it says nothing that a query could be attributed by.
+    fn is_empty(&self) -> bool {
+        self.project_id.is_none() && self.trace_id.is_none() && self.connection.is_none()
+    }
+}
+
 /// A query without its comment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parted<'a> {
@@ -78,6 +89,23 @@ pub fn read(query: &str) -> Option<Parted<'_>> {
     let first = query.find(MARKER)?;
     let found = at(query, first).filter(|found| is_blank(&query[..found.start]))?;
     Some(Parted { comment: found.comment, sql: query[found.end..].trim_start() })
+}
+
+/// Whether a query has the comment in its midst, where Hex doesn't put it: something has wrapped or joined queries, and
+/// what of the text is Hex's can't be told.
+pub fn is_within(query: &str) -> bool {
+    query
+        .match_indices(MARKER)
+        .any(|(marker, _)| at(query, marker).is_some_and(|found| !found.comment.is_empty()))
+}
+
+/// The query of a history that has its line ends escaped, with real ones. One that has real ones is left alone: what
+/// is escaped in it is its own.
+pub fn unescaped(sql: &str) -> Cow<'_, str> {
+    if sql.contains('\n') || !ESCAPED.iter().any(|(sign, _)| sql.contains(sign)) {
+        return sql.into();
+    }
+    ESCAPED.iter().fold(sql.to_owned(), |sql, (sign, meant)| sql.replace(sign, meant)).into()
 }
 
 /// A comment and its place in the query.
@@ -158,7 +186,8 @@ fn comment(fields: &Map<String, Value>, state: State) -> Comment {
         connection: text("connection"),
         context: text("context"),
         trace_id: text("trace_id").map(|id| id.to_lowercase()),
-        user_email: text("user_email"),
+        // One person, however the address is written.
+        user_email: text("user_email").map(|email| email.to_lowercase()),
         workspace: place.map(|at| parts[at - 1].to_owned()),
         state,
     }
@@ -174,7 +203,9 @@ fn identifier(text: &str) -> Option<String> {
 fn is_blank(mut text: &str) -> bool {
     loop {
         text = text.trim_start_matches(|c: char| c.is_whitespace() || c == ';' || c == '\u{feff}');
-        text = if let Some(rest) = text.strip_prefix("--") {
+        text = if let Some(rest) = ESCAPED.iter().find_map(|(sign, _)| text.strip_prefix(sign)) {
+            rest
+        } else if let Some(rest) = text.strip_prefix("--") {
             rest.split_once('\n').map_or("", |(_, rest)| rest)
         } else if let Some(rest) = text.strip_prefix("/*") {
             rest.split_once("*/").map_or("", |(_, rest)| rest)
@@ -239,6 +270,41 @@ mod tests {
         ] {
             assert_eq!(read(query), None, "{query}");
         }
+    }
+
+    #[test]
+    fn a_comment_in_the_midst_is_told_from_a_text_that_mentions_it() {
+        let comment = format!("-- Hex query metadata: {JSON}");
+        for query in [
+            format!("SELECT * FROM (\nSELECT 1\n{comment}\n) LIMIT 10"),
+            format!("SELECT 1\n{comment}\nUNION SELECT 2"),
+            format!("SELECT 1; {comment}\n; SELECT 2"),
+        ] {
+            assert!(read(&query).is_none() && is_within(&query), "{query}");
+        }
+        for query in [
+            "SELECT 1",
+            "SELECT * FROM log WHERE query LIKE '%Hex query metadata:%'",
+            "SELECT '-- Hex query metadata: {}' FROM t",
+        ] {
+            assert!(!is_within(query), "{query}");
+        }
+    }
+
+    #[test]
+    fn escaped_line_ends_hide_neither_the_comment_nor_the_query() {
+        for query in [
+            format!(r"SELECT a\nFROM t\n-- Hex query metadata: {JSON}"),
+            format!(r"SELECT a\nFROM t\n-- Hex query metadata: {JSON}\n"),
+            format!(r"SELECT a\nFROM t\n-- Hex query metadata: {JSON}\n;\n-- more\n"),
+            format!(r"-- Hex query metadata: {JSON}\nSELECT a\nFROM t"),
+        ] {
+            let parted = read(&query).unwrap_or_else(|| panic!("{query}"));
+            assert_eq!(parted.comment, whole(), "{query}");
+            assert_eq!(unescaped(parted.sql).trim(), "SELECT a\nFROM t", "{query}");
+        }
+        let own = "SELECT 'a\\nb'\nFROM t";
+        assert_eq!(unescaped(own), own);
     }
 
     #[test]

@@ -140,6 +140,12 @@ impl Field {
         Self::ALL.into_iter().find(|field| field.name().eq_ignore_ascii_case(name))
     }
 
+    /// Columns of a file that may fill it, each where those before are null: a job that never started was made all the
+    /// same. Of numbers the first that is there counts, since others mean something else.
+    pub fn columns(self) -> usize {
+        if self.shape() == Shape::Time { usize::MAX } else { 1 }
+    }
+
     /// How its values are read.
     pub fn shape(self) -> Shape {
         match self {

@@ -113,9 +113,9 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Rows that carry Hex's comment, whatever became of them.
+    /// Rows that carry Hex's comment where it can be read, whatever became of them.
     pub fn with_comment(&self) -> u64 {
-        let of = |why: &Left| !matches!(why, Left::Foreign | Left::CutOff | Left::Unreadable);
+        let of = |why: &Left| !matches!(why, Left::Foreign | Left::CutOff | Left::Wrapped | Left::Unreadable);
         self.used + self.left.iter().filter(|(why, _)| of(why)).map(|(_, n)| n).sum::<u64>()
     }
 

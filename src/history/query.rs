@@ -78,6 +78,8 @@ pub enum Left {
     Foreign,
     /// It has no comment of Hex's, but its end was cut off.
     CutOff,
+    /// It has Hex's comment in its midst: something has wrapped the query, or joined it with others.
+    Wrapped,
     /// It has not ended; a later extraction has it again.
     Open,
     /// Its comment is of another workspace.
@@ -99,6 +101,9 @@ impl Left {
         match self {
             Left::Foreign => "not sent by Hex (no comment of Hex's)",
             Left::CutOff => "without a comment, but cut off at the length that the warehouse keeps",
+            Left::Wrapped => {
+                "with Hex's comment neither at their end nor at their beginning: wrapped, or joined with others"
+            }
             Left::Open => "not ended yet: extract them again",
             Left::OtherWorkspace => "of another workspace",
             Left::Unreadable => "unreadable",
@@ -191,9 +196,17 @@ impl<'a> Mapper<'a> {
         let Some(text) = raw.text(Field::QueryText) else { return left(Left::Foreign) };
         let Some(parted) = comment::read(text) else {
             let is_cut = self.kind.cuts_after().is_some_and(|length| text.chars().count() >= length);
-            return left(if is_cut { Left::CutOff } else { Left::Foreign });
+            return left(match is_cut {
+                _ if comment::is_within(text) => Left::Wrapped,
+                true => Left::CutOff,
+                false => Left::Foreign,
+            });
         };
         let comment = parted.comment;
+        let sql = match self.kind {
+            Kind::Redshift => comment::unescaped(parted.sql),
+            _ => parted.sql.into(),
+        };
         if let (Some(ours), Some(theirs)) = (self.workspace, &comment.workspace)
             && !ours.eq_ignore_ascii_case(theirs)
         {
@@ -218,10 +231,10 @@ impl<'a> Mapper<'a> {
         });
         let named = comment.connection.as_deref();
         let connection = self.connection.or_else(|| self.connections.named(named?));
-        let fingerprint = fingerprint::of(parted.sql, self.kind.warehouse());
+        let fingerprint = fingerprint::of(&sql, self.kind.warehouse());
         let is_whole = comment.state == comment::State::Whole
             && self.kind.cuts_after().is_none_or(|length| text.len() < length);
-        let touched = self.touched(raw, parted.sql, &fingerprint, connection);
+        let touched = self.touched(raw, &sql, &fingerprint, connection);
         let counts = [
             (&mut self.remarks.times_without_zone, !started.has_zone),
             (&mut self.remarks.repaired_comments, comment.state == comment::State::Repaired),
@@ -269,9 +282,9 @@ impl<'a> Mapper<'a> {
             list(&touched.writes),
             Datum::text(touched.by),
             Datum::Text(comment.state.name().into()),
-            if self.sql == Sql::Kept { Datum::Text(parted.sql.to_owned()) } else { Datum::Null },
+            if self.sql == Sql::Kept { Datum::Text(sql.to_string()) } else { Datum::Null },
             match is_whole {
-                true => Datum::Text(fingerprint::of_text(parted.sql)),
+                true => Datum::Text(fingerprint::of_text(&sql)),
                 false => Datum::Null,
             },
         ])

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use arrow::array::{
@@ -82,10 +82,12 @@ impl Raw {
         }
     }
 
+    /// Fills a field, unless a column before has.
     fn set(&mut self, field: Field, value: Option<Value>) {
-        match value {
-            Some(value) => self.values[field as usize] = value,
-            None => self.unread.push(field),
+        match (&self.values[field as usize], value) {
+            (Value::Null, Some(value)) => self.values[field as usize] = value,
+            (Value::Null, None) => self.unread.push(field),
+            _ => {}
         }
     }
 }
@@ -117,20 +119,25 @@ impl Reader {
         let mut file = File::open(path).map_err(failed)?;
         let mut start = [0u8; 4];
         let read = file.read(&mut start).map_err(failed)?;
-        file.rewind().map_err(failed)?;
+        let mark = if start.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+        file.seek(SeekFrom::Start(mark)).map_err(failed)?;
+        let other = |why: &'static str| {
+            let (path, form) = (path.to_owned(), "Parquet, CSV or JSON");
+            Err(Error::Damaged { path, form, source: why.into() })
+        };
         match &start[..read] {
             b"PAR1" => self.parquet(path, file, take),
-            [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd] => Err(Error::Damaged {
-                path: path.to_owned(),
-                form: "Parquet, CSV or JSON",
-                source: "it is compressed: decompress it first".into(),
-            }),
+            [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd] | b"PK\x03\x04" => {
+                other("it is compressed: decompress it first")
+            }
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => other("it is UTF-16: convert it to UTF-8 first"),
             _ => {
                 let mut input = BufReader::with_capacity(1 << 18, file);
                 match first_sign(&mut input).map_err(failed)? {
                     Some(b'[') => self.json_array(path, input, take),
                     Some(b'{') => self.json_lines(path, input, take),
-                    _ => self.csv(path, input, take),
+                    None => other("it is empty"),
+                    Some(_) => self.csv(path, input, take),
                 }
             }
         }
@@ -152,13 +159,14 @@ impl Reader {
         let named = |wanted: &str| found.iter().position(|name| name.trim().eq_ignore_ascii_case(wanted));
         let mut places = Places::new();
         for field in Field::ALL {
-            let mut candidates = self.candidates(field).into_iter();
-            let place = candidates.find_map(|(column, unit)| Some((field, named(column)?, unit)));
-            if let (None, Some(column)) = (place, self.map.get(&field)) {
+            let candidates = self.candidates(field).into_iter();
+            let found_of = candidates.filter_map(|(column, unit)| Some((field, named(column)?, unit)));
+            let known = places.len();
+            places.extend(found_of.take(field.columns()));
+            if let (true, Some(column)) = (places.len() == known, self.map.get(&field)) {
                 let (path, column) = (path.to_owned(), column.clone());
-                return Err(Error::Mapped { path, column, field: field.name(), found: found.to_vec() });
+                return Err(Error::Mapped { path, column, field: field.name(), found: shown(found) });
             }
-            places.extend(place);
         }
         self.check_kind(path, found)?;
         match Field::REQUIRED.into_iter().find(|field| places.iter().all(|(known, ..)| known != field)) {
@@ -193,8 +201,17 @@ impl Reader {
             path: path.to_owned(),
             missing: missing.name(),
             looked_for: self.candidates(missing).into_iter().map(|(column, _)| column.to_owned()).collect(),
-            found: found.iter().take(60).cloned().collect(),
+            found: shown(found),
         }
+    }
+
+    /// Whether the first row of a CSV file is one of values: it names no column of this kind, and has a time.
+    fn is_without_header(&self, names: &[String]) -> bool {
+        let known = |name: &String| {
+            let mut columns = Field::ALL.into_iter().flat_map(|field| self.candidates(field));
+            columns.any(|(column, _)| column.eq_ignore_ascii_case(name))
+        };
+        !names.iter().any(known) && names.iter().any(|name| clock::parse(name, self.zone).is_some())
     }
 
     /// A value that a file has as text; `None` if it can't be read.
@@ -207,11 +224,7 @@ impl Reader {
             Shape::Text => Some(Value::Text(text.to_owned())),
             Shape::Tables => Some(Value::Text(trimmed.to_owned())),
             Shape::Time => clock::parse(trimmed, self.zone).map(Value::Time),
-            Shape::Number => trimmed
-                .parse()
-                .ok()
-                .filter(|number: &f64| number.is_finite())
-                .map(|n| Value::Number(n * unit)),
+            Shape::Number => trimmed.parse().ok().and_then(|number: f64| amount(number * unit)),
             Shape::Flag => flag(trimmed).map(Value::Flag),
         }
     }
@@ -229,6 +242,10 @@ impl Reader {
             .iter()
             .map(|name| String::from_utf8_lossy(name).trim_start_matches('\u{feff}').trim().to_owned())
             .collect();
+        if self.is_without_header(&names) {
+            let source = "its first row has values, and no names of columns: unload it with a header".into();
+            return Err(Error::Damaged { path: path.to_owned(), form: "CSV", source });
+        }
         let places = self.places(path, &names)?;
         let mut record = csv::ByteRecord::new();
         while reader.read_byte_record(&mut record).map_err(damaged)? {
@@ -326,9 +343,7 @@ impl Reader {
     fn of_column(&self, field: Field, column: &Column, row: usize, unit: f64) -> Option<Value> {
         match column {
             Column::Text(texts) if texts.is_valid(row) => self.value(field, texts.value(row), unit),
-            Column::Number(numbers) if numbers.is_valid(row) => {
-                Some(Value::Number(numbers.value(row) * unit))
-            }
+            Column::Number(numbers) if numbers.is_valid(row) => amount(numbers.value(row) * unit),
             Column::Flag(flags) if flags.is_valid(row) => Some(Value::Flag(flags.value(row))),
             Column::Time(times) if times.is_valid(row) => {
                 Some(Value::Time(clock::Read { micros: times.value(row), has_zone: true }))
@@ -343,7 +358,23 @@ impl Reader {
     }
 }
 
-/// The first byte that isn't white space; nothing is consumed. A byte order mark is no sign of JSON.
+/// Amounts beyond this are counters that ran below zero: no query reads so many bytes, or takes so long.
+const MOST: f64 = (1u64 << 53) as f64;
+
+/// A number that can be one of bytes, rows, seconds or credits.
+fn amount(number: f64) -> Option<Value> {
+    (0.0..=MOST).contains(&number).then_some(Value::Number(number))
+}
+
+/// Names of columns for a message: a file without any may have its queries in their place.
+fn shown(names: &[String]) -> Vec<String> {
+    let is_name = |name: &str| name.chars().all(|c| c.is_alphanumeric() || " _.-$()/".contains(c));
+    let shown =
+        |name: &String| if is_name(name) { name.chars().take(40).collect() } else { "…".to_owned() };
+    names.iter().take(60).map(shown).collect()
+}
+
+/// The first byte that isn't white space; nothing is consumed.
 fn first_sign(input: &mut BufReader<File>) -> std::io::Result<Option<u8>> {
     let head = input.fill_buf()?;
     Ok(head.iter().copied().find(|b| !b.is_ascii_whitespace()))
@@ -397,16 +428,17 @@ impl JsonRows<'_, '_> {
         }
         let mut raw = Raw::default();
         for field in Field::ALL {
-            let mut candidates = self.reader.candidates(field).into_iter();
-            let found = candidates.find_map(|(column, unit)| Some((member(&value, column)?, unit)));
-            let Some((value, unit)) = found else { continue };
-            let value = match value {
-                Json::Null => Some(Value::Null),
-                Json::String(text) => self.reader.value(field, text, unit),
-                Json::Bool(flag) if field.shape() == Shape::Flag => Some(Value::Flag(*flag)),
-                other => self.reader.value(field, &other.to_string(), unit),
-            };
-            raw.set(field, value);
+            let candidates = self.reader.candidates(field).into_iter();
+            let found = candidates.filter_map(|(column, unit)| Some((member(&value, column)?, unit)));
+            for (value, unit) in found.take(field.columns()) {
+                let value = match value {
+                    Json::Null => Some(Value::Null),
+                    Json::String(text) => self.reader.value(field, text, unit),
+                    Json::Bool(flag) if field.shape() == Shape::Flag => Some(Value::Flag(*flag)),
+                    other => self.reader.value(field, &other.to_string(), unit),
+                };
+                raw.set(field, value);
+            }
         }
         (self.take)(Ok(raw))
     }

@@ -23,7 +23,7 @@ use crate::derive::{
 };
 use crate::snapshot::rows::{self, Open};
 use crate::snapshot::{Lake, Manifest, TableReader};
-use crate::tables::{AUDIT_FINDINGS, USERS};
+use crate::tables::{AUDIT_FINDINGS, PROJECT_SHARING, USERS};
 use costs::{Costs, costs};
 use covered::NotCovered;
 use figures::figures;
@@ -384,14 +384,7 @@ fn collect(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) -
             workspace: workspace_name(&workspace.base_url, workspace.org_id.as_deref()),
         },
         pages,
-        figures: figures(
-            &facts,
-            &found.findings,
-            &days,
-            &trend,
-            tables.len(),
-            manifest.snapshot_at.date_naive(),
-        ),
+        figures: figures(&facts, &found, &days, &trend, tables.len(), manifest.snapshot_at.date_naive()),
         trend,
         rules: found.rules,
         findings: lines,
@@ -510,7 +503,9 @@ fn access(facts: &Facts) -> BTreeMap<&'static str, usize> {
     for project in facts.projects.iter().filter(|p| p.is_alive()) {
         let grants = facts.grants.get(&project.project_id);
         let is_open_to = |who: &str| grants.is_some_and(|g| g.iter().any(|g| g.principal_type == who));
-        let circle = if is_open_to("PUBLIC_WEB") {
+        let circle = if facts.evidence.gap_of(&PROJECT_SHARING, &project.project_id).is_some() {
+            "Unknown: sharing was not read"
+        } else if is_open_to("PUBLIC_WEB") {
             "Everyone on the web"
         } else if is_open_to("WORKSPACE") {
             "The whole workspace"

@@ -34,6 +34,21 @@ pub fn some<T: DeserializeOwned>(
     Ok(rows)
 }
 
+/// Gives the rows of a table to `take`, one after the other; none if it isn't there.
+///
+/// # Errors
+/// If it can't be read, or its rows aren't such objects.
+pub fn each<T: DeserializeOwned>(
+    open: &Open<'_>,
+    table: &'static Table,
+    mut take: impl FnMut(T),
+) -> Result<(), Error> {
+    for batch in open(table)?.into_iter().flatten() {
+        of_batch(table, &batch?)?.into_iter().for_each(&mut take);
+    }
+    Ok(())
+}
+
 /// The rows of a batch of a table. Nulls are left out: the object's fields have defaults.
 ///
 /// # Errors

@@ -19,7 +19,7 @@ pub static WAREHOUSE_QUERIES: Table = Table {
         text("cell_type", "", "Cell's type, by the query's comment"),
         text("context", "", "What made Hex send it, by the query's comment, such as SCHEDULED_RUN"),
         text("trace_id", "", "Trace id, by the query's comment"),
-        text("user_email", "", "User that Hex sent it for, by the query's comment"),
+        text("user_email", "", "User that Hex sent it for, by the query's comment, in lower case"),
         text("warehouse_user", "", "User of the warehouse that ran it"),
         time("started_at", "", "Start").required(),
         time("ended_at", "", "End"),

@@ -241,6 +241,7 @@ fn a_review_names_who_gained_and_lost_access() {
         }
     }
     assert!(expected.iter().any(|(_, who, kind)| who == "public" && kind == "gained"));
+    assert!(review["changes"].as_array().unwrap().iter().all(|change| change["sure"] == true));
     assert_eq!(said, expected);
     let markdown = stdout(&run(&mut hexport(&[&args[..], &["--output", "markdown"]].concat()), 0));
     assert!(markdown.contains("Signature") && markdown.contains("- [ ] gained"), "{markdown}");
@@ -318,4 +319,64 @@ fn people_of_other_domains_and_former_groups_are_found() {
     let settings = dir.path().join("hexport.toml");
     std::fs::write(&settings, "[audit]\ndomains = [\"acme.example\", \"elsewhere.example\"]\n").unwrap();
     assert!(found("access-external", &["--config", settings.to_str().unwrap()]).is_empty());
+}
+
+#[test]
+fn a_review_is_not_sure_of_what_one_of_its_snapshots_could_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = dir.path().to_str().unwrap();
+    let sim = Sim::of_projects(40);
+    // The first night, who is in groups and collections could not be read; the second, one grant is gone.
+    let members = |target: &str| target.contains("groupId") || target.starts_with("/api/v1/collections");
+    let proxy = sim.block_on(crate::audit::refusing(sim.server.url(), members));
+    let mut first = sim.hexport(&["export", lake, "--fixed-time", "2026-11-02T06:00:00Z"]);
+    run(first.env("HEX_API_URL", proxy), 0);
+    let (project, person) = {
+        let mut world = sim.server.world_mut();
+        let is_fit = |r: &ProjectRecord| {
+            let sharing = r.project.sharing.as_ref().unwrap();
+            let is_closed = sharing.workspace.access == "NONE"
+                && sharing.groups.is_empty()
+                && sharing.collections.is_empty();
+            is_closed
+                && sharing
+                    .users
+                    .last()
+                    .is_some_and(|g| g.access != "NONE" && g.user.email != r.project.owner.email)
+        };
+        let at = world.projects.iter().position(is_fit).unwrap();
+        let project = &mut world.projects[at].project;
+        let grant = project.sharing.as_mut().unwrap().users.pop().unwrap();
+        (project.id.to_string(), grant.user.email.to_lowercase())
+    };
+    sim.export(dir.path(), &["--fixed-time", "2026-11-03T06:00:00Z"], 0);
+    for expand in [&[][..], &["--expand"]] {
+        let args = [&["access", "review", lake, "--since", "2026-11-02T060000Z"], expand].concat();
+        let form = |form: &str| stdout(&run(&mut hexport(&[&args[..], &["--output", form]].concat()), 0));
+        let review: Value = serde_json::from_str(&form("json")).unwrap();
+        let changes = review["changes"].as_array().unwrap();
+        let (sure, unsure): (Vec<&Value>, Vec<&Value>) =
+            changes.iter().partition(|change| change["sure"] == true);
+        let goes_through = |change: &&Value| {
+            let mut paths = change["paths"].as_array().unwrap().iter();
+            paths.any(|path| path["via_group"].is_string() || path["via_collection"].is_string())
+        };
+        // Of all that seems to have changed, one did.
+        assert_eq!(sure.len(), 1, "{sure:?}");
+        assert_eq!((&sure[0]["kind"], &sure[0]["project_id"]), (&"lost".into(), &project.as_str().into()));
+        assert_eq!(sure[0]["principal"].as_str().unwrap().to_lowercase(), person);
+        assert!(unsure.len() > 5 && unsure.iter().all(goes_through));
+        assert_eq!(review["not_known"].as_array().unwrap().len(), 3, "{}", review["not_known"]);
+        let said = format!("{} changes, of which {} are not sure", changes.len(), unsure.len());
+        for (name, mark) in [("tree", "perhaps "), ("markdown", "- [ ] perhaps ")] {
+            let text = form(name);
+            assert!(text.contains(&said), "{name}: {text}");
+            assert_eq!(text.matches(mark).count(), unsure.len(), "{name}: {text}");
+        }
+        let csv = form("csv");
+        let rows = csv::Reader::from_reader(csv.as_bytes()).into_records().map(Result::unwrap);
+        let sure: BTreeSet<String> =
+            rows.filter(|row| &row[13] == "true").map(|row| row[6].to_owned()).collect();
+        assert_eq!(sure, BTreeSet::from([project.clone()]));
+    }
 }

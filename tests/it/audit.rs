@@ -375,9 +375,22 @@ fn ci_fails_on_what_is_severe_enough_and_the_forms_agree() {
 fn other_tools_take_the_findings() {
     let dir = tempfile::tempdir().unwrap();
     let sim = Sim::of_projects(60);
-    sim.server.world_mut().projects[0].project.title = "A <b>title</b> & \u{1}more".into();
+    let blank = {
+        let mut world = sim.server.world_mut();
+        world.projects[0].project.title = "A <b>title</b> & \u{1}more".into();
+        let is_alive = |r: &ProjectRecord| {
+            r.project.archived_at.is_none() && r.project.trashed_at.is_none() && r.index > 0
+        };
+        let at = world.projects.iter().position(is_alive).unwrap();
+        let project = &mut world.projects[at].project;
+        (project.title, project.owner.email) = (" \t".into(), "left@acme.example".into());
+        project.id.to_string()
+    };
     sim.export(dir.path(), &NOW, 0);
     let all = audit(dir.path(), &[], 0);
+    // Nothing can be pointed at, or clicked on, that has no name.
+    let of_blank = all.as_array().unwrap().iter().filter(|f| f["entity_id"] == blank.as_str());
+    assert!(of_blank.clone().count() > 0 && of_blank.clone().all(|f| f["entity"] == "(untitled)"));
     let ids: BTreeSet<&str> = all.as_array().unwrap().iter().map(|f| f["id"].as_str().unwrap()).collect();
     let form = |form: &str| {
         stdout(&run(&mut hexport(&["audit", dir.path().to_str().unwrap(), "--output", form]), 0))
@@ -672,6 +685,27 @@ fn exceptions_leave_a_trace_in_every_output() {
     for name in ["table", "csv", "markdown", "junit", "sarif", "github"] {
         assert!(form(name).contains("known; moves soon"), "{name}");
     }
+    // Those that ended or match nothing are in every form, too.
+    for name in ["table", "csv", "markdown", "junit", "sarif", "github"] {
+        let text = form(name);
+        assert!(text.contains("no-such-thing"), "{name}: {text}");
+        assert!(text.contains("missing-category"), "{name}: {text}");
+    }
+    let reviewed = script("junit.py", &form("junit"));
+    assert_eq!(reviewed["skipped"]["exceptions"].as_array().unwrap().len(), 2, "{reviewed}");
+    let csv = form("csv");
+    let statuses: Vec<String> = csv::Reader::from_reader(csv.as_bytes())
+        .records()
+        .map(|row| row.unwrap()[11].to_owned())
+        .filter(|status| status.ends_with("exception"))
+        .collect();
+    assert_eq!(statuses.iter().collect::<BTreeSet<_>>().len(), 2, "{statuses:?}");
+    let file = lake.with_extension("html");
+    let args = ["report", lake.to_str().unwrap(), "-o", file.to_str().unwrap(), config[0], config[1]];
+    run(&mut hexport(&args), 0);
+    let data = crate::report::carried(&std::fs::read_to_string(&file).unwrap());
+    assert_eq!(data["not_covered"]["excepted_count"], excepted.len());
+    assert_eq!(data["not_covered"]["notices"].as_array().unwrap().len(), 2);
     let log: Value = serde_json::from_str(&form("sarif")).unwrap();
     let suppressed =
         log["runs"][0]["results"].as_array().unwrap().iter().filter(|r| r["suppressions"].is_array());

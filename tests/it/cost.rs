@@ -332,6 +332,26 @@ fn bad_files_are_refused_or_counted_and_say_why() {
 }
 
 #[test]
+fn an_import_and_an_export_on_one_machine_never_write_at_the_same_time() {
+    let fixture = fixture(4);
+    let lake = fixture.lake.to_str().unwrap();
+    let (kind, file, _) = &fixture.histories[0];
+    let args = ["import", "query-history", lake, file.to_str().unwrap(), "--warehouse", kind];
+    // Whoever writes holds the lake's lock.
+    let lock = hexport::snapshot::Lake::new(&fixture.lake).lock().unwrap();
+    let before = verify(&fixture.lake).unwrap()["sequence"].clone();
+    let said = stderr(&run(&mut hexport(&args), 6));
+    assert!(said.contains("another export") && said.contains(&std::process::id().to_string()), "{said}");
+    run(&mut fixture.sim.hexport(&["export", lake]), 6);
+    assert_eq!(verify(&fixture.lake).unwrap()["sequence"], before);
+    drop(lock);
+    run(&mut hexport(&args), 0);
+    run(&mut fixture.sim.hexport(&["export", lake]), 0);
+    let queries = fixture.histories[0].2.iter().filter(|query| query.is_attributable()).count();
+    assert_eq!(ask_one(&fixture.lake, "SELECT sum(queries)::BIGINT FROM query_days"), queries);
+}
+
+#[test]
 fn times_without_a_zone_are_read_in_the_zone_that_is_named() {
     let fixture = fixture(4);
     let lake = &fixture.lake;

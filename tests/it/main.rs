@@ -16,6 +16,7 @@ mod datahub;
 mod diff;
 mod drift;
 mod engines;
+mod evidence;
 mod examples;
 mod export;
 mod first_day;

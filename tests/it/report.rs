@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hexport::sim::Change;
 use hexport::sim::history::{Form, render};
 use serde_json::{Value, json};
 
@@ -29,6 +30,11 @@ fn points(chart: &Value, series: &str) -> BTreeMap<String, f64> {
     axis.zip(of["data"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap_or(0.0))).collect()
 }
 
+/// Numbers of an array; those that are null are left out.
+fn floats(array: &Value) -> Vec<f64> {
+    array.as_array().unwrap().iter().filter_map(Value::as_f64).collect()
+}
+
 fn asked(lake: &std::path::Path, sql: &str) -> BTreeMap<String, f64> {
     let rows = ask(lake, sql);
     rows.into_iter().map(|row| (row[0].as_str().unwrap().to_owned(), row[1].as_f64().unwrap())).collect()
@@ -44,10 +50,18 @@ fn a_browser_shows_what_the_lake_holds_and_runs_nothing_that_people_wrote() {
         world.projects[5].project.title = EVIL.into();
         world.projects[5].project.description = Some(EVIL.into());
         world.connections[0].name = EVIL.into();
+        // Words longer than any column.
+        world.connections[1].name = "W".repeat(150);
+        world.projects[6].project.title = "x".repeat(300);
     }
-    for night in ["2026-11-01T06:00:00Z", "2026-11-02T06:00:00Z"] {
-        sim.export(&lake, &["--fixed-time", night], 0);
+    sim.export(&lake, &["--fixed-time", "2026-11-01T06:00:00Z"], 0);
+    {
+        let mut world = sim.server.world_mut();
+        for at in 10..20 {
+            world.change(Change::Edit, at, "2026-11-02T04:00:00Z".parse().unwrap());
+        }
     }
+    sim.export(&lake, &["--fixed-time", "2026-11-02T06:00:00Z"], 0);
     let file = dir.path().join("report.html");
     let (lake_arg, file_arg) = (lake.to_str().unwrap(), file.to_str().unwrap());
     let history = dir.path().join("history.csv");
@@ -66,9 +80,27 @@ fn a_browser_shows_what_the_lake_holds_and_runs_nothing_that_people_wrote() {
                  HAVING count(DISTINCT project_id) = 1) USING (project_title) WHERE project_title NOT LIKE '%<%' \
                  GROUP BY ALL HAVING count(*) <= 15 ORDER BY count(*) DESC, project_title LIMIT 1";
     let project = ask_one(&lake, reads).as_str().unwrap().to_owned();
+    let changed = ask_one(
+        &lake,
+        "SELECT title FROM cell_changes JOIN projects USING (project_id) WHERE title NOT LIKE '%<%' GROUP BY title \
+         HAVING count(*) <= 10 AND count(DISTINCT project_id) = 1 \
+         AND title NOT IN (SELECT title FROM projects GROUP BY title HAVING count(*) > 1) ORDER BY count(*) DESC, title LIMIT 1",
+    );
+    let changes = ask(
+        &lake,
+        &format!(
+            "SELECT coalesce(label, static_id), change, strftime(changed_after AT TIME ZONE 'UTC', '%Y-%m-%d %H:%M'), \
+             strftime(changed_before AT TIME ZONE 'UTC', '%Y-%m-%d %H:%M') FROM cell_changes JOIN projects USING (project_id) \
+             WHERE title = '{}'",
+            changed.as_str().unwrap().replace('\'', "''")
+        ),
+    );
+    let changes: BTreeSet<String> = changes.iter().map(|row| json!(row).to_string()).collect();
+    assert!(!changes.is_empty());
     let shots = std::env::var_os("HEXPORT_SHOTS").map(|folder| folder.to_string_lossy().into_owned());
-    let question =
-        json!({"page": file, "chromium": chromium(), "table": table, "project": project, "shots": shots});
+    let question = json!({
+        "page": file, "chromium": chromium(), "table": table, "project": project, "changed": changed, "shots": shots,
+    });
     let seen = script("browser.py", &question.to_string());
 
     let readers = format!("SELECT project_title, 1 FROM lineage WHERE table_key = '{table}'");
@@ -84,6 +116,37 @@ fn a_browser_shows_what_the_lake_holds_and_runs_nothing_that_people_wrote() {
         assert!(seen["titles"].as_array().unwrap().contains(&json!(EVIL)));
         assert!(seen["overflow"].as_i64().unwrap() <= 0, "{width} scrolls sideways");
         assert!(seen["pushed"].as_i64().unwrap() <= 0, "a table scrolls sideways at {width}");
+        assert_eq!(seen["outside"], json!([]), "{width}: sticks out, or is cut");
+        // On paper, nothing to click on, every chart, and all of each line.
+        let paper = &seen["paper"];
+        assert_eq!((&paper["shown"], &paper["undrawn"]), (&json!(0), &json!([])), "{width}");
+        assert_eq!(paper["outside"], json!([]), "{width}: sticks out of the paper");
+        assert!(paper["sheets"].as_u64().unwrap() >= 3, "{width}: {paper}");
+        // Sparklines start at nothing, shares end at all, and the figures say how far they go.
+        let sparks = seen["sparks"].as_object().unwrap();
+        assert!(sparks.len() >= 4, "{sparks:?}");
+        for (id, spark) in sparks {
+            assert_eq!(spark["min"], 0, "{width} {id}: {spark}");
+            let data = floats(&spark["series"][0]["data"]);
+            let said: Vec<&str> = spark["said"].as_str().unwrap().split(" to ").collect();
+            let of = |text: &str| text.trim_end_matches('%').trim().replace(',', "").parse::<f64>().unwrap();
+            let (least, most) =
+                (data.iter().copied().fold(f64::MAX, f64::min), data.iter().copied().fold(0.0, f64::max));
+            let unit = if said[0].contains('%') { 100.0 } else { 1.0 };
+            assert_eq!(
+                spark["max"],
+                if unit > 1.0 { json!(1) } else { Value::Null },
+                "{width} {id}: {spark}"
+            );
+            assert!(
+                (of(said[0]) - least * unit).abs() <= 0.5 && (of(said[1]) - most * unit).abs() <= 0.5,
+                "{id}: {spark}"
+            );
+        }
+        // Changes of a project's cells.
+        let shown: BTreeSet<String> =
+            seen["changes"].as_array().unwrap().iter().map(Value::to_string).collect();
+        assert_eq!(shown, changes, "{width}");
         let not_covered = seen["not_covered"].as_str().unwrap();
         assert!(not_covered.contains("user-inactive: evaluated without"), "{not_covered}");
         assert!(seen["facts"].as_str().unwrap().contains("Owner") && seen["rules"].as_u64().unwrap() > 5);
@@ -176,6 +239,25 @@ fn a_report_says_what_it_does_not_cover() {
         gaps["excepted_count"].as_u64().unwrap() > 0
             && gaps["excepted"].to_string().contains("labels come in spring")
     );
+}
+
+#[test]
+fn a_report_claims_nothing_of_tables_that_the_snapshot_lacks() {
+    let dir = tempfile::tempdir().unwrap();
+    let (lake, file) = (dir.path().join("lake"), dir.path().join("report.html"));
+    let sim = Sim::of_projects(20);
+    sim.export(&lake, &["--tables", "projects", "--fixed-time", "2026-11-02T06:00:00Z"], 0);
+    run(&mut hexport(&["report", lake.to_str().unwrap(), "-o", file.to_str().unwrap()]), 0);
+    let data = carried(&std::fs::read_to_string(&file).unwrap());
+    let live =
+        ask_one(&lake, "SELECT count(*) FROM projects WHERE archived_at IS NULL AND trashed_at IS NULL");
+    assert_eq!(data["access"], json!({"Unknown: sharing was not read": live}));
+    assert_eq!((&data["users_known"], &data["changes_since"]), (&json!(false), &json!(false)));
+    // Of the figures, those that nothing is known of are not there as nothing.
+    for figure in data["figures"].as_array().unwrap() {
+        let is_known = matches!(figure["id"].as_str().unwrap(), "projects" | "live" | "high");
+        assert_eq!(figure["value"].is_number(), is_known, "{figure}");
+    }
 }
 
 #[test]

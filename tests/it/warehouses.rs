@@ -234,16 +234,309 @@ fn the_audit_of_an_import_finds_what_its_queries_show_and_a_lake_of_delta_tables
     assert_eq!(after, before, "an import changes nothing of what it doesn't touch");
     let manifest = verify(&lake).unwrap();
     assert_eq!(manifest["tables"]["audit_findings"]["state"], "reused");
-    // Delta tables, by delta-rs: those of the import are there, with its rows.
-    let delta = |table: &str| {
-        let path = lake.join("delta").join(table);
-        ask_one(&lake, &format!("SELECT count(*) FROM read_parquet('{}/**/*.parquet')", path.display()))
-    };
-    for (table, rows) in [("warehouse_queries", 21), ("query_repeats", 2)] {
-        assert_eq!(delta(table), rows, "{table}");
-        assert!(lake.join("delta").join(table).join("_delta_log").exists());
+    // Delta tables hold the same rows, as delta-rs reads them.
+    for (table, columns, times) in [
+        (
+            "warehouse_queries",
+            &["query_id", "project_id", "trace_id", "duration_seconds", "bytes_scanned", "fingerprint"][..],
+            &["started_at", "ended_at"][..],
+        ),
+        ("query_repeats", &["project_id", "queries", "rows_each", "fingerprint"], &["first_at", "last_at"]),
+        ("project_cost", &["project_id", "context", "queries", "seconds", "bytes_scanned"], &[]),
+        ("history_days", &["connection_name", "queries"], &["first_at", "last_at"]),
+    ] {
+        let names: Vec<&str> = columns.iter().chain(times).copied().collect();
+        let asked = json!({"table": lake.join("delta").join(table), "columns": names});
+        let mut said: Vec<Vec<Value>> =
+            serde_json::from_value(script("delta_rows.py", &asked.to_string())["values"].take()).unwrap();
+        let times = times.iter().map(|name| format!("epoch_us({name})"));
+        let sql: Vec<String> = columns.iter().map(|name| (*name).to_owned()).chain(times).collect();
+        let mut truth = ask(&lake, &format!("SELECT {} FROM {table}", sql.join(", ")));
+        assert!(!truth.is_empty(), "{table}");
+        said.sort_by_key(|row| json!(row).to_string());
+        truth.sort_by_key(|row| json!(row).to_string());
+        assert_eq!(said, truth, "{table}");
     }
     // The next export carries the repeats forward, and the rule with them.
     sim.export(&lake, &["--fixed-time", "2026-11-02T06:00:00Z"], 0);
     assert_eq!(ask_one(&lake, "SELECT count(*) FROM audit_findings WHERE rule = 'cached-results-unused'"), 1);
+}
+
+/// A query of Hex as a warehouse keeps it: the SQL with Hex's comment after it.
+fn sent(sql: &str) -> String {
+    format!(
+        "{sql}\n-- Hex query metadata: {}",
+        json!({"context": "SCHEDULED_RUN", "project_id": "p1", "trace_id": "T1"})
+    )
+}
+
+/// A value in CSV.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('"', "\"\""))
+}
+
+/// A query that is expected of a file: identifier, start, seconds, bytes, outcome, tables that it reads.
+type Expected = (&'static str, &'static str, Option<f64>, Option<u64>, &'static str, &'static str);
+
+/// A file as a warehouse's own tools write it.
+struct File {
+    kind: &'static str,
+    text: Vec<u8>,
+    expected: &'static [Expected],
+    /// Rows that are not used, by the reason.
+    left: Value,
+}
+
+/// Files in the forms that the warehouses' documentation shows, none by our extraction.
+fn files() -> Vec<File> {
+    let sql = sent("SELECT * FROM core.orders");
+    let csv = quoted(&sql);
+    let snowflake = "QUERY_ID,QUERY_TEXT,DATABASE_NAME,SCHEMA_NAME,EXECUTION_STATUS,START_TIME,TOTAL_ELAPSED_TIME,BYTES_SCANNED";
+    let row = |id: &str, text: &str, status: &str, start: &str, took: &str, bytes: &str| {
+        format!("{id},{},DB,CORE,{status},{start},{took},{bytes}\r\n", quoted(text))
+    };
+    let at = "2026-10-30 03:00:00.000 -0700";
+    let of = |text: &str| row("x", text, "SUCCESS", at, "1200", "12");
+    let rows = [
+        row("s1", &sql, "SUCCESS", at, "1200", "12"),
+        row("s2", &sql, "FAIL", "2026-10-30T10:00:00+05:30", "1200", "12"),
+        // Of two comments the last counts; a comment may have more than is known.
+        row(
+            "s3",
+            &format!("{}\n{}", sql.replace("p1", "p0"), sql.lines().last().unwrap()),
+            "SUCCESS",
+            at,
+            "1",
+            "1",
+        ),
+        row(
+            "s4",
+            &sql.replace("{\"context\"", "{\"new\": {\"a\": [1]}, \"context\""),
+            "SUCCESS",
+            at,
+            "1",
+            "1",
+        ),
+        // Amounts that can't be.
+        row("s5", &sql, "SUCCESS", at, "-5", "18446744073709551615"),
+        row("s6", &sql, "SUCCESS", at, "NaN", "-3"),
+        // In its midst, where Hex doesn't put it.
+        of(&format!("SELECT * FROM (\n{sql}\n) LIMIT 10")),
+        of(&format!("{sql}\n;\nSELECT 2")),
+        of("SELECT 'no comment of Hex query metadata: here'"),
+        row("s7", &sql, "RUNNING", at, "", ""),
+        row("s8", &sql, "SUCCESS", "30/10/2026 10:00", "1", "1"),
+        row("", &sql, "SUCCESS", at, "1", "1"),
+    ];
+    let snowflake = format!("\u{feff}\"{}\"\r\n{}", snowflake.replace(',', "\",\""), rows.concat());
+    let bigquery = json!([
+        {"job_id": "b1", "query": sql, "creation_time": "2026-10-30 03:00:00.123", "start_time": "2026-10-30 03:00:01",
+         "end_time": "2026-10-30 03:00:05", "total_slot_ms": "4000", "total_bytes_billed": "10485760", "cache_hit": "false",
+         "state": "DONE", "error_result": null, "referenced_tables": [{"project_id": "p", "dataset_id": "d", "table_id": "t"}]},
+        // One that never started has when it was made.
+        {"job_id": "b2", "query": sql, "creation_time": "2026-10-30T03:00:00.123Z", "start_time": null, "end_time": null,
+         "total_bytes_billed": null, "total_bytes_processed": "77", "state": "DONE", "error_result": {"reason": "accessDenied"}},
+        {"job_id": "b3", "query": sql, "start_time": "1.7933016E9", "end_time": "1793301605.5", "total_bytes_billed": "9007199254740000",
+         "state": "DONE", "cache_hit": "true"},
+    ]);
+    let clickhouse = json!({
+        "type": "QueryFinish", "query_id": "c1", "query": sql, "query_start_time": "2026-10-30 03:00:00",
+        "query_start_time_microseconds": "2026-10-30 03:00:00.123456", "query_duration_ms": "1000", "read_bytes": "4503599627370496",
+        "exception_code": 0, "tables": ["core.orders"], "current_database": "core",
+    });
+    let databricks = format!(
+        "statement_id,execution_status,compute,statement_text,total_duration_ms,read_bytes,start_time,end_time\n\
+         d1,FINISHED,\"{{\"\"type\"\": \"\"WAREHOUSE\"\"}}\",{csv},1000,12,2026-10-30T03:00:00.000+00:00,\n\
+         d2,CANCELED,,{csv},,,2026-10-30T03:00:00.000Z,2026-10-30T03:00:02.000Z\n"
+    );
+    // As the AWS CLI prints them: a document for each fifty, and one without any.
+    let execution = |id: &str, at: Value| {
+        json!({
+            "QueryExecutionId": id, "Query": sql, "StatementType": "DML",
+            "QueryExecutionContext": {"Database": "core", "Catalog": "awsdatacatalog"},
+            "Status": {"State": "SUCCEEDED", "SubmissionDateTime": at},
+            "Statistics": {"TotalExecutionTimeInMillis": 9000, "DataScannedInBytes": 1234},
+        })
+    };
+    let document = |all: Value| {
+        let document = json!({"QueryExecutions": all, "UnprocessedQueryExecutionIds": []});
+        serde_json::to_string_pretty(&document).unwrap()
+    };
+    let athena = [
+        document(json!([])),
+        document(json!([execution("a1", json!("2026-10-30T05:00:00.123000+02:00"))])),
+        document(json!([execution("a2", json!(1793329200.5))])),
+    ];
+    // Redshift escapes line ends in its texts.
+    let escaped = |sql: &str| quoted(&sent(sql).replace('\n', "\\n"));
+    let redshift = format!(
+        "query_id,query_text,status,start_time,elapsed_time,database_name\n\
+         1,{},success,2026-10-30 03:00:00.123,1500000,dev\n2,{},failed    ,2026-10-30 03:00:00.123,1500000,dev\n",
+        escaped("SELECT a\nFROM core.orders\nWHERE\tx = 1"),
+        escaped("SELECT a\nFROM core.orders").replace("}\"", "}\\n\""),
+    );
+    let trino = format!(
+        "query_id,query,create_time,wall_time_millis,query_state,physical_input_bytes,catalog,schema,inputs_json,error_code\n\
+         t1,{csv},2026-10-30 03:00:00.123,1000,FINISHED,12,hive,web,{},\\N\n",
+        quoted(&json!([{"catalogName": "hive", "schema": "web", "table": "clicks"}]).to_string())
+    );
+    let lines = |values: Vec<Value>| values.iter().map(|v| format!("{v}\r\n")).collect::<String>();
+    let mut marked = b"\xef\xbb\xbf".to_vec();
+    marked.extend(serde_json::to_vec_pretty(&bigquery).unwrap());
+    let file = |kind, text: String, expected, left| File { kind, text: text.into_bytes(), expected, left };
+    vec![
+        file(
+            "snowflake",
+            snowflake,
+            &[
+                ("s1", "2026-10-30T10:00:00Z", Some(1.2), Some(12), "success", "DB.CORE.ORDERS"),
+                ("s2", "2026-10-30T04:30:00Z", Some(1.2), Some(12), "failed", "DB.CORE.ORDERS"),
+                ("s3", "2026-10-30T10:00:00Z", Some(0.001), Some(1), "success", "DB.CORE.ORDERS"),
+                ("s4", "2026-10-30T10:00:00Z", Some(0.001), Some(1), "success", "DB.CORE.ORDERS"),
+                ("s5", "2026-10-30T10:00:00Z", None, None, "success", "DB.CORE.ORDERS"),
+                ("s6", "2026-10-30T10:00:00Z", None, None, "success", "DB.CORE.ORDERS"),
+            ],
+            json!({"wrapped": 2, "foreign": 1, "open": 1, "unreadable": 2}),
+        ),
+        File {
+            kind: "bigquery",
+            text: marked,
+            expected: &[
+                ("b1", "2026-10-30T03:00:01Z", Some(4.0), Some(10_485_760), "success", "p.d.t"),
+                ("b2", "2026-10-30T03:00:00.123Z", None, None, "failed", "core.orders"),
+                (
+                    "b3",
+                    "2026-10-29T19:20:00Z",
+                    Some(5.5),
+                    Some(9_007_199_254_740_000),
+                    "success",
+                    "core.orders",
+                ),
+            ],
+            left: json!({}),
+        },
+        file(
+            "clickhouse",
+            lines(vec![clickhouse]),
+            &[("c1", "2026-10-30T03:00:00.123456Z", Some(1.0), Some(1 << 52), "success", "core.orders")],
+            json!({}),
+        ),
+        file(
+            "databricks",
+            databricks,
+            &[
+                ("d1", "2026-10-30T03:00:00Z", Some(1.0), Some(12), "success", "core.orders"),
+                ("d2", "2026-10-30T03:00:00Z", Some(2.0), None, "failed", "core.orders"),
+            ],
+            json!({}),
+        ),
+        file(
+            "athena",
+            athena.join("\n"),
+            &[
+                (
+                    "a1",
+                    "2026-10-30T03:00:00.123Z",
+                    Some(9.0),
+                    Some(1234),
+                    "success",
+                    "awsdatacatalog.core.orders",
+                ),
+                (
+                    "a2",
+                    "2026-10-30T03:00:00.5Z",
+                    Some(9.0),
+                    Some(1234),
+                    "success",
+                    "awsdatacatalog.core.orders",
+                ),
+            ],
+            json!({}),
+        ),
+        file(
+            "redshift",
+            redshift,
+            &[
+                ("1", "2026-10-30T03:00:00.123Z", Some(1.5), None, "success", "dev.core.orders"),
+                ("2", "2026-10-30T03:00:00.123Z", Some(1.5), None, "failed", "dev.core.orders"),
+            ],
+            json!({}),
+        ),
+        file(
+            "trino",
+            trino,
+            &[("t1", "2026-10-30T03:00:00.123Z", Some(1.0), Some(12), "success", "hive.web.clicks")],
+            json!({}),
+        ),
+        file(
+            "postgres",
+            format!("query_id;sql_text;started_at\nx1;{csv};2026-10-30 03:00:00+00\n")
+                .replace("sql_text", "query_text"),
+            &[("x1", "2026-10-30T03:00:00Z", None, None, "success", "core.orders")],
+            json!({}),
+        ),
+    ]
+}
+
+#[test]
+fn histories_in_the_warehouses_own_forms_are_read_to_the_value() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = dir.path().join("lake");
+    Sim::of_projects(2).export(&lake, &["--tables", "projects"], 0);
+    for File { kind, text, expected, left } in files() {
+        let path = dir.path().join(kind);
+        std::fs::write(&path, text).unwrap();
+        let (lake_arg, path) = (lake.to_str().unwrap(), path.to_str().unwrap());
+        let args = ["import", "query-history", lake_arg, path, "--warehouse", kind, "--output", "json"];
+        let code = if left["unreadable"].is_null() { 0 } else { 4 };
+        let said: Value = serde_json::from_slice(&run(&mut hexport(&args), code).stdout).unwrap();
+        assert_eq!((&said["imported"], &said["not_used"]), (&json!(expected.len()), &left), "{kind} {said}");
+        let rows = ask(
+            &lake,
+            &format!(
+                "SELECT query_id, epoch_us(started_at), duration_seconds, bytes_scanned, outcome, array_to_string(tables_read, ' ') \
+                 FROM warehouse_queries WHERE warehouse = '{kind}' AND project_id = 'p1' AND trace_id = 't1' ORDER BY query_id"
+            ),
+        );
+        let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap().timestamp_micros();
+        let expected: Vec<Vec<Value>> = expected
+            .iter()
+            .map(|(id, start, seconds, bytes, outcome, tables)| {
+                vec![json!(id), json!(at(start)), json!(seconds), json!(bytes), json!(outcome), json!(tables)]
+            })
+            .collect();
+        assert_eq!(rows, expected, "{kind}");
+        if kind == "snowflake" {
+            assert_eq!(said["remarks"]["values_unread"], json!({"bytes_scanned": 2, "duration_seconds": 2}));
+        }
+    }
+    // What nothing can be made of is refused, and says what to do, without the queries that are in it.
+    let csv = quoted(&sent("SELECT 'a secret' FROM core.orders"));
+    let log = format!("2026-10-30 03:00:00.123 UTC,hex,db,123,LOG,00000,{csv}\n");
+    let utf16: Vec<u8> = "\u{feff}query_id,query_text".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let refused: [(&str, &[u8], &str); 7] = [
+        ("empty", b"", "it is empty"),
+        ("blank", b" \n\n", "it is empty"),
+        ("utf16", &utf16, "convert it to UTF-8"),
+        ("zip", b"PK\x03\x04\x14\x00", "decompress it first"),
+        ("gzip", b"\x1f\x8b\x08\x00", "decompress it first"),
+        ("csvlog", log.as_bytes(), "unload it with a header"),
+        ("other", format!("what,{csv}\n1,2\n").leak().as_bytes(), "has no column for query_id"),
+    ];
+    let before = verify(&lake).unwrap()["sequence"].clone();
+    for (name, bytes, words) in refused {
+        let path = dir.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let args = [
+            "import",
+            "query-history",
+            lake.to_str().unwrap(),
+            path.to_str().unwrap(),
+            "--warehouse",
+            "postgres",
+        ];
+        let said = stderr(&run(&mut hexport(&args), 2));
+        assert!(said.contains(words) && !said.contains("a secret' FROM core"), "{name}: {said}");
+        assert_eq!(verify(&lake).unwrap()["sequence"], before, "{name}");
+    }
 }

@@ -9,7 +9,7 @@ use super::super::{Audit, Finding};
 use super::not_evaluated;
 
 /// The audit as JUnit XML: a suite a rule, a failure a finding. A rule that found nothing passed; one that could
-/// not be evaluated is skipped, and so is a finding that an exception accepts.
+/// not be evaluated is skipped, and so are a finding that an exception accepts, and an exception to review.
 ///
 /// # Errors
 /// If it can't be put as XML.
@@ -44,6 +44,16 @@ pub fn junit(audit: &Audit, snapshot_at: DateTime<Utc>) -> Result<String, quick_
         }
         for mut case in of_rule {
             case.set_classname(rule.rule.as_str());
+            suite.add_test_case(case);
+        }
+        report.add_test_suite(suite);
+    }
+    if !audit.notices.is_empty() {
+        let mut suite = TestSuite::new("exceptions");
+        for notice in &audit.notices {
+            let mut case =
+                skipped(format!("{} exception: {}", notice.kind, notice.exception), notice.what.clone());
+            case.set_classname("exceptions");
             suite.add_test_case(case);
         }
         report.add_test_suite(suite);

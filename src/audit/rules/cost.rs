@@ -91,14 +91,14 @@ static SAME_QUERY_IN_MANY_PROJECTS: Rule = Rule {
 
 fn same_query_in_many_projects(facts: &Facts, config: &Config) -> Found {
     let is_hit = |shared: &crate::audit::spending::Shared| {
-        shared.projects.len() >= config.shared_query_projects && shared.hours >= config.costly_hours
+        shared.projects >= config.shared_query_projects && shared.hours >= config.costly_hours
     };
     let hit = |shared: crate::audit::spending::Shared| Hit {
         entity_type: "query".into(),
         entity: format!("query {}", shared.fingerprint),
         evidence: format!(
             "{} sent it {} in 30 days, and it took {:.1} hours of the warehouse",
-            counted(shared.projects.len(), "project", "projects"),
+            counted(shared.projects, "project", "projects"),
             counted(shared.queries as usize, "time", "times"),
             shared.hours
         ),
@@ -140,7 +140,7 @@ pub(super) mod tests {
         let query = |n: usize| Fingerprint {
             warehouse: "trino".into(),
             fingerprint: "abc".into(),
-            project_id: format!("p{n}"),
+            project_id: format!("p{n}").into(),
             queries: 10,
             seconds: Some(hours * 3600.0 / projects as f64),
             last_at: ago(if n == 0 { 0 } else { at }),

@@ -93,6 +93,12 @@
       el('div', { class: 'tools' }, more, said),
     );
     const texts = rows.map((row) => columns.map((column) => String(column.value(row) ?? '')).join('\n').toLowerCase());
+    // A word longer than a column would push the others off the page.
+    const cell = (column, row) => {
+      const content = (column.show ?? column.value)(row) ?? '';
+      const long = /\S{40}/.test(content.textContent ?? content);
+      return el('td', { class: long ? 'wide' : column.kind, 'data-name': column.name }, content);
+    };
     const draw = () => {
       let at = rows.map((_, i) => i).filter((i) => state.keep(rows[i]) && (!state.query || texts[i].includes(state.query)));
       if (state.sort !== null) {
@@ -106,7 +112,7 @@
         });
       }
       heads.forEach((head, i) => (i === state.sort ? head.setAttribute('aria-sort', state.down ? 'descending' : 'ascending') : head.removeAttribute('aria-sort')));
-      body.replaceChildren(...at.slice(0, state.shown).map((i) => el('tr', {}, ...columns.map((column) => el('td', { class: column.kind, 'data-name': column.name }, (column.show ?? column.value)(rows[i]) ?? '')))));
+      body.replaceChildren(...at.slice(0, state.shown).map((i) => el('tr', {}, ...columns.map((column) => cell(column, rows[i])))));
       said.textContent = `${count(Math.min(at.length, state.shown))} of ${count(at.length)}`;
       more.hidden = at.length <= state.shown;
     };
@@ -130,7 +136,7 @@
     const grid = el('div', { class: 'figures' });
     node.append(grid);
     for (const figure of data.figures) {
-      const shown = figure.kind === 'share' ? share(figure.value) || 'none' : count(figure.value);
+      const shown = (figure.kind === 'share' ? share(figure.value) : count(figure.value)) || 'unknown';
       const card = el('div', { class: 'figure', id: 'figure-' + figure.id }, el('b', {}, shown), el('span', {}, figure.name));
       grid.append(card);
       const known = (figure.trend ?? []).filter((v) => v !== null);
