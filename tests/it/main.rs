@@ -26,6 +26,7 @@ mod house;
 mod impact;
 mod limits;
 mod lineage;
+mod machines;
 mod mcp;
 mod moves;
 mod mutator;
