@@ -43,6 +43,7 @@ mod report;
 mod sample;
 mod simulator;
 mod snapshots;
+mod sql_cells;
 mod stores;
 mod terminal;
 mod truth;
