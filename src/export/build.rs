@@ -316,7 +316,7 @@ impl Job<'_> {
     fn assemble(&self, chunk: Chunk, endpoint: Option<Endpoint>) -> Result<RecordBatch, ArrowError> {
         let new = batch_of(self.table, chunk.rows)?;
         // Before they are sorted and compared with old ones: keys may hold addresses.
-        let new = self.target.pseudonyms.batch(&new)?.unwrap_or(new);
+        let new = self.target.pseudonyms.batch(self.table, &new)?.unwrap_or(new);
         let fresh = self.table.accumulates().then(|| keys(self.table, &new));
         let mut batches = Vec::with_capacity(chunk.old.len() + 1);
         for old in &chunk.old {

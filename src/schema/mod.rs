@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::client::Operation;
 
-pub use columns::{Column, SubField, Type};
+pub use columns::{Column, NameOf, SubField, Type};
 pub use rows::{
     Context, Datum, Drift, Row, RowMapper, UNIDENTIFIED, array_of, batch_of, parse_timestamp, sort_unique,
 };
@@ -197,6 +197,11 @@ impl Table {
     /// Whether each snapshot that has it holds the rows of one import alone, so that readers unite them.
     pub fn is_split(&self) -> bool {
         self.origin == Origin::History(Span::OneImport)
+    }
+
+    /// Columns that name people, with where the address of each is.
+    pub fn names(&self) -> impl Iterator<Item = (&'static str, NameOf)> + use<> {
+        self.columns.iter().filter_map(|column| Some((column.name, column.name_of?)))
     }
 
     /// The operation that the rows come from.
