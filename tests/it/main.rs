@@ -15,6 +15,7 @@ mod crawl;
 mod datahub;
 mod diff;
 mod drift;
+mod edits;
 mod engines;
 mod examples;
 mod export;
