@@ -22,11 +22,19 @@ def kind(statement):
             return type(statement).__name__.upper()
 
 
+def has_star(query):
+    columns = query.selects if isinstance(query, exp.Select) else []
+    return any(column.is_star for column in columns)
+
+
 def reads_all(statement):
     queries = [statement] if isinstance(statement, exp.Query) else list(statement.find_all(exp.Query))[:1]
     for scope in (scope for query in queries for scope in traverse_scope(query)):
         # Whether there are rows is all that EXISTS asks.
         if isinstance(scope.expression.parent, exp.Exists):
+            continue
+        # Of a query within another one only what the other takes is read.
+        if (scope.is_cte or scope.is_derived_table) and not has_star(scope.parent.expression):
             continue
         for column in scope.expression.selects if isinstance(scope.expression, exp.Select) else []:
             named = column.table if isinstance(column, exp.Column) and isinstance(column.this, exp.Star) else None
