@@ -8,6 +8,7 @@
     benches/e2e.py store       a million runs to S3 (moto, from .venv): peak memory
     benches/e2e.py parquet     files against those that DuckDB writes of the same rows: size and scan time
     benches/e2e.py history     a query history of 10 million rows imported (made by DuckDB, from .venv): time and peak memory
+    benches/e2e.py spark       who reads a table, over a history of 50 million rows of lineage: Spark and DuckDB
     benches/e2e.py report      the report of 5,000 projects in Chromium: size, first paint, when everything is there
     benches/e2e.py startup     --help, and the size of the release binary, if it is built
     benches/e2e.py build       a build from nothing, by the profiles dev and release: time, CPU, size of the binary
@@ -286,6 +287,58 @@ COPY (
             )
 
 
+def spark(args):
+    # One night, repeated: each snapshot's files are links to the first one's, so the disk and its cache hold them once.
+    python = ROOT / ".venv/clients/spark/bin/python"
+    if not python.exists():
+        raise SystemExit("needs pyspark: tests/run installs it")
+    duck = """
+import duckdb, sys
+lake, table = sys.argv[1:]
+duckdb.execute("SET enable_progress_bar = false")
+print(len(duckdb.execute(f'''
+SELECT project_id, min(snapshot), max(snapshot), count(DISTINCT snapshot)
+FROM read_parquet('{lake}/snapshot=*/lineage.parquet', hive_partitioning = true, hive_types = {{'snapshot': VARCHAR}}, union_by_name = true)
+WHERE table_key = '{table}' AND direction = 'read' GROUP BY 1 ORDER BY 1''').fetchall()))
+"""
+    import datetime
+
+    def timed(command, text=""):
+        started = time.monotonic()
+        done = subprocess.run(command, input=text, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise SystemExit(done.stderr[-3000:])
+        return time.monotonic() - started, done.stdout
+
+    with simulate(args.projects) as server, tempfile.TemporaryDirectory() as folder:
+        lake = pathlib.Path(folder) / "lake"
+        run = export(server, lake)
+        line("exported", run)
+        first = next(lake.glob("snapshot=*"))
+        usage = (
+            "import duckdb, sys; print(duckdb.execute(\"SELECT arg_max(table_key, projects) FROM "
+            "read_parquet(?, hive_partitioning = false)\", [sys.argv[1]]).fetchone()[0])"
+        )
+        table = timed([str(ROOT / ".venv/bin/python"), "-c", usage, str(first / "table_usage.parquet")])[1].strip()
+        a_night = run["summary"]["tables"]["lineage"]["rows"]
+        began = datetime.datetime.strptime(first.name, "snapshot=%Y-%m-%dT%H%M%SZ")
+        made = 1
+        for nights in (1, -(-args.rows // a_night)):
+            for number in range(made, nights):
+                name = (began - datetime.timedelta(days=number)).strftime("snapshot=%Y-%m-%dT%H%M%SZ")
+                (lake / name).mkdir()
+                os.link(first / "lineage.parquet", lake / name / "lineage.parquet")
+            made = nights
+            asked = json.dumps({"lake": str(lake), "table": table, "tables": []})
+            seconds, said = timed([str(python), str(ROOT / "tests/clients/spark.py")], asked)
+            found = json.loads(said.splitlines()[-1])["rows"]
+            assert all(row[3] == nights for row in found), found[:3]
+            print(f"{nights:,} nights, {nights * a_night:,} rows of lineage: Spark {seconds:.1f} s, with its start", flush=True)
+            ours, projects = timed([str(ROOT / ".venv/bin/python"), "-c", duck, str(lake), table])
+            assert int(projects) == len(found)
+            print(f"  DuckDB {ours:.1f} s; {len(found)} projects read {table}", flush=True)
+
+
 def report(args):
     # In Chromium, from the file: what a person waits for, by the browser's own clock.
     script = """
@@ -357,6 +410,7 @@ def main():
         ("store", store, 10_000, 190, 14),
         ("parquet", parquet, 3000, 40, 14),
         ("history", history, 3000, 10, 4),
+        ("spark", spark, 10_000, 2, 14),
         ("report", report, 5000, 40, 14),
         ("startup", startup, 0, 0, 0),
         ("build", build, 0, 0, 0),
@@ -366,7 +420,8 @@ def main():
         command.add_argument("--projects", type=int, default=projects)
         command.add_argument("--runs", type=int, default=runs, help="mean runs of a published project")
         command.add_argument("--cells", type=int, default=cells, help="mean cells of a project")
-        command.add_argument("--rows", type=int, default=10_000_000, help="rows of the query history")
+        rows = 50_000_000 if name == "spark" else 10_000_000
+        command.add_argument("--rows", type=int, default=rows, help="rows of the query history, or of lineage over all nights")
     args = parser.parse_args()
     args.run(args)
 

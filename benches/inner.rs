@@ -196,6 +196,7 @@ fn derive(bencher: Bencher<'_, '_>, name: &str) {
         last_lineage: None,
         projects: KeyRange::default(),
         part_rows: PART_ROWS,
+        components: Default::default(),
     };
     bencher.bench(|| (derivation.derive)(black_box(&inputs)).expect("a frame"));
 }

@@ -93,6 +93,10 @@ COMMENT ON VIEW project_categories_history IS 'Categories of projects';
 CREATE OR REPLACE VIEW project_cost_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/project_cost.parquet', hive_partitioning = false, union_by_name = true, filename = true);
 COMMENT ON VIEW project_cost_history IS 'What each project''s warehouse queries used and cost, by context, user and day (UTC)';
 
+-- Edits and publications of projects that successive snapshots have seen, in the last 400 days, and the last of each project
+CREATE OR REPLACE VIEW project_edits_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/project_edits.parquet', hive_partitioning = false, union_by_name = true, filename = true);
+COMMENT ON VIEW project_edits_history IS 'Edits and publications of projects that successive snapshots have seen, in the last 400 days, and the last of each project';
+
 -- Schedules of projects
 CREATE OR REPLACE VIEW project_schedules_history AS SELECT * EXCLUDE (filename), regexp_extract(filename, 'snapshot=([^/]+)/[^/]+$', 1) AS snapshot FROM read_parquet('snapshot=*/project_schedules.parquet', hive_partitioning = false, union_by_name = true, filename = true);
 COMMENT ON VIEW project_schedules_history IS 'Schedules of projects';

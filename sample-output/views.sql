@@ -94,6 +94,10 @@ COMMENT ON VIEW project_categories IS 'Categories of projects';
 CREATE OR REPLACE VIEW project_cost AS SELECT * FROM read_parquet('snapshot=2026-11-02T060001Z/project_cost.parquet', hive_partitioning = false);
 COMMENT ON VIEW project_cost IS 'What each project''s warehouse queries used and cost, by context, user and day (UTC)';
 
+-- Edits and publications of projects that successive snapshots have seen, in the last 400 days, and the last of each project
+CREATE OR REPLACE VIEW project_edits AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/project_edits.parquet', hive_partitioning = false);
+COMMENT ON VIEW project_edits IS 'Edits and publications of projects that successive snapshots have seen, in the last 400 days, and the last of each project';
+
 -- Schedules of projects
 CREATE OR REPLACE VIEW project_schedules AS SELECT * FROM read_parquet('snapshot=2026-11-02T060000Z/project_schedules.parquet', hive_partitioning = false);
 COMMENT ON VIEW project_schedules IS 'Schedules of projects';

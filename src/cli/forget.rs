@@ -8,6 +8,7 @@ use serde_json::json;
 use super::exit::{Code, Failure};
 use super::settings::StoreArgs;
 use super::{Output, lakes, render};
+use crate::registry;
 use crate::snapshot::{Forgotten, Key, PSEUDONYM_KEY};
 
 /// Arguments of `hexport forget`.
@@ -62,7 +63,7 @@ pub fn run(args: &Args) -> Result<Code, Failure> {
         ))
     })?;
     let lock = lake.lock()?;
-    let done = lake.forget(&args.address, &key, Utc::now());
+    let done = lake.forget(&args.address, &key, Utc::now(), registry::by_name);
     lake.tidy(lock);
     let done = done?;
     match args.output {
@@ -103,5 +104,8 @@ fn print_table(done: &Forgotten) {
     for left in &done.left {
         println!("not read: {left}");
     }
-    println!("The address is {} now, also in later exports and imports.", done.pseudonym);
+    println!(
+        "The address is {} now, also in later exports and imports, and so is the name beside it.",
+        done.pseudonym
+    );
 }

@@ -14,6 +14,7 @@ pub const LIBRARY: &[(&str, &str)] = &[
     ("cost_by_project", include_str!("../../queries/cost_by_project.sql")),
     ("costly_unviewed_schedules", include_str!("../../queries/costly_unviewed_schedules.sql")),
     ("executed_beyond_sql", include_str!("../../queries/executed_beyond_sql.sql")),
+    ("failing_since_edit", include_str!("../../queries/failing_since_edit.sql")),
     ("flakiest_projects", include_str!("../../queries/flakiest_projects.sql")),
     ("lineage_edges", include_str!("../../queries/lineage_edges.sql")),
     ("owners_who_left", include_str!("../../queries/owners_who_left.sql")),

@@ -210,7 +210,7 @@ fn verify(args: &Args, names: &[String]) -> Result<Code, Failure> {
 fn verify_forgotten(args: &Args, address: &str) -> Result<Code, Failure> {
     let lake = args.store.open(&args.dest)?;
     known(&lake)?;
-    let found = lake.find_person(address)?;
+    let found = lake.find_person(address, registry::by_name)?;
     if args.output == Output::Json {
         let files: Vec<_> = found.iter().map(|f| json!({"file": f.file, "what": f.what})).collect();
         println!("{}", serde_json::to_string_pretty(&json!({"found": files})).unwrap_or_default());

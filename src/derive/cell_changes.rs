@@ -6,24 +6,22 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::array::RecordBatch;
 use chrono::TimeDelta;
 use sha2::{Digest, Sha256};
 
 use super::connections::text as text_at;
+use super::earlier::{Earlier, Projects, Sink, time_at};
 use super::{Error, Inputs};
 use crate::schema::columns::{text, time};
-use crate::schema::{Datum, Origin, Row, Table, batch_of, itself};
+use crate::schema::{Datum, Origin, Row, Table, itself};
 use crate::snapshot::{self, TableEntry, TableReader, TableWriter};
 use crate::tables::CELLS;
 
 /// How long changes are carried forward: as long as `run_health` looks back, and some more.
 const KEPT: TimeDelta = TimeDelta::days(90);
-/// Rows that are gathered before they are written.
-const CHUNK_ROWS: usize = 16_384;
 /// Columns of `cells` that are compared, and when they were read.
-const COMPARED: [&str; 8] = [
+pub const COMPARED_CELLS: [&str; 8] = [
     "project_id",
     "static_id",
     "cell_type",
@@ -60,15 +58,6 @@ pub static CELL_CHANGES: Table = Table {
     explode: itself,
 };
 
-/// An earlier snapshot's cells, and the changes up to it.
-#[derive(Default)]
-pub struct Earlier {
-    /// Its `cells`.
-    pub cells: Option<TableReader>,
-    /// Its `cell_changes`.
-    pub changes: Option<TableReader>,
-}
-
 /// A cell as it is compared.
 #[derive(Debug, Clone, PartialEq)]
 struct Cell {
@@ -93,38 +82,22 @@ pub fn write_changes(
 ) -> Result<TableEntry, Error> {
     let now = inputs.snapshot_at.timestamp_micros();
     let first = (inputs.snapshot_at - KEPT).timestamp_micros();
-    let mut sink = Sink { writer: create(&CELL_CHANGES)?, rows: Vec::new(), now };
-    let mut history = Projects::new(earlier.changes);
-    let mut old = Projects::new(earlier.cells);
+    let mut sink = Sink::new(&CELL_CHANGES, &create)?;
+    let mut history = Projects::new(earlier.moves);
+    let mut old = Projects::new(earlier.rows);
     let path = inputs.path(CELLS.name);
-    let mut new = Projects::new(Some(TableReader::open_file_columns(&path, &CELLS, &COMPARED)?));
+    let mut new = Projects::new(Some(TableReader::open_file_columns(&path, &CELLS, &COMPARED_CELLS)?));
     while let Some(project) = [history.project()?, old.project()?, new.project()?].into_iter().flatten().min()
     {
+        let mut rows = Vec::new();
         for batch in history.take(&project)? {
-            sink.rows.extend(kept(&batch, first, now));
+            rows.extend(kept(&batch, first, now));
         }
         let (before, after) = (cells(&old.take(&project)?), cells(&new.take(&project)?));
-        sink.rows.extend(changes(&project, &before, &after, now));
-        if sink.rows.len() >= CHUNK_ROWS {
-            sink.flush()?;
-        }
+        rows.extend(changes(&project, &before, &after, now));
+        sink.add(rows)?;
     }
-    sink.flush()?;
-    Ok(sink.writer.finish()?)
-}
-
-struct Sink {
-    writer: TableWriter,
-    rows: Vec<Row>,
-    now: i64,
-}
-
-impl Sink {
-    fn flush(&mut self) -> Result<(), snapshot::Error> {
-        let rows = std::mem::take(&mut self.rows);
-        debug_assert!(rows.iter().all(|row| row.last() == Some(&Datum::Time(self.now))));
-        self.writer.write(&batch_of(&CELL_CHANGES, rows).map_err(snapshot::Error::of_table(&CELL_CHANGES))?)
-    }
+    Ok(sink.finish()?)
 }
 
 /// Earlier changes that are carried forward.
@@ -208,46 +181,6 @@ fn hash(parts: [Option<&str>; 4]) -> String {
         digest.update(part.unwrap_or_default());
     }
     digest.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect()
-}
-
-fn time_at(batch: &RecordBatch, name: &str, row: usize) -> Option<i64> {
-    let column = batch.column_by_name(name)?.as_primitive::<TimestampMicrosecondType>();
-    column.is_valid(row).then(|| column.value(row))
-}
-
-/// A table that is sorted by project, cut into the rows of each.
-struct Projects {
-    reader: Option<TableReader>,
-    batch: Option<RecordBatch>,
-}
-
-impl Projects {
-    fn new(reader: Option<TableReader>) -> Self {
-        Self { reader, batch: None }
-    }
-
-    /// The project whose rows come next.
-    fn project(&mut self) -> Result<Option<String>, snapshot::Error> {
-        while self.batch.as_ref().is_none_or(|batch| batch.num_rows() == 0) {
-            let Some(next) = self.reader.as_mut().and_then(Iterator::next) else { return Ok(None) };
-            self.batch = Some(next?);
-        }
-        Ok(self.batch.as_ref().and_then(|batch| text_at(batch, "project_id", 0)).map(str::to_owned))
-    }
-
-    /// The rows of a project, if they come next.
-    fn take(&mut self, project: &str) -> Result<Vec<RecordBatch>, snapshot::Error> {
-        let mut parts = Vec::new();
-        while self.project()?.as_deref() == Some(project) {
-            let Some(batch) = self.batch.take() else { break };
-            let count = (0..batch.num_rows())
-                .take_while(|i| text_at(&batch, "project_id", *i) == Some(project))
-                .count();
-            parts.push(batch.slice(0, count));
-            self.batch = Some(batch.slice(count, batch.num_rows() - count));
-        }
-        Ok(parts)
-    }
 }
 
 #[cfg(test)]

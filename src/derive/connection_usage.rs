@@ -43,28 +43,65 @@ pub static CONNECTION_USAGE: Table = Table {
 
 /// Computes the rows.
 pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
-    let id = || [col("data_connection_id")];
-    let left = || JoinArgs::new(JoinType::Left);
+    // Part by part: a project is in one part alone, so what is counted of projects adds up. Of tables and owners, which
+    // several parts may have, the different ones are held.
+    let failed = |e: crate::snapshot::Error| polars_err!(ComputeError: "{}", e);
+    let recent = recent_runs(inputs)?.collect()?;
+    let (mut usage, mut tables, mut owners) = (Vec::new(), Vec::new(), Vec::new());
+    for part in inputs.parts(&[&LINEAGE, &SQL_CELLS]).map_err(failed)? {
+        usage.push(of_part(&part, recent.clone().lazy())?.collect()?.lazy());
+        for (found, column) in [(&mut tables, "table_key"), (&mut owners, "owner_email")] {
+            let pairs = part.scan(&LINEAGE)?.select(["data_connection_id", column].map(col));
+            found.push(pairs.unique(None, UniqueKeepStrategy::Any).collect()?.lazy());
+        }
+    }
+    let different = |found: Vec<LazyFrame>, column: &str, name: &str| -> PolarsResult<LazyFrame> {
+        let count = col(column).drop_nulls().n_unique().cast(DataType::Int64).alias(name);
+        Ok(concat(found, UnionArgs::default())?.group_by(id()).agg([count]))
+    };
+    let usage = concat(usage, UnionArgs::default())?
+        .group_by(id())
+        .agg([by_name(SUMS, true, false).as_expr().sum(), col("last_run_at").max()]);
+    let counts = SUMS.into_iter().chain(["tables", "owners"]);
+    inputs
+        .scan(&DATA_CONNECTIONS)?
+        .select(["data_connection_id", "name", "type"].map(col))
+        .join(usage, id(), id(), left())
+        .join(different(tables, "table_key", "tables")?, id(), id(), left())
+        .join(different(owners, "owner_email", "owners")?, id(), id(), left())
+        .with_columns(counts.map(|name| col(name).fill_null(lit(0i64))).collect::<Vec<_>>())
+        .collect()
+}
+
+const SUMS: [&str; 5] = ["projects", "live_projects", "sql_cells", "unreadable_cells", "runs_last_30_days"];
+
+fn id() -> [Expr; 1] {
+    [col("data_connection_id")]
+}
+
+fn left() -> JoinArgs {
+    JoinArgs::new(JoinType::Left)
+}
+
+/// How some projects use each connection.
+fn of_part(part: &Inputs<'_>, recent: LazyFrame) -> PolarsResult<LazyFrame> {
     let pairs = ["data_connection_id", "project_id"];
-    let lineage = inputs.scan(&LINEAGE)?;
-    let cells = inputs.scan(&SQL_CELLS)?.filter(col("data_connection_id").is_not_null());
+    let lineage = part
+        .scan(&LINEAGE)?
+        .select(["data_connection_id", "project_id", "is_published", "is_archived", "last_run_at"].map(col));
+    // Every table that a project reads of a connection says the same of the project.
+    let lineage = lineage.unique(Some(by_name(pairs, true, false)), UniqueKeepStrategy::Any);
+    let cells = part.scan(&SQL_CELLS)?.select(["data_connection_id", "project_id", "parsed"].map(col));
     let using = concat(
-        [lineage.clone().select(pairs.map(col)), cells.clone().select(pairs.map(col))],
+        [lineage.clone(), cells.clone()].map(|frame| frame.select(pairs.map(col))),
         UnionArgs::default(),
     )?
+    .unique(None, UniqueKeepStrategy::Any)
     .group_by(id())
-    .agg([col("project_id").n_unique().cast(DataType::Int64).alias("projects")]);
-    let tables = lineage
-        .clone()
-        .group_by(id())
-        .agg([col("table_key").n_unique().cast(DataType::Int64).alias("tables")]);
-    let projects = lineage
-        .unique(Some(by_name(pairs, true, false)), UniqueKeepStrategy::Any)
-        .join(recent_runs(inputs)?, [col("project_id")], [col("project_id")], left())
-        .group_by(id())
-        .agg([
+    .agg([len().cast(DataType::Int64).alias("projects")]);
+    let projects =
+        lineage.join(recent, [col("project_id")], [col("project_id")], left()).group_by(id()).agg([
             live().cast(DataType::Int64).sum().alias("live_projects"),
-            col("owner_email").drop_nulls().n_unique().cast(DataType::Int64).alias("owners"),
             col("recent_runs").sum().alias("runs_last_30_days"),
             col("last_run_at").max(),
         ]);
@@ -72,22 +109,6 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
         len().cast(DataType::Int64).alias("sql_cells"),
         col("parsed").not().cast(DataType::Int64).sum().alias("unreadable_cells"),
     ]);
-    let counts = [
-        "projects",
-        "live_projects",
-        "owners",
-        "tables",
-        "sql_cells",
-        "unreadable_cells",
-        "runs_last_30_days",
-    ];
-    inputs
-        .scan(&DATA_CONNECTIONS)?
-        .select(["data_connection_id", "name", "type"].map(col))
-        .join(using, id(), id(), left())
-        .join(tables, id(), id(), left())
-        .join(projects, id(), id(), left())
-        .join(cells, id(), id(), left())
-        .with_columns(counts.map(|name| col(name).fill_null(lit(0i64))))
-        .collect()
+    let known = |frame: LazyFrame| frame.filter(col("data_connection_id").is_not_null());
+    Ok(known(using).join(projects, id(), id(), left()).join(cells, id(), id(), left()))
 }

@@ -15,12 +15,14 @@ mod column_lineage;
 mod components;
 mod connection_usage;
 mod connections;
+mod earlier;
 mod effective_access;
 mod frame;
 mod given;
 mod lineage;
 pub mod prices;
 mod project_cost;
+mod project_edits;
 mod run_cost;
 mod run_daily;
 mod run_health;
@@ -34,6 +36,7 @@ mod user_activity;
 pub use crate::crawl::schedule;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use chrono::{DateTime, Utc};
 use polars::prelude::{
@@ -43,18 +46,21 @@ use polars::prelude::{
 use crate::schema::{Origin, Table};
 use crate::snapshot::{self, KeyRange, TableEntry, TableReader, TableWriter};
 
-pub use cell_changes::{CELL_CHANGES, Earlier, write_changes};
+pub use cell_changes::{CELL_CHANGES, COMPARED_CELLS, write_changes};
 pub use cell_cost::CELL_COST;
 pub use cell_lineage::CELL_LINEAGE;
 pub use cells::read_cells;
 pub use column_lineage::COLUMN_LINEAGE;
+pub use components::Components;
 pub use connection_usage::CONNECTION_USAGE;
 pub use connections::{Naming, namings};
+pub use earlier::Earlier;
 pub use effective_access::{EFFECTIVE_ACCESS, write_access};
 pub use frame::to_batch;
 pub use given::{ConnectionNames, Given, GivenError, schemas};
 pub use lineage::LINEAGE;
 pub use project_cost::PROJECT_COST;
+pub use project_edits::{COMPARED_PROJECTS, PROJECT_EDITS, write_edits};
 pub use run_cost::RUN_COST;
 pub use run_daily::RUN_DAILY;
 pub use run_health::RUN_HEALTH;
@@ -149,7 +155,8 @@ impl Derivation {
 
 /// All derived tables.
 pub fn tables() -> impl Iterator<Item = &'static Table> {
-    FROM_SQL.into_iter().chain(DERIVATIONS.iter().map(|d| d.table)).chain([&EFFECTIVE_ACCESS, &CELL_CHANGES])
+    let apart = [&EFFECTIVE_ACCESS, &CELL_CHANGES, &PROJECT_EDITS];
+    FROM_SQL.into_iter().chain(DERIVATIONS.iter().map(|d| d.table)).chain(apart)
 }
 
 /// Rows of one table that are computed with at a time.
@@ -172,6 +179,8 @@ pub struct Inputs<'a> {
     pub projects: KeyRange,
     /// Rows of one table in a part; see [`PART_ROWS`].
     pub part_rows: u64,
+    /// Components, once they were read; the parts share them.
+    pub components: Arc<OnceLock<Components>>,
 }
 
 impl Inputs<'_> {

@@ -16,7 +16,12 @@ pub static RUN_DAILY: Table = Table {
     columns: &[
         text("project_id", "", "Project").required(),
         date("day", "", "Day, UTC").required(),
-        text("run_trigger", "", "API, SCHEDULED, APP_REFRESH; null if the API doesn't say"),
+        text(
+            "run_trigger",
+            "",
+            "API, SCHEDULED, APP_REFRESH; null if the API doesn't say, and in snapshots of schema version 2, whose rows are \
+             of all triggers together",
+        ),
         int("runs", "", "Runs").required(),
         int("completed", "", "Runs that succeeded").required(),
         int("failed", "", "Runs that ended without success").required(),

@@ -18,7 +18,7 @@ pub static USER_ACTIVITY: Table = Table {
     columns: &[
         text("email", "", "Email address").required(),
         text("user_id", "", "User; null for someone who has left"),
-        text("name", "", "Name"),
+        text("name", "", "Name").name_of("email"),
         text("role", "", "Role"),
         boolean("is_active_user", "", "Whether the API lists the person as a user").required(),
         time("last_login_at", "", "Last login"),

@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use super::Error;
 use crate::crawl::Base;
-use crate::derive::{CELL_CHANGES, Earlier};
+use crate::derive::Earlier;
 use crate::journal::CrawlHeader;
 use crate::schema::Table;
 use crate::snapshot::{self, Lake, Manifest, Manifests, SnapshotId, TableReader};
-use crate::tables::CELLS;
 
 /// By the name of a table, the snapshot that it builds on.
 pub type Bases = BTreeMap<String, Arc<Manifest>>;
@@ -51,20 +50,24 @@ pub fn of_journal(
     bases
 }
 
-/// The earlier cells that today's are compared with: those of the snapshot whose changes are carried forward, so that no
-/// change between the two is missed.
+/// The earlier rows that today's are compared with, for a table of what moved: those of the snapshot whose moves are
+/// carried forward, so that no move between the two is missed.
 ///
 /// # Errors
 /// If they can't be read.
-pub fn earlier_cells(lake: &Lake, base: &Base) -> Result<Earlier, snapshot::Error> {
-    let open = |manifest, table| TableReader::open(lake, manifest, table);
-    if let Some(manifest) = base.manifest(&CELL_CHANGES)
-        && let Some(cells) = open(manifest, &CELLS)?
+pub fn earlier(
+    lake: &Lake,
+    base: &Base,
+    moves: &'static Table,
+    (of, columns): (&'static Table, &[&str]),
+) -> Result<Earlier, snapshot::Error> {
+    let open = |manifest| TableReader::open_columns(lake, manifest, of, columns);
+    if let Some(manifest) = base.manifest(moves)
+        && let Some(rows) = open(manifest)?
     {
-        return Ok(Earlier { cells: Some(cells), changes: open(manifest, &CELL_CHANGES)? });
+        return Ok(Earlier { rows: Some(rows), moves: TableReader::open(lake, manifest, moves)? });
     }
-    let cells = base.manifest(&CELLS).map(|manifest| open(manifest, &CELLS)).transpose()?.flatten();
-    Ok(Earlier { cells, changes: None })
+    Ok(Earlier { rows: base.manifest(of).map(|manifest| open(manifest)).transpose()?.flatten(), moves: None })
 }
 
 fn is_readable(lake: &Lake, manifest: &Manifest, table: &'static Table) -> bool {

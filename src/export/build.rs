@@ -14,7 +14,8 @@ use arrow::error::ArrowError;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::{Error, bases, recent};
+use super::principals::Directory;
+use super::{Error, recent};
 use crate::audit;
 use crate::client::operation::GET_RUN_STATUS;
 use crate::client::runs::is_terminal;
@@ -24,10 +25,9 @@ use crate::derive;
 use crate::journal::{Entry, Journal};
 use crate::schema::{Context, Drift, GONE, Origin, Row, RowMapper, Table, batch_of, sort_unique};
 use crate::snapshot::{
-    self, Format, KeyRange, Lake, Pseudonyms, SnapshotId, TableEntry, TableReader, TableWriter,
-    WorkspaceEntry,
+    self, Format, Lake, Pseudonyms, SnapshotId, TableEntry, TableReader, TableWriter, WorkspaceEntry,
 };
-use crate::tables::{AUDIT_FINDINGS, AUDIT_RULES};
+use crate::tables::PROJECT_SHARING;
 
 /// A chunk is written when it has so many rows,
 const CHUNK_ROWS: usize = 16_384;
@@ -101,6 +101,23 @@ pub fn build(
     tables: &[&'static Table],
 ) -> Result<Vec<Built>, Error> {
     let index = Index::new(sources);
+    let (sharing, others): (Vec<_>, Vec<_>) =
+        tables.iter().copied().partition(|table| table.name == PROJECT_SHARING.name);
+    let job = |table| Job { sources, target, index: &index, table, principals: None };
+    let mut built = at_once(&others, job)?;
+    if !sharing.is_empty() {
+        // Whom a grant names, the others tell.
+        let principals = Directory::read(target.folder, sources.report)?;
+        built.extend(at_once(&sharing, |table| Job { principals: Some(&principals), ..job(table) })?);
+    }
+    Ok(built)
+}
+
+/// Writes tables, several at a time.
+fn at_once<'a>(
+    tables: &[&'static Table],
+    job: impl Fn(&'static Table) -> Job<'a> + Sync,
+) -> Result<Vec<Built>, Error> {
     let queue: Mutex<VecDeque<&'static Table>> = Mutex::new(tables.iter().copied().collect());
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     let workers = std::thread::available_parallelism().map_or(1, |n| n.get()).min(4);
@@ -108,7 +125,7 @@ pub fn build(
         let mut built = Vec::new();
         while let Some(table) = next() {
             let started = Instant::now();
-            let (entry, drift) = Job { sources, target, index: &index, table }.run()?;
+            let (entry, drift) = job(table).run()?;
             built.push(Built { table, entry, drift, took: started.elapsed() });
         }
         Ok(built)
@@ -153,11 +170,15 @@ struct Job<'a> {
     target: &'a Target<'a>,
     index: &'a Index<'a>,
     table: &'static Table,
+    /// Whom grants name, of the table of grants.
+    principals: Option<&'a Directory>,
 }
 
 /// Rows of whole entities that are not written yet.
 #[derive(Default)]
 struct Chunk {
+    /// Rows that are batches already, which take less memory.
+    made: Vec<RecordBatch>,
     rows: Vec<Row>,
     old: Vec<RecordBatch>,
     old_rows: usize,
@@ -189,6 +210,10 @@ impl Job<'_> {
                     self.index.entries.get(&endpoint).into_iter().flat_map(BTreeMap::values).flatten()
                 {
                     self.read(entry, &mut mapper, &mut chunk)?;
+                    if chunk.rows.len() >= CHUNK_ROWS {
+                        let rows = std::mem::take(&mut chunk.rows);
+                        chunk.made.push(self.made(rows).map_err(|e| self.failed(e))?);
+                    }
                 }
                 self.keep_listed(endpoint, &mut chunk)?;
                 self.flush(chunk, None, &mut writer)?;
@@ -305,7 +330,7 @@ impl Job<'_> {
     }
 
     fn flush(&self, chunk: Chunk, endpoint: Option<Endpoint>, writer: &mut TableWriter) -> Result<(), Error> {
-        if chunk.rows.is_empty() && chunk.old.is_empty() {
+        if chunk.rows.is_empty() && chunk.old.is_empty() && chunk.made.is_empty() {
             return Ok(());
         }
         let batch = self.assemble(chunk, endpoint).map_err(|e| self.failed(e))?;
@@ -315,16 +340,19 @@ impl Job<'_> {
 
     /// One batch, sorted, unique by key: old rows give way to new ones.
     fn assemble(&self, chunk: Chunk, endpoint: Option<Endpoint>) -> Result<RecordBatch, ArrowError> {
-        let new = batch_of(self.table, chunk.rows)?;
-        // Before they are sorted and compared with old ones: keys may hold addresses.
-        let new = self.target.pseudonyms.batch(&new)?.unwrap_or(new);
+        let new = self.made(chunk.rows)?;
         let fresh = self.table.accumulates().then(|| keys(self.table, &new));
-        let mut batches = Vec::with_capacity(chunk.old.len() + 1);
+        let mut batches = Vec::with_capacity(chunk.old.len() + chunk.made.len() + 1);
         for old in &chunk.old {
             batches.push(self.taken_over(old)?);
         }
+        batches.extend(chunk.made);
         batches.push(new);
         let merged = sort_unique(self.table, &self.table.schema(), &batches)?;
+        let merged = match self.principals {
+            Some(principals) => principals.resolve(&merged)?,
+            None => merged,
+        };
         match (fresh, endpoint) {
             (Some(fresh), Some(endpoint)) => {
                 let merged = self.mark_gone(&merged, &fresh, endpoint)?;
@@ -336,6 +364,13 @@ impl Job<'_> {
             }
             _ => Ok(merged),
         }
+    }
+
+    /// New rows as a batch. Forgotten people are replaced before rows are sorted and compared with old ones: keys may hold
+    /// addresses.
+    fn made(&self, rows: Vec<Row>) -> Result<RecordBatch, ArrowError> {
+        let new = batch_of(self.table, rows)?;
+        Ok(self.target.pseudonyms.batch(self.table, &new)?.unwrap_or(new))
     }
 
     /// Rows of the last snapshot as rows of this one.
@@ -477,99 +512,6 @@ impl Groups {
         }
         Ok((entity, parts))
     }
-}
-
-/// Writes the derived ones of `tables`, from the Parquet files that are in the target's folder already.
-///
-/// # Errors
-/// The first that any table met.
-pub fn derive(
-    target: &Target<'_>,
-    sources: &Sources<'_>,
-    tables: &[&'static Table],
-) -> Result<Vec<Built>, Error> {
-    let is_wanted = |table: &Table| tables.iter().any(|t| t.name == table.name);
-    let last_lineage = match sources.base.manifest(&derive::LINEAGE) {
-        Some(manifest) => {
-            let files = manifest.tables.get(derive::LINEAGE.name).map(|table| table.files.as_slice());
-            let file = files.unwrap_or_default().iter().find(|f| f.format == "parquet");
-            file.map(|file| sources.lake.file(manifest, file)).transpose()?
-        }
-        None => None,
-    };
-    let inputs = derive::Inputs {
-        folder: target.folder,
-        elsewhere: HashMap::new(),
-        snapshot_at: target.snapshot_at,
-        last_lineage,
-        given: target.given,
-        projects: KeyRange::default(),
-        part_rows: derive::PART_ROWS,
-    };
-    let create = |table| {
-        let writer = TableWriter::create(table, target.formats, target.folder, target.snapshot_id)?;
-        Ok(writer.with(target.pseudonyms))
-    };
-    let mut built = Vec::new();
-    if derive::FROM_SQL.iter().any(|table| is_wanted(table)) {
-        let started = Instant::now();
-        let written = derive::read_cells(&inputs, create)?;
-        let took = started.elapsed() / written.len().max(1) as u32;
-        built.extend(written.into_iter().map(|(table, entry)| Built {
-            table,
-            entry,
-            drift: Drift::new(),
-            took,
-        }));
-    }
-    for derivation in derive::DERIVATIONS.iter().filter(|d| is_wanted(d.table)) {
-        let started = Instant::now();
-        let entry = derivation.write(&inputs, create)?;
-        built.push(Built { table: derivation.table, entry, drift: Drift::new(), took: started.elapsed() });
-    }
-    if is_wanted(&derive::EFFECTIVE_ACCESS) {
-        let (started, table) = (Instant::now(), &derive::EFFECTIVE_ACCESS);
-        let entry = derive::write_access(&inputs, create)?;
-        built.push(Built { table, entry, drift: Drift::new(), took: started.elapsed() });
-    }
-    if is_wanted(&derive::CELL_CHANGES) {
-        let (started, table) = (Instant::now(), &derive::CELL_CHANGES);
-        let entry =
-            derive::write_changes(&inputs, bases::earlier_cells(sources.lake, sources.base)?, create)?;
-        built.push(Built { table, entry, drift: Drift::new(), took: started.elapsed() });
-    }
-    if is_wanted(&AUDIT_FINDINGS) || is_wanted(&AUDIT_RULES) {
-        built.extend(audited(target, sources, create)?);
-    }
-    Ok(built)
-}
-
-/// Audits the tables that were written, and writes the tables of findings and rules.
-fn audited(
-    target: &Target<'_>,
-    sources: &Sources<'_>,
-    create: impl Fn(&'static Table) -> Result<TableWriter, snapshot::Error>,
-) -> Result<[Built; 2], Error> {
-    let started = Instant::now();
-    let folder = audit::Folder(target.folder);
-    let mut found = audit::audit_folder(&folder, target.snapshot_at, target.workspace, target.audit)?;
-    if let Some(manifest) = sources.base.manifest(&AUDIT_FINDINGS) {
-        audit::Record::date_new(&mut found, sources.lake, manifest)?;
-    }
-    let mut findings = create(&AUDIT_FINDINGS)?;
-    for notice in &found.notices {
-        tracing::warn!("{}: {}: {}", notice.kind, notice.exception, notice.what);
-    }
-    let batches = audit::findings_batches(&found, target.snapshot_at);
-    for batch in batches.map_err(snapshot::Error::of_table(&AUDIT_FINDINGS))? {
-        findings.write(&batch)?;
-    }
-    let mut rules = create(&AUDIT_RULES)?;
-    rules.write(
-        &audit::rules_rows(&found, target.snapshot_at).map_err(snapshot::Error::of_table(&AUDIT_RULES))?,
-    )?;
-    let built = |table, entry| Built { table, entry, drift: Drift::new(), took: started.elapsed() };
-    Ok([built(&AUDIT_FINDINGS, findings.finish()?), built(&AUDIT_RULES, rules.finish()?)])
 }
 
 /// Removes the Parquet files that were written only for tables to be derived from.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::bases::Bases;
-use super::{Error, Options, Outcome, build, truth};
+use super::{Error, Options, Outcome, build, derived, truth};
 use crate::client::operation::ME;
 use crate::crawl::{Base, Endpoint, Identity, Report};
 use crate::journal::Journal;
@@ -16,6 +16,7 @@ use crate::snapshot::{
     self, EndpointSummary, Format, Lake, Manifest, Pseudonyms, TableEntry, TableState, ToolEntry,
     WorkspaceEntry,
 };
+use crate::tables::PROJECT_SHARING;
 
 /// Everything that a snapshot is committed from.
 pub(super) struct Commit {
@@ -81,7 +82,9 @@ impl Commit {
         let (derived, plain): (Vec<&Table>, Vec<&Table>) =
             self.options.tables.iter().partition(|table| is_derived(table));
         let mut formats = self.options.formats.clone();
-        if !derived.is_empty() && !formats.contains(&Format::Parquet) {
+        // Other tables are read back from it; what nobody wants is removed at the end.
+        let is_read = !derived.is_empty() || plain.iter().any(|table| table.name == PROJECT_SHARING.name);
+        if is_read && !formats.contains(&Format::Parquet) {
             formats.push(Format::Parquet);
         }
         let workspace = self.workspace();
@@ -97,7 +100,7 @@ impl Commit {
             pseudonyms,
         };
         let mut built = build::build(&sources, &target, &plain)?;
-        built.extend(build::derive(&target, &sources, &derived)?);
+        built.extend(derived::derive(&target, &sources, &derived)?);
         build::strip(&mut built, folder, &self.options.formats)?;
         Ok(built)
     }

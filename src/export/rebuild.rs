@@ -79,8 +79,13 @@ async fn rebuild_locked(
     let options = Options { tables: choice::writable(&options.tables, &bases), ..options };
     let how = Workspace::Settled;
     let source = Source::JournalOnly;
+    // A prune on another machine must not remove what it is built on, nor the snapshot that it takes the place of.
+    let mut kept: BTreeSet<SnapshotId> = bases.values().map(|base| base.snapshot_id.clone()).collect();
+    kept.insert(header.snapshot_id.clone());
+    lake.build_on(&header.snapshot_id, &kept)?;
     let job = Job { source, lake, options: &options, journal: &journal, bases, how, identity };
     let mut result = job.run(progress, stop).await;
+    lake.ended(&header.snapshot_id);
     if let (Ok(outcome), Some(mode)) = (&mut result, options.delta)
         && let Err(error) = delta(lake, outcome.manifest.clone(), mode, Catch::New).await
     {

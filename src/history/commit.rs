@@ -131,6 +131,7 @@ impl<'a> Work<'a> {
             given: self.given,
             projects: KeyRange::default(),
             part_rows: PART_ROWS,
+            components: Arc::default(),
         }
     }
 

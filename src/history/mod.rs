@@ -26,7 +26,7 @@ mod read;
 mod sort;
 mod totals;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use arrow::array::{Array, AsArray};
@@ -149,9 +149,29 @@ fn import_locked(lake: &Lake, files: &[PathBuf], options: &Options) -> Result<Ou
     let newest = manifests.newest_of_all().ok_or_else(|| Error::NoSnapshot { place: lake.name() })?.manifest;
     lake.repair()?;
     let at = free_time(&manifests, options.fixed_time.unwrap_or_else(Utc::now));
+    let bases = bases(&manifests, &newest);
+    lake.building(&SnapshotId::at(at), &bases, || import_on(lake, (&manifests, &newest), at, files, options))
+}
+
+/// The snapshots that an import reads: the newest of each table, and those of earlier imports.
+fn bases(manifests: &Manifests, newest: &Manifest) -> BTreeSet<SnapshotId> {
+    let files = newest.tables.values().flat_map(|table| &table.files);
+    let homes = files.map(|file| file.snapshot.clone().unwrap_or_else(|| newest.snapshot_id.clone()));
+    let holds = |manifest: &&Manifest| manifest.tables.contains_key(WAREHOUSE_QUERIES.name);
+    let imports = manifests.readable.iter().filter(holds).map(|manifest| manifest.snapshot_id.clone());
+    homes.chain(imports).collect()
+}
+
+fn import_on(
+    lake: &Lake,
+    (manifests, newest): (&Manifests, &Manifest),
+    at: DateTime<Utc>,
+    files: &[PathBuf],
+    options: &Options,
+) -> Result<Outcome, Error> {
     let work = commit::Work::new(
         lake,
-        &newest,
+        newest,
         &options.given,
         &options.audit,
         at,
@@ -177,8 +197,8 @@ fn import_locked(lake: &Lake, files: &[PathBuf], options: &Options) -> Result<Ou
         read_file(file, &reader, &mut mapper, &mut sorter, now, &mut outcome)?;
     }
     outcome.remarks = std::mem::take(&mut mapper.remarks);
-    let removed = removed_days(lake, &manifests, &newest, options.kind)?;
-    let known = known_keys(lake, &manifests)?;
+    let removed = removed_days(lake, manifests, newest, options.kind)?;
+    let known = known_keys(lake, manifests)?;
     let mut writing = work.begin()?;
     let mut left: BTreeMap<Left, u64> = BTreeMap::new();
     let repeated = sorter.distinct(known, |row, is_known| {

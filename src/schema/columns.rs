@@ -62,17 +62,45 @@ pub struct Column {
     pub nullable: bool,
     /// Whether it changes without anybody's doing, so that a difference says nothing about what people did.
     pub noise: bool,
+    /// The person whose name it is, if it is one's.
+    pub name_of: Option<NameOf>,
+}
+
+/// The person that a column names: the one of an address in the same row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NameOf {
+    /// Column of the address.
+    pub address: &'static str,
+    /// A column, and the value that it has where the name is a person's; always, without one.
+    pub only_where: Option<(&'static str, &'static str)>,
 }
 
 impl Column {
     /// A column that may be null.
     pub const fn new(name: &'static str, ty: Type, from: &'static str, doc: &'static str) -> Self {
-        Self { name, ty, from, doc, nullable: true, noise: false }
+        Self { name, ty, from, doc, nullable: true, noise: false, name_of: None }
     }
 
     /// The same column, marked as noise.
     pub const fn noise(mut self) -> Self {
         self.noise = true;
+        self
+    }
+
+    /// The same column, marked as the name of the person whose address another column holds.
+    pub const fn name_of(mut self, address: &'static str) -> Self {
+        self.name_of = Some(NameOf { address, only_where: None });
+        self
+    }
+
+    /// The same column, marked as a person's name where another column has a value.
+    pub const fn name_of_where(
+        mut self,
+        address: &'static str,
+        column: &'static str,
+        value: &'static str,
+    ) -> Self {
+        self.name_of = Some(NameOf { address, only_where: Some((column, value)) });
         self
     }
 

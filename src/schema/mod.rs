@@ -15,14 +15,15 @@ use serde_json::Value;
 
 use crate::client::Operation;
 
-pub use columns::{Column, SubField, Type};
+pub use columns::{Column, NameOf, SubField, Type};
 pub use rows::{
     Context, Datum, Drift, Row, RowMapper, UNIDENTIFIED, array_of, batch_of, parse_timestamp, sort_unique,
 };
 pub(crate) use rows::{float, timestamp};
 
-/// Version of all tables' schemas together: raised when a column changes its type or meaning.
-pub const SCHEMA_VERSION: u32 = 2;
+/// Version of all tables' schemas together: raised when a column changes its type or meaning, or a table its key. Since 3
+/// `run_daily` has a row for each trigger.
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// Column of tables whose rows stay in the next snapshot when the API no longer gives them.
 pub const GONE: &str = "no_longer_listed";
@@ -197,6 +198,11 @@ impl Table {
     /// Whether each snapshot that has it holds the rows of one import alone, so that readers unite them.
     pub fn is_split(&self) -> bool {
         self.origin == Origin::History(Span::OneImport)
+    }
+
+    /// Columns that name people, with where the address of each is.
+    pub fn names(&self) -> impl Iterator<Item = (&'static str, NameOf)> + use<> {
+        self.columns.iter().filter_map(|column| Some((column.name, column.name_of?)))
     }
 
     /// The operation that the rows come from.

@@ -518,12 +518,13 @@ pub fn sort_unique(
     let fields = key.iter().map(|c| SortField::new(c.data_type().clone())).collect();
     let converter = RowConverter::new(fields)?;
     let rows = converter.convert_columns(&key)?;
-    // Where a part of the key is null, rows are the same only if what no column fits is the same: two grants to users
-    // whose email isn't known are two grants.
-    let extra = table.index_of("extra").map(|at| all.column(at).as_string::<i32>());
+    // Where a part of the key is null, rows are the same only if what no column fits is the same, and whom the API
+    // identifies: two grants to users whose email isn't known are two grants.
+    let texts = ["extra", "principal_id"]
+        .map(|name| table.index_of(name).map(|at| all.column(at).as_string::<i32>()));
     let beyond = |i: usize| {
-        let open = extra.filter(|extra| extra.is_valid(i) && key.iter().any(|column| column.is_null(i)));
-        open.map(|extra| extra.value(i))
+        let is_open = key.iter().any(|column| column.is_null(i));
+        texts.map(|texts| texts.filter(|texts| is_open && texts.is_valid(i)).map(|texts| texts.value(i)))
     };
     let mut order: Vec<u32> = (0..all.num_rows() as u32).collect();
     // Of equal keys the one given last comes first.

@@ -163,7 +163,35 @@ impl Lake {
         let gone: BTreeSet<SnapshotId> = serde_json::from_slice(&text).unwrap_or_default();
         match bases.intersection(&gone).next() {
             None => Ok(()),
-            Some(id) => Err(Error::Busy(Busy::Pruning(id.clone()))),
+            Some(id) => {
+                self.built(snapshot_id)?;
+                Err(Error::Busy(Busy::Pruning(id.clone())))
+            }
+        }
+    }
+
+    /// Does something that builds on snapshots, while no prune on another machine removes them. Unlike an export, it
+    /// doesn't go on later where it ended: whatever comes of it, it builds on nothing afterwards.
+    ///
+    /// # Errors
+    /// As [`Self::build_on`], and what the work met.
+    pub fn building<T, E: From<Error>>(
+        &self,
+        snapshot_id: &SnapshotId,
+        bases: &BTreeSet<SnapshotId>,
+        work: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.build_on(snapshot_id, bases)?;
+        let done = work();
+        self.ended(snapshot_id);
+        done
+    }
+
+    /// The same as [`Self::built`], for what may have failed. If it can't be said, prunes keep too much for some days: no
+    /// reason to call what is committed a failure.
+    pub fn ended(&self, snapshot_id: &SnapshotId) {
+        if let Err(error) = self.built(snapshot_id) {
+            tracing::warn!("the note on what {snapshot_id} builds on can't be removed: {error}");
         }
     }
 
@@ -231,11 +259,19 @@ mod tests {
         assert!(refused.unwrap_err().to_string().contains("builds on 1"));
         pruning.while_pruning(&set(&["0"]), || Ok(())).unwrap();
         exporting.built(&id("3")).unwrap();
+        // What fails builds on nothing either.
+        let failed: Result<(), Error> = exporting.building(&id("5"), &set(&["1"]), || {
+            pruning.while_pruning(&set(&["1"]), || panic!("1 is built on")).unwrap_err();
+            Err(Error::Busy(Busy::Pruning(id("9"))))
+        });
+        assert!(failed.unwrap_err().to_string().contains("removing 9"));
+        assert!(pruning.built_on().unwrap().is_empty());
         let mut is_removed = false;
         let removing = pruning.while_pruning(&set(&["1"]), || {
             // An export that begins meanwhile.
             let refused = exporting.build_on(&id("4"), &set(&["1", "2"]));
             assert!(refused.unwrap_err().to_string().contains("removing 1"));
+            assert!(pruning.built_on().unwrap().is_empty(), "what is refused builds on nothing");
             exporting.build_on(&id("4"), &set(&["2"])).unwrap();
             is_removed = true;
             Ok(())

@@ -106,7 +106,7 @@ impl TableWriter {
     /// [`Error::Io`], [`Error::Table`].
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), Error> {
         self.rows += batch.num_rows() as u64;
-        let replaced = self.pseudonyms.batch(batch).map_err(Error::of_table(self.table))?;
+        let replaced = self.pseudonyms.batch(self.table, batch).map_err(Error::of_table(self.table))?;
         let batch = replaced.as_ref().unwrap_or(batch);
         for sink in &mut self.sinks {
             match sink {

@@ -45,7 +45,11 @@ pub static AUDIT_FINDINGS: Table = Table {
         text("entity_type", "", "project, component, user, group, connection, table, query or workspace")
             .required(),
         text("entity_id", "", "Identifier of the entity").required(),
-        text("entity", "", "Title or name of the entity").required(),
+        text("entity", "", "Title or name of the entity").required().name_of_where(
+            "owner_email",
+            "entity_type",
+            "user",
+        ),
         text("owner_email", "", "Email address of the owner"),
         text("evidence", "", "What was found").required(),
         time(

@@ -14,7 +14,7 @@ pub static GROUP_MEMBERS: Table = Table {
         text("group_id", "@entity", "Group").required(),
         text("user_id", "id", "Member").required(),
         text("email", "email", "Member's email address"),
-        text("name", "name", "Member's name"),
+        text("name", "name", "Member's name").name_of("email"),
         text("role", "role", "Member's role in the workspace"),
         time("last_login_at", "lastLoginDate", "Member's last login").noise(),
     ],

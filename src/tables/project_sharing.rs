@@ -22,6 +22,19 @@ pub static PROJECT_SHARING: Table = Table {
             "user.email|group.name|collection.name",
             "User's email, group's or collection's name; else null",
         ),
+        text(
+            "principal_id",
+            "user.id|group.id|collection.id",
+            "User, group or collection; null for others, and where nobody knows which one it is",
+        )
+        .noise(),
+        text(
+            "principal_id_from",
+            "",
+            "api if the API says principal_id; name if one alone is listed under that name; ambiguous if several are; \
+             unknown if none is, or the list could not be read to its end; null for grants without a principal",
+        )
+        .noise(),
         text("access", "access", "NONE, APP_ONLY, CAN_VIEW, CAN_EDIT, FULL_ACCESS"),
     ],
     elsewhere: &[],

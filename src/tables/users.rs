@@ -13,7 +13,7 @@ pub static USERS: Table = Table {
     columns: &[
         text("user_id", "id", "Identifier (UUID)").required(),
         text("email", "email", "Email address"),
-        text("name", "name", "Name"),
+        text("name", "name", "Name").name_of("email"),
         text("role", "role", "ADMIN, MANAGER, EDITOR, EXPLORER, MEMBER, GUEST, EMBEDDED_USER, ANONYMOUS"),
         time("last_login_at", "lastLoginDate", "Last login").noise(),
     ],

@@ -1,5 +1,7 @@
 //! The main job, checked against the generator's truth.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use hexport::sim::{Plan, RequestRecord, SimConfig, SimToken, World, WorldConfig};
 use serde_json::json;
 
@@ -201,4 +203,55 @@ fn a_reader_that_follows_the_pointer_finds_a_whole_snapshot() {
     // All of it as Hive partitions, too.
     let hive = ask_one(dir.path(), "SELECT any_value(snapshot) FROM projects_history");
     assert_eq!(hive, manifest["snapshot_id"]);
+}
+
+#[test]
+fn grants_identify_those_whom_they_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(40);
+    {
+        // Two groups of one name, one of which a project is shared with.
+        let mut world = sim.server.world_mut();
+        let name = world.groups[0].name.clone();
+        world.rename_group(1, &name);
+    }
+    let lake = dir.path().join("all");
+    sim.export(&lake, &["--tables", "project_sharing,users,groups,collections", "--format", "csv"], 0);
+    let world = sim.server.world();
+    let mut ids: BTreeMap<(&str, String), BTreeSet<String>> = BTreeMap::new();
+    let mut add = |kind, name: String, id: String| {
+        ids.entry((kind, name)).or_default().insert(id);
+    };
+    world.users.iter().for_each(|user| add("USER", user.email.to_lowercase(), user.id.to_string()));
+    world.groups.iter().for_each(|group| add("GROUP", group.name.clone(), group.id.to_string()));
+    world.collections.iter().for_each(|c| add("COLLECTION", c.name.clone(), c.id.to_string()));
+    drop(world);
+    let rows =
+        ask(&lake, "SELECT principal_type, principal, principal_id, principal_id_from FROM project_sharing");
+    let mut seen: BTreeMap<String, u64> = BTreeMap::new();
+    for row in &rows {
+        let text = |at: usize| row[at].as_str().unwrap_or("").to_owned();
+        let kind = text(0);
+        let name = if kind == "USER" { text(1).to_lowercase() } else { text(1) };
+        let known = ids.get(&(kind.as_str(), name.clone())).map(|ids| ids.iter().collect::<Vec<_>>());
+        let expected = match known.as_deref() {
+            _ if name.is_empty() => (String::new(), ""),
+            Some([id]) => ((*id).clone(), "name"),
+            Some(_) => (String::new(), "ambiguous"),
+            None => (String::new(), "unknown"),
+        };
+        assert_eq!((text(2), text(3).as_str()), expected, "{row:?}");
+        *seen.entry(format!("{kind} {}", text(3))).or_default() += 1;
+    }
+    for case in
+        ["USER name", "USER unknown", "GROUP name", "GROUP ambiguous", "COLLECTION name", "WORKSPACE "]
+    {
+        assert!(seen.contains_key(case), "{case}: {seen:?}");
+    }
+    // A list that isn't read names nobody.
+    let lake = dir.path().join("without");
+    sim.export(&lake, &["--tables", "project_sharing,groups"], 0);
+    let sql = "SELECT count(*) FROM project_sharing WHERE principal_type IN ('USER', 'COLLECTION') \
+               AND (principal_id IS NOT NULL OR principal_id_from <> 'unknown')";
+    assert_eq!(ask_one(&lake, sql), 0);
 }

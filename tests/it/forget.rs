@@ -118,7 +118,21 @@ fn a_forgotten_person_is_in_no_file_and_stays_out() {
     run(&mut keyed(hexport(&["forget", dest, "nobody"])), 2);
     assert_eq!(naming(&lake, &address), before);
 
+    let name = {
+        let world = sim.server.world();
+        let person = world.users.iter().find(|user| user.email.eq_ignore_ascii_case(&address)).unwrap();
+        assert_eq!(
+            world.users.iter().filter(|user| user.name == person.name).count(),
+            1,
+            "a name of one person"
+        );
+        person.name.clone().unwrap()
+    };
+    for table in ["/users.parquet", "/user_activity.csv", "/group_members.parquet", "/delta/users/", ".hxj"] {
+        assert!(naming(&lake, &name).iter().any(|file| file.contains(table)), "{table}");
+    }
     let done = forget(&lake, &address.to_uppercase());
+    assert_eq!(naming(&lake, &name), Vec::<String>::new(), "the name stood beside the address");
     let pseudonym = done["pseudonym"].as_str().unwrap();
     assert_eq!(done["left"], json!([]), "{done}");
     assert_eq!(naming(&lake, &address), Vec::<String>::new());
@@ -154,10 +168,12 @@ fn a_forgotten_person_is_in_no_file_and_stays_out() {
     assert_eq!(rows_of_tables(&lake), rows);
     forget(&lake, &address);
     assert_eq!(naming(&lake, &address), Vec::<String>::new());
+    assert_eq!(naming(&lake, &name), Vec::<String>::new());
     // A journal without the address gives the same snapshot again.
     run(keyed(hexport(&["rebuild", dest])).args(["--format", "parquet,csv"]), 0);
     assert_eq!(count(pseudonym), projects);
     assert_eq!(naming(&lake, &address), Vec::<String>::new());
+    assert_eq!(naming(&lake, &name), Vec::<String>::new());
     // Planted, it is found.
     std::fs::write(lake.join("_state/planted"), format!("to {address}")).unwrap();
     assert_eq!(verify_forgotten(&lake, &address, 6), ["/_state/planted"]);
@@ -200,6 +216,94 @@ fn forgetting_goes_on_after_a_kill_at_any_moment() {
 fn rows_of_some(lake: &Path) -> Vec<Vec<Value>> {
     let count = |name: &str| format!("SELECT '{name}', count(*) FROM {name}_history");
     ask(lake, &["projects", "users", "project_sharing"].map(count).join(" UNION ALL "))
+}
+
+#[test]
+fn forgetting_fails_where_a_column_cannot_be_rewritten() {
+    use arrow::array::{ArrayRef, AsArray, BinaryArray, RecordBatch};
+    use parquet::arrow::ArrowWriter;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    let dir = tempfile::tempdir().unwrap();
+    let lake = dir.path().join("lake");
+    let sim = Sim::of_projects(3);
+    let address = an_owner(&sim);
+    sim.export(&lake, &["--tables", "projects,users", "--fixed-time", NIGHTS[0]], 0);
+    // Somebody has added a column of bytes to the file, which holds the addresses once more.
+    let folder = lake.join("snapshot=2026-11-01T020000Z");
+    let file = folder.join("users.parquet");
+    let plain = std::fs::read(&file).unwrap();
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(plain.clone())).unwrap();
+    let batch: RecordBatch = reader.build().unwrap().next().unwrap().unwrap();
+    let emails = batch.column_by_name("email").unwrap().as_string::<i32>();
+    let blobs: BinaryArray = emails.iter().map(|email| email.map(str::as_bytes)).collect();
+    let schema = batch.schema();
+    let columns =
+        schema.fields().iter().map(|field| field.name().as_str()).zip(batch.columns().iter().cloned());
+    let columns = columns.chain([("blob", std::sync::Arc::new(blobs) as ArrayRef)]);
+    let wider = RecordBatch::try_from_iter(columns).unwrap();
+    let mut planted = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut planted, wider.schema(), None).unwrap();
+    writer.write(&wider).unwrap();
+    writer.close().unwrap();
+    std::fs::write(&file, planted).unwrap();
+    let args = ["forget", lake.to_str().unwrap(), &address];
+    let out = run(&mut keyed(hexport(&args)), 6);
+    let said = stdout(&out) + &stderr(&out);
+    assert!(said.contains("users.parquet") && said.contains("column blob"), "{said}");
+    assert!(said.contains("can't be rewritten"), "{said}");
+    assert!(lake.join("_state/forgetting.json").exists(), "what isn't ended says so");
+    let left = verify_forgotten(&lake, &address, 6);
+    assert_eq!(left, ["/snapshot=2026-11-01T020000Z/users.parquet"], "the other tables are done");
+    // Without the column it goes to its end.
+    std::fs::write(&file, plain).unwrap();
+    assert_eq!(forget(&lake, &address)["left"], json!([]));
+    verify_forgotten(&lake, &address, 0);
+    run(&mut hexport(&["snapshots", "verify", lake.to_str().unwrap()]), 0);
+}
+
+#[test]
+fn an_import_after_forgetting_names_the_pseudonym() {
+    use hexport::sim::history::{Form, render};
+    let dir = tempfile::tempdir().unwrap();
+    let lake = dir.path().join("lake");
+    let dest = lake.to_str().unwrap();
+    let sim = Sim::of_projects(12);
+    sim.export(&lake, &["--fixed-time", NIGHTS[0]], 0);
+    let queries = sim.server.world().query_history(0);
+    let sent = |address: &str| {
+        let is_theirs = |query: &&hexport::sim::history::HistoryQuery| {
+            query.is_attributable() && query.user.as_deref() == Some(address)
+        };
+        queries.iter().filter(is_theirs).count()
+    };
+    let addresses = queries.iter().filter_map(|query| query.user.clone());
+    let address = addresses.max_by_key(|address| sent(address)).unwrap();
+    assert!(sent(&address) > 3);
+    let done = forget(&lake, &address);
+    let pseudonym = done["pseudonym"].as_str().unwrap();
+    let file = dir.path().join("history.csv");
+    std::fs::write(&file, render("snowflake", &queries, Form::Csv)).unwrap();
+    assert!(std::fs::read_to_string(&file).unwrap().contains(&address));
+    let import =
+        ["import", "query-history", dest, file.to_str().unwrap(), "--warehouse", "snowflake", "--keep-sql"];
+    // Not without the key, nor with another one.
+    assert!(stderr(&run(&mut hexport(&import), 2)).contains(KEY.0));
+    run(hexport(&import).env(KEY.0, "another key, and a wrong one"), 2);
+    run(&mut keyed(hexport(&import)), 0);
+    assert_eq!(naming(&lake, &address), Vec::<String>::new());
+    let count = |of: &str| {
+        let sql = format!("SELECT count(DISTINCT query_id) FROM warehouse_queries WHERE user_email = '{of}'");
+        ask_one(&lake, &sql)
+    };
+    let whole = queries.iter().filter(|query| query.cut == hexport::sim::history::Text::Whole);
+    let ids: std::collections::BTreeSet<&str> =
+        whole.filter(|query| query.user.as_ref() == Some(&address)).map(|query| query.id.as_str()).collect();
+    assert!(
+        count(pseudonym).as_u64().unwrap() >= ids.len() as u64 && !ids.is_empty(),
+        "{}",
+        count(pseudonym)
+    );
+    verify_forgotten(&lake, &address, 0);
 }
 
 #[test]

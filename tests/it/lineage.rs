@@ -585,6 +585,7 @@ fn tables_that_are_derived_in_parts_are_those_of_the_whole() {
         given: &given,
         projects: KeyRange::default(),
         part_rows,
+        components: Default::default(),
     };
     let whole = inputs(PART_ROWS);
     let parts = inputs(40).parts(&[&hexport::tables::RUNS, &hexport::tables::CELLS]).unwrap();

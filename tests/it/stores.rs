@@ -29,12 +29,12 @@ const SIGNED: &str =
     "AWS4-HMAC-SHA256 Credential=test/20261102/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
 
 /// A server of an object store, with a bucket named `lake`.
-struct Store {
+pub struct Store {
     server: Child,
     /// Address of the server.
     at: String,
     scheme: &'static str,
-    options: Vec<String>,
+    pub options: Vec<String>,
 }
 
 impl Drop for Store {
@@ -68,7 +68,7 @@ fn serve(program: &Path, args: &[&str], port: u16) -> Child {
 }
 
 impl Store {
-    fn s3(sim: &Sim) -> Self {
+    pub fn s3(sim: &Sim) -> Self {
         let port = free_port();
         let text = port.to_string();
         let server = serve(&venv().join("bin/moto_server"), &["-H", "127.0.0.1", "-p", &text], port);
@@ -134,12 +134,12 @@ impl Store {
         Self { server, at, scheme: "gs", options: options.to_vec() }
     }
 
-    fn dest(&self, folder: &str) -> String {
+    pub fn dest(&self, folder: &str) -> String {
         format!("{}://lake/{folder}", self.scheme)
     }
 
     /// A command on a destination in the store.
-    fn command(&self, sim: &Sim, state: &Path, args: &[&str]) -> Command {
+    pub fn command(&self, sim: &Sim, state: &Path, args: &[&str]) -> Command {
         let mut command = sim.hexport(args);
         command.env("HEXPORT_STATE_DIR", state);
         command
@@ -152,11 +152,11 @@ impl Store {
         command
     }
 
-    fn run(&self, sim: &Sim, state: &Path, args: &[&str], code: i32) -> std::process::Output {
+    pub fn run(&self, sim: &Sim, state: &Path, args: &[&str], code: i32) -> std::process::Output {
         run(&mut self.command(sim, state, args), code)
     }
 
-    fn json(&self, sim: &Sim, state: &Path, args: &[&str]) -> Value {
+    pub fn json(&self, sim: &Sim, state: &Path, args: &[&str]) -> Value {
         serde_json::from_slice(&self.run(sim, state, args, 0).stdout).unwrap()
     }
 }
@@ -475,7 +475,7 @@ fn an_import_into_a_store_is_what_an_import_into_a_folder_is() {
 }
 
 /// The store of a destination, as a program that uses the library has it.
-fn store_at(url: &str, options: &[String]) -> hexport::store::Cloud {
+pub fn store_at(url: &str, options: &[String]) -> hexport::store::Cloud {
     let mut options: Vec<(String, String)> = options
         .iter()
         .map(|option| option.split_once('=').unwrap())

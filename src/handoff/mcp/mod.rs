@@ -165,14 +165,13 @@ impl Server {
     )]
     async fn list_tables(&self) -> CallToolResult {
         self.answer(|config, manifest| {
-            let is_shown = |table: &_, column: &_| {
-                config.personal == Personal::Shown || !personal::is_personal(table, column)
-            };
+            let is_shown =
+                |column: &_| config.personal == Personal::Shown || !personal::is_personal(column);
             let tables = registry::all().filter_map(|table| {
                 let entry = manifest.tables.get(table.name).filter(|entry| !entry.files.is_empty())?;
                 let columns: serde_json::Map<String, Value> = table
                     .all_columns()
-                    .filter(|column| is_shown(table, column))
+                    .filter(|column| is_shown(column))
                     .map(|column| (column.name.to_owned(), json!(column.doc)))
                     .collect();
                 let state = entry.state.map(|state| state.name());

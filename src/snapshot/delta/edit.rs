@@ -22,6 +22,7 @@ use url::Url;
 
 use super::super::{DeltaRefusal, SnapshotId};
 use super::{DELTA, Engine, PARTITION, TRIES, Threads, failed};
+use crate::schema::Table;
 use crate::snapshot::forget::{self, Pseudonyms};
 use crate::snapshot::{Error, Lake};
 use crate::store::scratch;
@@ -47,13 +48,18 @@ enum Fate {
 ///
 /// # Errors
 /// [`Error::Delta`], [`Error::Store`], [`Error::Io`].
-pub fn forget(lake: &Lake, table: &str, people: &Pseudonyms) -> Result<bool, Error> {
+pub fn forget(
+    lake: &Lake,
+    table: &str,
+    people: &Pseudonyms,
+    declared: Option<&Table>,
+) -> Result<bool, Error> {
     let scratch = scratch()?;
     let again = |file: &str, number: usize| -> Result<Option<(PathBuf, String)>, Error> {
         let from = scratch.path().join(format!("{number}.old"));
         let to = scratch.path().join(format!("{number}.new"));
         lake.store().download(&format!("{DELTA}/{table}/{file}"), &from)?;
-        let written = forget::parquet_again(&from, &to, people);
+        let written = forget::parquet_again(&from, &to, people, declared);
         let _ = std::fs::remove_file(&from);
         Ok(written?.map(|sha256| (to, sha256)))
     };
@@ -277,7 +283,7 @@ impl<'a> Edit<'a> {
                 let (from, to) = (scratch.path().join("old"), scratch.path().join("new"));
                 let _ = (std::fs::remove_file(&from), std::fs::remove_file(&to));
                 self.lake.store().download(&whole, &from)?;
-                return Ok(forget::parquet_again(&from, &to, people)?.is_some());
+                return Ok(forget::parquet_again(&from, &to, people, None)?.is_some());
             }
             let text = self.lake.store().get(&whole)?.unwrap_or_default();
             Ok(people.replace_json(&String::from_utf8_lossy(&text)).is_some())

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use super::files::{csv_columns, parquet_columns};
-use super::pseudonyms::Finder;
+use super::TableOf;
+use super::files::{Change, csv_columns, parquet_columns};
+use super::pseudonyms::{DOMAIN, Finder};
 use crate::journal::Journal;
+use crate::schema::Table;
 use crate::snapshot::lake::{CACHE, CLAIMS, DELTA, HISTORY, JOURNALS, POINTER, PREFIX, VIEWS};
 use crate::snapshot::lake::{NOTES, STAGING};
 use crate::snapshot::{Error, Lake};
@@ -21,23 +23,25 @@ pub struct Named {
 
 impl Lake {
     /// Every file of the lake that names a person, or that can't be read to tell. The files of all snapshots, Delta
-    /// tables, journals and notes are read, whether or not anything refers to them.
+    /// tables, journals and notes are read, whether or not anything refers to them. A name beside a pseudonym is one that
+    /// was left: whose it is, nobody can say without the key. `table` gives the declaration of a table.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Store`] if the destination can't be listed or its files can't be fetched.
-    pub fn find_person(&self, address: &str) -> Result<Vec<Named>, Error> {
+    pub fn find_person(&self, address: &str, table: TableOf) -> Result<Vec<Named>, Error> {
         let finder = Finder::new(address);
         let mut found = Vec::new();
         for prefix in [PREFIX, STAGING, CLAIMS, DELTA, JOURNALS, NOTES, POINTER, VIEWS, HISTORY] {
             for object in self.store().list(prefix)? {
                 let name = object.name;
+                let declared = table_name(&name).and_then(table);
                 let what = match self.store().folder() {
-                    Some(folder) => look(&folder.join(&name), &finder),
+                    Some(folder) => look(&folder.join(&name), &finder, declared),
                     None => {
                         let scratch = scratch()?;
                         let copy = scratch.path().join(name.rsplit('/').next().unwrap_or("copy"));
                         self.store().download(&name, &copy)?;
-                        look(&copy, &finder)
+                        look(&copy, &finder, declared)
                     }
                 };
                 found.extend(what.map(|what| Named { file: name, what }));
@@ -48,7 +52,7 @@ impl Lake {
             for folder in [CACHE, JOURNALS] {
                 let Ok(entries) = std::fs::read_dir(self.root().join(folder)) else { continue };
                 for path in entries.flatten().map(|entry| entry.path()) {
-                    let what = look(&path, &finder);
+                    let what = look(&path, &finder, None);
                     found.extend(what.map(|what| Named { file: path.display().to_string(), what }));
                 }
             }
@@ -60,9 +64,24 @@ impl Lake {
     }
 }
 
+/// The table whose rows a file of this name holds.
+fn table_name(file: &str) -> Option<&str> {
+    let parts: Vec<&str> = file.split('/').collect();
+    match parts[..] {
+        [DELTA, table, ..] => Some(table),
+        [.., file] => file.split_once('.').map(|(table, _)| table),
+        [] => None,
+    }
+}
+
 /// Where a file names a person, or why it can't be told.
-fn look(path: &Path, finder: &Finder) -> Option<String> {
+fn look(path: &Path, finder: &Finder, table: Option<&Table>) -> Option<String> {
     let is_wanted = |text: &str| finder.is_in(text);
+    let marked = |text: &str| is_wanted(text).then(String::new);
+    let is_pseudonym = |address: &str| address.ends_with(&format!("@{DOMAIN}"));
+    let left = |address: &str| is_pseudonym(address).then(|| address.to_owned());
+    let names = table.into_iter().flat_map(Table::names).collect();
+    let change = Change { text: &marked, name: &left, names };
     let in_columns = |columns: Vec<String>| {
         (!columns.is_empty()).then(|| format!("names the person in {}", columns.join(", ")))
     };
@@ -75,7 +94,7 @@ fn look(path: &Path, finder: &Finder) -> Option<String> {
     // By content where there is no ending: the cache names files by their digests.
     let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
     if ending == "parquet" || begins_with(b"PAR1") {
-        match parquet_columns(path, &is_wanted) {
+        match parquet_columns(path, &change) {
             Ok(columns) => in_columns(columns),
             Err(e) => unread(&e),
         }
@@ -86,7 +105,7 @@ fn look(path: &Path, finder: &Finder) -> Option<String> {
             Err(e) => unread(&e),
         }
     } else if ending == "csv" {
-        match csv_columns(path, &is_wanted) {
+        match csv_columns(path, &change) {
             Ok(columns) => in_columns(columns),
             Err(e) => unread(&e),
         }

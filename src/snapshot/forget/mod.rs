@@ -1,4 +1,6 @@
-//! Forgetting a person: her address becomes a pseudonym in everything that a lake holds, and stays one.
+//! Forgetting a person: her address becomes a pseudonym in everything that a lake holds, and stays one. So does her name
+//! where a row or an object has both, and a column is declared to hold the name of the one with the address: a name alone
+//! may be anybody's.
 //!
 //! The list of forgotten people comes first, so that whatever is written from then on has pseudonyms. A snapshot's
 //! new files are written under `_state/forget/ID/`, and its new manifest after them: from then on the change happens,
@@ -22,11 +24,16 @@ use super::lake::{CACHE, JOURNALS, MANIFEST, NOTES, file_name, folder_of};
 use super::manifest::{FileEntry, Manifest};
 use super::{Error, Flaw, Lake, SnapshotId};
 use crate::journal::{EXTENSION, Journal};
+use crate::schema::Table;
 use crate::store::scratch;
 
+use files::Change;
 pub use find::Named;
 use pseudonyms::List;
 pub use pseudonyms::{DOMAIN, KEY, Key, Pseudonyms};
+
+/// Gives the declaration of the table of a name.
+pub type TableOf = fn(&str) -> Option<&'static Table>;
 
 /// The list of those who are forgotten.
 const LIST: &str = "_state/forgotten.json";
@@ -64,15 +71,22 @@ pub struct Forgotten {
 }
 
 impl Pseudonyms {
-    /// A batch with pseudonyms; `None` if nobody forgotten is in it.
+    /// A batch of a table with pseudonyms; `None` if nobody forgotten is in it.
     ///
     /// # Errors
     /// If the columns don't fit the schema, which would be a bug.
-    pub fn batch(&self, batch: &RecordBatch) -> Result<Option<RecordBatch>, ArrowError> {
+    pub fn batch(&self, table: &Table, batch: &RecordBatch) -> Result<Option<RecordBatch>, ArrowError> {
         if self.is_empty() {
             return Ok(None);
         }
-        Ok(files::batch(batch, &|text| self.replace(text))?.map(|(batch, _)| batch))
+        self.change(Some(table), |change| Ok(files::batch(batch, change)?.map(|(batch, _)| batch)))
+    }
+
+    /// Uses what becomes of the texts of a table, if it is one that this version knows.
+    fn change<T>(&self, table: Option<&Table>, using: impl FnOnce(&Change<'_>) -> T) -> T {
+        let names = table.into_iter().flat_map(Table::names).collect();
+        let (text, name) = (|text: &str| self.replace_text(text), |address: &str| self.name_beside(address));
+        using(&Change { text: &text, name: &name, names })
     }
 
     /// A manifest with pseudonyms: it names who the token acted as.
@@ -127,13 +141,20 @@ impl Lake {
         Ok(self.store().get(GOING_ON)?.is_some())
     }
 
-    /// Replaces a person's address by a pseudonym in all snapshots, Delta tables, journals and notes, and notes
-    /// that it must not come back. The lock is held by the caller.
+    /// Replaces a person's address by a pseudonym in all snapshots, Delta tables, journals and notes, and the name where it
+    /// stands beside the address, and notes that they must not come back. `table` gives the declaration of a table.
+    /// The lock is held by the caller.
     ///
     /// # Errors
     /// [`Error::Pseudonyms`] for a wrong key; [`Error::Io`], [`Error::Store`]. What was done by then stays done, and
     /// the same call does the rest.
-    pub fn forget(&self, address: &str, key: &Key, at: DateTime<Utc>) -> Result<Forgotten, Error> {
+    pub fn forget(
+        &self,
+        address: &str,
+        key: &Key,
+        at: DateTime<Utc>,
+        table: TableOf,
+    ) -> Result<Forgotten, Error> {
         let mut list = self.list()?.unwrap_or_else(|| List::new(key));
         self.check_key(&list, key)?;
         list.add(key, address, at);
@@ -148,12 +169,12 @@ impl Lake {
             done.left.push(format!("{}: {}", folder_of(&damaged.snapshot_id), damaged.error));
         }
         for manifest in &manifests.readable {
-            let tables = self.forget_in(manifest, &people, at, &mut done)?;
+            let tables = self.forget_in(manifest, &people, (at, table), &mut done)?;
             if !tables.is_empty() {
                 done.snapshots.insert(manifest.snapshot_id.clone(), tables);
             }
         }
-        self.forget_in_delta(&people, &mut done)?;
+        self.forget_in_delta(&people, table, &mut done)?;
         self.forget_in_journals(&people, &mut done)?;
         for object in self.store().list(&format!("{NOTES}/"))? {
             if [LIST, GOING_ON].contains(&object.name.as_str()) {
@@ -179,12 +200,11 @@ impl Lake {
         &self,
         manifest: &Manifest,
         people: &Arc<Pseudonyms>,
-        at: DateTime<Utc>,
+        (at, table_of): (DateTime<Utc>, TableOf),
         done: &mut Forgotten,
     ) -> Result<Vec<String>, Error> {
         let id = &manifest.snapshot_id;
         let staging = self.stage(id)?;
-        let rewrite = |text: &str| people.replace(text);
         // Manifests of earlier versions have no sequence, and get none here.
         let mut new = self.manifest(id)?;
         let (mut uploads, mut tables) = (Vec::new(), Vec::new());
@@ -193,10 +213,10 @@ impl Lake {
             for file in &mut table.files {
                 let to = staging.folder().join(&file.path);
                 let written = match self.local_copy(manifest, file) {
-                    Ok(from) => match file.format.as_str() {
-                        "parquet" => files::parquet(from.path(), &to, &rewrite),
-                        _ => files::csv(from.path(), &to, &rewrite),
-                    },
+                    Ok(from) => people.change(table_of(name), |change| match file.format.as_str() {
+                        "parquet" => files::parquet(from.path(), &to, change),
+                        _ => files::csv(from.path(), &to, change),
+                    }),
                     Err(e) => Err(e),
                 };
                 match written {
@@ -311,9 +331,14 @@ impl Lake {
     }
 
     #[cfg(feature = "delta")]
-    fn forget_in_delta(&self, people: &Arc<Pseudonyms>, done: &mut Forgotten) -> Result<(), Error> {
+    fn forget_in_delta(
+        &self,
+        people: &Arc<Pseudonyms>,
+        table_of: TableOf,
+        done: &mut Forgotten,
+    ) -> Result<(), Error> {
         for table in self.delta_tables()? {
-            match super::delta::forget(self, &table, people) {
+            match super::delta::forget(self, &table, people, table_of(&table)) {
                 Ok(true) => done.delta.push(table),
                 Ok(false) => {}
                 Err(error @ Error::Delta { .. }) => done.left.push(error.to_string()),
@@ -324,7 +349,12 @@ impl Lake {
     }
 
     #[cfg(not(feature = "delta"))]
-    fn forget_in_delta(&self, _people: &Arc<Pseudonyms>, done: &mut Forgotten) -> Result<(), Error> {
+    fn forget_in_delta(
+        &self,
+        _people: &Arc<Pseudonyms>,
+        _table_of: TableOf,
+        done: &mut Forgotten,
+    ) -> Result<(), Error> {
         let tables = self.delta_tables()?.into_iter();
         done.left.extend(tables.map(|table| {
             format!("Delta table {table}: this hexport was built without Delta Lake, and can't change it")
@@ -360,7 +390,8 @@ pub(super) fn parquet_again(
     from: &std::path::Path,
     to: &std::path::Path,
     people: &Pseudonyms,
+    table: Option<&Table>,
 ) -> Result<Option<String>, Error> {
-    let written = files::parquet(from, to, &|text| people.replace(text))?;
+    let written = people.change(table, |change| files::parquet(from, to, change))?;
     Ok(written.map(|written| written.sha256))
 }

@@ -154,16 +154,66 @@ impl Pseudonyms {
         Some(out)
     }
 
-    /// JSON, or any other text, with pseudonyms: also where JSON escapes the sign. `None` if nobody is in it.
+    /// A text of a table with pseudonyms, which may be JSON. `None` if nobody forgotten is in it.
+    pub fn replace_text(&self, text: &str) -> Option<String> {
+        match text.starts_with(['{', '[']) {
+            true => self.replace_json(text),
+            false => self.replace(text),
+        }
+    }
+
+    /// JSON, or any other text, with pseudonyms: also where JSON escapes the sign, and for the name in an object with an
+    /// address. `None` if nobody is in it.
     pub fn replace_json(&self, text: &str) -> Option<String> {
-        if text.to_ascii_lowercase().contains("\\u0040")
-            && let Ok(value) = serde_json::from_str::<Value>(text)
-        {
+        if self.is_empty() {
+            return None;
+        }
+        let is_escaped = text.to_ascii_lowercase().contains("\\u0040");
+        let parsed = || serde_json::from_str::<Value>(text).ok();
+        if let Some(value) = is_escaped.then(parsed).flatten() {
             // Written again, no sign is escaped.
             let plain = value.to_string();
-            return self.replace(&plain);
+            return self.replace_json(&plain);
         }
-        self.replace(text)
+        let replaced = self.replace(text);
+        let whole = replaced.as_deref().unwrap_or(text);
+        if whole.contains(DOMAIN) && whole.contains("\"name\"") {
+            let mut value: Value = match serde_json::from_str(whole) {
+                Ok(value) => value,
+                Err(_) => return replaced,
+            };
+            if self.rename(&mut value) {
+                return Some(value.to_string());
+            }
+        }
+        replaced
+    }
+
+    /// Replaces the names in objects that have a forgotten person's address as well.
+    fn rename(&self, value: &mut Value) -> bool {
+        match value {
+            Value::Array(items) => items.iter_mut().fold(false, |changed, item| self.rename(item) | changed),
+            Value::Object(members) => {
+                let new =
+                    members.get("email").and_then(Value::as_str).and_then(|email| self.name_beside(email));
+                let mut is_changed = false;
+                if let (Some(new), Some(Value::String(name))) = (new, members.get_mut("name"))
+                    && !name.is_empty()
+                    && *name != new
+                {
+                    *name = new;
+                    is_changed = true;
+                }
+                members.values_mut().fold(is_changed, |changed, member| self.rename(member) | changed)
+            }
+            _ => false,
+        }
+    }
+
+    /// What stands for the name of the person with an address, which may be replaced already.
+    pub fn name_beside(&self, address: &str) -> Option<String> {
+        let is_pseudonym = || address.ends_with(&format!("@{DOMAIN}"));
+        self.of(address).or_else(|| is_pseudonym().then(|| address.to_owned()))
     }
 }
 
@@ -353,6 +403,15 @@ mod tests {
         let json = "{\"a\":\"bob\\u0040example.com\"}";
         assert_eq!(people.replace_json(json).unwrap(), format!("{{\"a\":\"{bob}\"}}"));
         assert!(finder.is_in(json));
+        let json =
+            r#"[{"email":"Bob@Example.com","name":"Bob B."},{"name":"Bob B.","email":"ann@example.com"}]"#;
+        let renamed = people.replace_json(json).unwrap();
+        assert_eq!(renamed.matches(&bob).count(), 2, "{renamed}");
+        assert_eq!(renamed.matches("Bob B.").count(), 1, "a name alone is anybody's: {renamed}");
+        // What was forgotten before names were.
+        let old = format!("{{\"email\":\"{bob}\",\"name\":\"Bob B.\"}}");
+        assert_eq!(people.replace_json(&old).unwrap(), old.replace("Bob B.", &bob));
+        assert_eq!(people.replace_json(&old.replace("Bob B.", &bob)), None);
         assert_eq!(Pseudonyms::default().replace("bob@example.com"), None);
     }
 }
