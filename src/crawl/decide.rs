@@ -64,7 +64,8 @@ impl ProjectFacts {
 
     /// What moves when a project may have run: publication, edit, refresh, views and schedules.
     pub fn activity_stamp(&self) -> String {
-        let schedules = format!("{:?}", self.schedules);
+        let schedules: Vec<String> = self.schedules.iter().map(Timetable::stamp).collect();
+        let schedules = format!("[{}]", schedules.join(", "));
         let activity = [or_dash(&self.edited), or_dash(&self.refreshed), &self.viewed, &schedules].join(" ");
         format!(
             "published {} activity {:08x}",

@@ -71,6 +71,15 @@ impl Timetable {
         })
     }
 
+    /// The schedule in the words of a stamp. Lakes hold these stamps: other words would have all projects read again.
+    pub fn stamp(&self) -> String {
+        let Schedule { cadence, timezone, minute, hour, day_of_week, day, cron } = self.schedule();
+        format!(
+            "Due {{ cadence: {cadence:?}, timezone: {timezone:?}, minute: {minute}, hour: {hour}, \
+             day_of_week: {day_of_week:?}, day: {day}, cron: {cron:?} }}"
+        )
+    }
+
     /// The schedule, to compute with.
     pub fn schedule(&self) -> Schedule<'_> {
         Schedule {
