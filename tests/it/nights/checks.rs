@@ -143,12 +143,14 @@ impl Nights {
             let is_gap = |state: State| !matches!(state, State::Fetched | State::Reused | State::Skipped);
             let is_said = of_entity.is_some_and(is_gap) || of_list.is_none_or(is_gap);
             // API runs move no stamp: what they queried is found within the time of revalidation. Runs are reused
-            // where they may be seen late.
-            let is_unseen =
-                of_entity == Some(State::Reused) && (table == "runs" || key.1.contains("made.by_runs"));
+            // where they may be seen late, and with them what the first run queried.
+            let of_runs = snapshot.covered(Endpoint::RUNS, Some(entity(&key.1)));
+            let is_late = of_runs == Some(State::Reused) || key.1.contains("made.by_runs");
+            let is_unseen = of_entity == Some(State::Reused)
+                && (table == "runs" || (table == "queried_tables" && is_late));
             if !is_unseen && (!is_said || state.is_current()) {
                 self.problem(format!(
-                    "{key:?} is left out: {table} {state:?}, entity {of_entity:?}, list {of_list:?}"
+                    "{key:?} is left out: {table} {state:?}, entity {of_entity:?}, runs {of_runs:?}, list {of_list:?}"
                 ));
             }
         }
