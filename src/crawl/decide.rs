@@ -117,8 +117,8 @@ pub struct Reread {
 }
 
 impl Reread {
-    /// The time within which what is reused of a project is read again. Who lets runs be seen late lets what rests in
-    /// the archive or the trash be read again as late as its runs.
+    /// Time within which reused data of a project is read again. With a bound on how late runs may be seen, archived and
+    /// trashed projects have 30 days, as for their runs.
     pub fn within_of(&self, project: &ProjectFacts) -> Option<TimeDelta> {
         let within = self.within?;
         Some(match self.freshness {
@@ -173,9 +173,9 @@ pub fn decide(endpoint: Endpoint, project: &ProjectFacts, base: Option<&Base>, r
 
 /// Whether what is known may be taken over at the state that a project is in `now`.
 ///
-/// A scheduled run refreshes the results every night and queries the same tables as the night before, unless the
-/// project was published anew. Who lets runs be seen late lets what they queried be seen as late; the first tables of
-/// a project are asked for at once.
+/// A scheduled run refreshes the results each night, and queries the same tables as the night before unless the project
+/// was published again. With a bound on how late runs may be seen, a refresh alone has the tables read again within
+/// that bound. A project that had no tables is read at once.
 pub fn still_holds(project: &ProjectFacts, known: &Known, now: Option<&Stamp>, reread: &Reread) -> bool {
     match (now.map(|now| now.moved), reread.freshness, known.last_read_at) {
         (Some(Moved::No), ..) => true,

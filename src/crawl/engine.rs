@@ -163,8 +163,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Nothing is left by now. If something is, by a mistake of the scheduler's, coverage says so: a project without
-    /// a word in coverage would be taken for one that has nothing.
+    /// Reports requests that a bug of the scheduler left unsent as failed: without a row in coverage, their projects
+    /// would pass for ones that have nothing.
     fn own_up(&mut self) {
         let awaiting = std::mem::take(&mut self.awaiting_runs).into_values();
         let awaiting = awaiting.chain(std::mem::take(&mut self.awaiting_cells).into_values());
