@@ -1,6 +1,7 @@
 //! Which project reads or writes which table: the longest of the tables that the rules look at.
 
 use std::collections::HashSet;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer};
@@ -9,21 +10,27 @@ use super::source::Tables;
 use crate::derive::LINEAGE;
 use crate::snapshot::{Error, rows};
 
-/// A row of `lineage`.
-#[derive(Debug, Clone, Default, Deserialize)]
+/// A warehouse table, as one connection reaches it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(default)]
-pub struct Edge {
-    pub project_id: Arc<str>,
+pub struct WarehouseTable {
     pub data_connection_id: Option<Arc<str>>,
     pub table_key: Arc<str>,
     pub database_name: Option<Arc<str>>,
     pub schema_name: Option<Arc<str>>,
     pub table_name: Arc<str>,
-    pub direction: Arc<str>,
+}
+
+/// A row of `lineage`. A workspace has millions of them, of few projects, tables and kinds of evidence: they share
+/// what they name.
+#[derive(Debug, Clone)]
+pub struct Edge {
+    pub project_id: Arc<str>,
+    pub table: Arc<WarehouseTable>,
+    /// Whether the project reads the table; it writes it otherwise.
+    pub is_read: bool,
     /// Kinds of evidence, with a plus between them.
-    #[serde(deserialize_with = "joined")]
     pub evidence: Arc<str>,
-    pub connection_name: Option<Arc<str>>,
 }
 
 /// A column of a table that a project reads.
@@ -36,42 +43,35 @@ pub struct ColumnEdge {
     pub column_name: String,
 }
 
+/// The row as it is read.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct LineageRow {
+    project_id: Arc<str>,
+    #[serde(flatten)]
+    table: WarehouseTable,
+    direction: String,
+    #[serde(deserialize_with = "joined")]
+    evidence: Arc<str>,
+}
+
 fn joined<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<str>, D::Error> {
     Ok(Vec::<String>::deserialize(from)?.join("+").into())
 }
 
-impl Edge {
-    /// Whether the project reads the table; it writes it otherwise.
-    pub fn is_read(&self) -> bool {
-        &*self.direction != "write"
-    }
-
-    /// The same edge, with texts interned.
-    fn sharing(self, known: &mut HashSet<Arc<str>>) -> Self {
-        let mut shared = |text: Arc<str>| match known.get(&text) {
-            Some(known) => known.clone(),
-            None => {
-                known.insert(text.clone());
-                text
-            }
-        };
-        Self {
-            project_id: shared(self.project_id),
-            data_connection_id: self.data_connection_id.map(&mut shared),
-            table_key: shared(self.table_key),
-            database_name: self.database_name.map(&mut shared),
-            schema_name: self.schema_name.map(&mut shared),
-            table_name: shared(self.table_name),
-            direction: shared(self.direction),
-            evidence: shared(self.evidence),
-            connection_name: self.connection_name.map(&mut shared),
+/// The value that is known already, or else this one.
+pub(super) fn shared<T: ?Sized + Eq + Hash>(value: Arc<T>, known: &mut HashSet<Arc<T>>) -> Arc<T> {
+    match known.get(&value) {
+        Some(known) => known.clone(),
+        None => {
+            known.insert(value.clone());
+            value
         }
     }
 }
 
-/// All of `lineage`: the longest of the tables that are held, of few different texts.
+/// All of `lineage`.
 pub(super) fn edges(tables: &dyn Tables) -> Result<Vec<Edge>, Error> {
-    let table = &LINEAGE;
     let columns = [
         "project_id",
         "data_connection_id",
@@ -81,13 +81,17 @@ pub(super) fn edges(tables: &dyn Tables) -> Result<Vec<Edge>, Error> {
         "table_name",
         "direction",
         "evidence",
-        "connection_name",
     ];
-    let mut known = HashSet::new();
+    let (mut texts, mut known) = (HashSet::new(), HashSet::new());
     let mut edges = Vec::new();
-    for batch in tables.open(table, &columns)?.into_iter().flatten() {
-        let rows: Vec<Edge> = rows::of_batch(table, &batch?)?;
-        edges.extend(rows.into_iter().map(|edge| edge.sharing(&mut known)));
+    for batch in tables.open(&LINEAGE, &columns)?.into_iter().flatten() {
+        let rows: Vec<LineageRow> = rows::of_batch(&LINEAGE, &batch?)?;
+        edges.extend(rows.into_iter().map(|row| Edge {
+            project_id: shared(row.project_id, &mut texts),
+            table: shared(Arc::new(row.table), &mut known),
+            is_read: row.direction != "write",
+            evidence: shared(row.evidence, &mut texts),
+        }));
     }
     Ok(edges)
 }

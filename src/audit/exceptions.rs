@@ -1,5 +1,7 @@
 //! Findings that are accepted: by which exception, and which exceptions do nothing.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -95,7 +97,7 @@ impl Exception {
         Some(format!("{}: {wrong}", self.describe()))
     }
 
-    fn fit(&self, rule: &str, hit: &Hit, facts: &Facts) -> Fit {
+    fn fit(&self, rule: &str, hit: &Hit, used: &Used<'_>, facts: &Facts) -> Fit {
         if self.rule.as_ref().is_some_and(|named| named != rule) {
             return Fit::No;
         }
@@ -107,17 +109,16 @@ impl Exception {
         let owner = self.owner.as_ref().map_or(Fit::Yes, |owner| {
             Fit::of(hit.owner.as_ref().is_some_and(|email| glob::matches(owner, email)), false)
         });
-        let connection = self.connection.as_ref().map_or(Fit::Yes, |named| through(named, hit, facts));
+        let connection = self.connection.as_ref().map_or(Fit::Yes, |named| through(named, hit, used, facts));
         entity.and(pattern).and(owner).and(connection)
     }
 }
 
 /// Whether all connections that a finding is about are the one that is named.
-fn through(named: &str, hit: &Hit, facts: &Facts) -> Fit {
+fn through(named: &str, hit: &Hit, used: &Used<'_>, facts: &Facts) -> Fit {
     let mut ids: Vec<&str> = hit.connections.iter().map(|id| &**id).collect();
     if ids.is_empty() && matches!(&*hit.entity_type, "project" | "component") {
-        let edges = facts.lineage.iter().filter(|edge| *edge.project_id == *hit.entity_id);
-        ids.extend(edges.map(|edge| edge.data_connection_id.as_deref().unwrap_or("")));
+        ids.extend(used.get(hit.entity_id.as_str()).into_iter().flatten());
     }
     if ids.is_empty() {
         return Fit::No;
@@ -128,9 +129,13 @@ fn through(named: &str, hit: &Hit, facts: &Facts) -> Fit {
     fits.fold(Fit::Yes, Fit::and)
 }
 
+/// Connections that each project reads or writes through; looked up only where an exception names a connection.
+type Used<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
+
 /// Bookkeeping of exceptions: which were used, and which weren't.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Ledger {
+pub(super) struct Ledger<'a> {
+    used: Used<'a>,
     /// Findings that each exception matched.
     matched: Vec<u64>,
     /// Findings of high severity that each exception matched by a title or name alone.
@@ -139,24 +144,31 @@ pub(super) struct Ledger {
     expired: Vec<u64>,
 }
 
-impl Ledger {
-    pub fn new(config: &Config) -> Self {
+impl<'a> Ledger<'a> {
+    pub fn new(config: &Config, facts: &'a Facts) -> Self {
         let none = vec![0; config.exceptions.len()];
-        Self { matched: none.clone(), refused: none.clone(), expired: none }
+        let mut used = Used::new();
+        if config.exceptions.iter().any(|exception| exception.connection.is_some()) {
+            for edge in &facts.lineage {
+                let id = edge.table.data_connection_id.as_deref().unwrap_or("");
+                used.entry(&edge.project_id).or_default().insert(id);
+            }
+        }
+        Self { used, matched: none.clone(), refused: none.clone(), expired: none }
     }
 
     /// The exception that a finding is accepted by, if there is one.
-    pub fn accepts<'a>(
+    pub fn accepts<'c>(
         &mut self,
-        config: &'a Config,
+        config: &'c Config,
         rule: &str,
         severity: Severity,
         hit: &Hit,
         facts: &Facts,
-    ) -> Option<&'a Exception> {
+    ) -> Option<&'c Exception> {
         let mut accepted = None;
         for (at, exception) in config.exceptions.iter().enumerate() {
-            let fit = exception.fit(rule, hit, facts);
+            let fit = exception.fit(rule, hit, &self.used, facts);
             match (fit, exception.holds(facts.now)) {
                 (Fit::No, _) => {}
                 (_, false) => self.expired[at] += 1,

@@ -1,13 +1,14 @@
 //! Input of the rules: the small tables of a snapshot, in memory.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
 use super::Hit;
-use super::edges::edges;
+use super::edges::{edges, shared};
 use super::evidence::Evidence;
 use super::moves::Moves;
 use super::source::Tables;
@@ -21,6 +22,8 @@ use crate::tables::{
     PROJECT_CATEGORIES, PROJECT_SCHEDULES, PROJECT_SHARING, PROJECTS, RUNS, USERS,
 };
 
+#[cfg(test)]
+pub use super::edges::WarehouseTable;
 pub use super::edges::{ColumnEdge, Edge};
 
 /// A row of `projects`.
@@ -148,14 +151,21 @@ pub struct ConnectionGrant {
     pub access: String,
 }
 
+/// Whom a project is shared with.
+#[derive(Debug, Clone)]
+pub struct SharedWith {
+    pub principal_type: Arc<str>,
+    pub principal: Option<Arc<str>>,
+}
+
 /// A row of `project_sharing`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct Grant {
+struct Grant {
     pub project_id: String,
-    pub principal_type: String,
-    pub principal: Option<String>,
-    pub access: String,
+    pub principal_type: Arc<str>,
+    pub principal: Option<Arc<str>>,
+    pub access: Arc<str>,
 }
 
 /// A row of `collections`.
@@ -274,7 +284,7 @@ pub struct Facts {
     /// Grants on data connections.
     pub connection_grants: Vec<ConnectionGrant>,
     /// Grants on projects to the web, the workspace, groups and collections, by project.
-    pub grants: HashMap<String, Vec<Grant>>,
+    pub grants: HashMap<String, Vec<SharedWith>>,
     /// Names of collections that all members may open.
     pub open_collections: HashSet<String>,
     /// Names of groups that each collection is shared with, by the collection's name.
@@ -288,7 +298,7 @@ pub struct Facts {
     /// How scheduled runs go, by project.
     pub scheduled_stats: HashMap<String, Stats>,
     /// People of other domains who can open a project, by project.
-    pub external: HashMap<String, BTreeSet<String>>,
+    pub external: HashMap<String, BTreeSet<Arc<str>>>,
     /// How runs have changed, by project.
     pub health: HashMap<String, Health>,
     /// Start of the last run, by project.
@@ -368,6 +378,7 @@ impl Facts {
         // Which domain a pseudonym stands for isn't known.
         own.insert(PSEUDONYM_DOMAIN.to_owned());
         let columns = ["project_id", "principal_type", "principal", "domain", "is_active_user"];
+        let mut people = HashSet::new();
         for batch in tables.open(&EFFECTIVE_ACCESS, &columns)?.into_iter().flatten() {
             let batch = batch?;
             let active = batch.column_by_name("is_active_user").map(|column| column.as_boolean());
@@ -381,7 +392,8 @@ impl Facts {
                 if let (Some(project), Some(who)) =
                     (text(&batch, "project_id", row), text(&batch, "principal", row))
                 {
-                    self.external.entry(project.to_owned()).or_default().insert(who.to_owned());
+                    let who = shared(Arc::from(who), &mut people);
+                    self.external.entry(project.to_owned()).or_default().insert(who);
                 }
             }
         }
@@ -403,12 +415,19 @@ impl Facts {
         let open = |table| tables.open(table, &[]);
         self.projects = rows::all(&open, &PROJECTS)?;
         let is_wide = |grant: &Grant| {
-            matches!(grant.principal_type.as_str(), "WORKSPACE" | "PUBLIC_WEB" | "GROUP" | "COLLECTION")
-                && grant.access != "NONE"
+            matches!(&*grant.principal_type, "WORKSPACE" | "PUBLIC_WEB" | "GROUP" | "COLLECTION")
+                && &*grant.access != "NONE"
         };
-        for grant in rows::some(&open, &PROJECT_SHARING, is_wide)? {
-            self.grants.entry(grant.project_id.clone()).or_default().push(grant);
-        }
+        let mut texts = HashSet::new();
+        rows::each(&open, &PROJECT_SHARING, |grant: Grant| {
+            if is_wide(&grant) {
+                let mut share = |text| shared(text, &mut texts);
+                self.grants.entry(grant.project_id).or_default().push(SharedWith {
+                    principal_type: share(grant.principal_type),
+                    principal: grant.principal.map(&mut share),
+                });
+            }
+        })?;
         let names: HashMap<String, String> = rows::all::<Collection>(&open, &COLLECTIONS)?
             .into_iter()
             .filter_map(|collection| Some((collection.collection_id, collection.name?)))
@@ -481,17 +500,14 @@ impl Facts {
 
     fn read_runs(&mut self, tables: &dyn Tables) -> Result<(), Error> {
         let open = |table| tables.open(table, &[]);
-        for stats in rows::all::<Stats>(&open, &RUN_STATS)? {
-            match stats.run_trigger.as_str() {
-                "SCHEDULED" => drop(self.scheduled_stats.insert(stats.project_id.clone(), stats)),
-                "ALL" => {
-                    self.last_runs.extend(stats.last_run_at.map(|at| (stats.project_id, at)));
-                }
-                _ => {}
-            }
-        }
-        let health = rows::all::<Health>(&open, &RUN_HEALTH)?;
-        self.health = health.into_iter().map(|health| (health.project_id.clone(), health)).collect();
+        rows::each(&open, &RUN_STATS, |stats: Stats| match stats.run_trigger.as_str() {
+            "SCHEDULED" => drop(self.scheduled_stats.insert(stats.project_id.clone(), stats)),
+            "ALL" => self.last_runs.extend(stats.last_run_at.map(|at| (stats.project_id, at))),
+            _ => {}
+        })?;
+        rows::each(&open, &RUN_HEALTH, |health: Health| {
+            self.health.insert(health.project_id.clone(), health);
+        })?;
         for batch in tables.open(&RUNS, &["project_id", "notifications"])?.into_iter().flatten() {
             let batch = batch?;
             let Some(notifications) = batch.column_by_name("notifications") else { continue };
@@ -556,7 +572,7 @@ impl Facts {
         let mut circles = BTreeSet::new();
         for grant in self.grants.get(project_id).into_iter().flatten() {
             let name = grant.principal.as_deref().unwrap_or("");
-            match grant.principal_type.as_str() {
+            match &*grant.principal_type {
                 "PUBLIC_WEB" => drop(circles.insert(Circle::Web)),
                 "WORKSPACE" => drop(circles.insert(Circle::Workspace)),
                 "GROUP" if everybody.contains(name) => drop(circles.insert(Circle::Group(name.into()))),

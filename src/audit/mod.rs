@@ -51,7 +51,7 @@ pub(crate) use facts::Project;
 pub use facts::{Circle, Facts};
 pub use moves::{CellChange, Moves};
 pub use own::{OwnRule, RuleFlaw};
-pub use record::{Record, findings_batches, rules_rows};
+pub use record::Record;
 pub use rules::{Rule, all as rules, is_rule};
 pub use source::{Committed, Folder, Overlay, Tables};
 pub use spending::Spending;
@@ -293,14 +293,14 @@ struct Shape<'a> {
 struct Work<'a> {
     facts: &'a Facts,
     config: &'a Config,
-    ledger: exceptions::Ledger,
+    ledger: exceptions::Ledger<'a>,
     audit: Audit,
     mistyped: Vec<String>,
 }
 
 impl<'a> Work<'a> {
     fn new(facts: &'a Facts, config: &'a Config) -> Self {
-        let ledger = exceptions::Ledger::new(config);
+        let ledger = exceptions::Ledger::new(config, facts);
         Self { facts, config, ledger, audit: Audit::default(), mistyped: Vec::new() }
     }
 

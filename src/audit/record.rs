@@ -9,8 +9,8 @@ use serde::Deserialize;
 
 use super::source::{Committed, Tables};
 use super::{Audit, Finding};
-use crate::schema::{Datum, Row, batch_of};
-use crate::snapshot::{Error, Lake, Manifest, rows};
+use crate::schema::{Datum, Row, Table, batch_of};
+use crate::snapshot::{Error, Lake, Manifest, TableEntry, TableWriter, rows};
 use crate::tables::{AUDIT_FINDINGS, AUDIT_RULES};
 
 /// Rows of a batch.
@@ -149,29 +149,33 @@ fn all(audit: &mut Audit) -> Vec<&mut Finding> {
     audit.findings.iter_mut().chain(excepted).collect()
 }
 
-/// The rows of `audit_findings`, sorted by key.
-///
-/// # Errors
-/// If a batch can't be made.
-pub fn findings_batches(audit: &Audit, snapshot_at: DateTime<Utc>) -> Result<Vec<RecordBatch>, ArrowError> {
-    let mut rows: Vec<(&str, Row)> = audit
-        .findings
-        .iter()
-        .map(|finding| (finding.id.as_str(), row(finding, None, snapshot_at)))
-        .chain(audit.excepted.iter().map(|e| {
-            let exception = Some((e.reason.as_str(), e.until.as_str()));
-            (e.finding.id.as_str(), row(&e.finding, exception, snapshot_at))
-        }))
-        .collect();
-    rows.sort_by_key(|(id, _)| id.to_owned());
-    rows.dedup_by_key(|(id, _)| *id);
-    let mut rows: Vec<Row> = rows.into_iter().map(|(_, row)| row).collect();
-    let mut batches = Vec::new();
-    while !rows.is_empty() {
-        let rest = rows.split_off(rows.len().min(CHUNK));
-        batches.push(batch_of(&AUDIT_FINDINGS, std::mem::replace(&mut rows, rest))?);
+impl Audit {
+    /// Writes the tables of findings and of rules, in the order of their keys.
+    ///
+    /// # Errors
+    /// If one can't be written.
+    pub fn write(
+        &self,
+        snapshot_at: DateTime<Utc>,
+        create: impl Fn(&'static Table) -> Result<TableWriter, Error>,
+    ) -> Result<[(&'static Table, TableEntry); 2], Error> {
+        let open = self.findings.iter().map(|finding| (finding, None));
+        let excepted =
+            self.excepted.iter().map(|e| (&e.finding, Some((e.reason.as_str(), e.until.as_str()))));
+        let mut all: Vec<(&Finding, Option<(&str, &str)>)> = open.chain(excepted).collect();
+        all.sort_by_key(|(finding, _)| finding.id.as_str());
+        all.dedup_by_key(|(finding, _)| finding.id.as_str());
+        let mut findings = create(&AUDIT_FINDINGS)?;
+        // A large workspace has more findings than anybody wants to hold twice.
+        for chunk in all.chunks(CHUNK) {
+            let rows = chunk.iter().map(|(finding, exception)| row(finding, *exception, snapshot_at));
+            let batch = batch_of(&AUDIT_FINDINGS, rows.collect());
+            findings.write(&batch.map_err(Error::of_table(&AUDIT_FINDINGS))?)?;
+        }
+        let mut rules = create(&AUDIT_RULES)?;
+        rules.write(&rules_rows(self, snapshot_at).map_err(Error::of_table(&AUDIT_RULES))?)?;
+        Ok([(&AUDIT_FINDINGS, findings.finish()?), (&AUDIT_RULES, rules.finish()?)])
     }
-    Ok(batches)
 }
 
 fn row(finding: &Finding, exception: Option<(&str, &str)>, snapshot_at: DateTime<Utc>) -> Row {
@@ -198,10 +202,7 @@ fn row(finding: &Finding, exception: Option<(&str, &str)>, snapshot_at: DateTime
 }
 
 /// The rows of `audit_rules`, sorted by key.
-///
-/// # Errors
-/// If the batch can't be made.
-pub fn rules_rows(audit: &Audit, snapshot_at: DateTime<Utc>) -> Result<RecordBatch, ArrowError> {
+fn rules_rows(audit: &Audit, snapshot_at: DateTime<Utc>) -> Result<RecordBatch, ArrowError> {
     let mut rules: Vec<_> = audit.rules.iter().collect();
     rules.sort_by(|a, b| a.rule.cmp(&b.rule));
     let rows = rules.into_iter().map(|rule| {

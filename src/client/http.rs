@@ -271,6 +271,17 @@ impl Client {
     /// # Errors
     /// Any of [`Error`]: of the last attempt, when none succeeded.
     pub async fn send(&self, request: &ApiRequest) -> Result<Response, Error> {
+        self.send_counting(request).await.map_err(|(error, _)| error)
+    }
+
+    /// As [`send`](Self::send); an error comes with the number of answers that had been accepted, of whatever
+    /// request, when the last attempt left.
+    pub(super) async fn send_counting(&self, request: &ApiRequest) -> Result<Response, (Error, u64)> {
+        let mut accepted = self.answers_accepted();
+        self.send_noting(request, &mut accepted).await.map_err(|error| (error, accepted))
+    }
+
+    async fn send_noting(&self, request: &ApiRequest, accepted: &mut u64) -> Result<Response, Error> {
         let mut retry = self.inner.retry;
         retry.attempts = request.attempts().unwrap_or(retry.attempts);
         let operation = request.operation();
@@ -283,6 +294,7 @@ impl Client {
             self.inner.pacer.turn(operation).await;
             self.check_alive()?;
             sent += 1;
+            *accepted = self.answers_accepted();
             let began = Instant::now();
             let attempt = self.attempt(request, sent).await;
             active += began.elapsed();

@@ -105,6 +105,36 @@ async fn an_outage_shorter_than_the_patience_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_outage_that_ends_behind_the_last_attempt_loses_nothing() {
+    // It ends at the probe, or at the answer to another request, after each of the attempts of one round.
+    for other in [false, true] {
+        for attempts in 8..12 {
+            let failed = Mutex::new(0);
+            let (client, _) = serve(move |request, _| {
+                let mut failed = failed.lock().unwrap();
+                match (request.operation().id, *failed) {
+                    ("GetProjectRuns", 0) => (*failed = 1, Said::Page).1,
+                    ("GetProjectRuns", n) if n <= attempts => (*failed += 1, Said::Status(502, &[])).1,
+                    ("ListCells", n) if n <= attempts => Said::Status(502, &[]),
+                    // The probe fails with everything else, until the last attempt of a round was made.
+                    ("ListProjects", n) if n < attempts => Said::Nothing,
+                    _ => Said::Page,
+                }
+            });
+            client.send(&runs()).await.unwrap();
+            let beside = async {
+                if other {
+                    client.send_through_outages(&cells()).await.unwrap();
+                }
+            };
+            let request = runs();
+            let (asked, ()) = tokio::join!(client.send_through_outages(&request), beside);
+            asked.unwrap();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn fifteen_minutes_without_an_answer_are_the_end_whatever_the_cause() {
     let causes: [Cause; 4] = [
         (|| Said::Status(500, &[]), "500", 15..=17),

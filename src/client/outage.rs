@@ -13,24 +13,28 @@ impl Client {
     /// # Errors
     /// Any of [`Error`]; [`Error::Silent`] if the outage lasts.
     pub async fn send_through_outages(&self, request: &ApiRequest) -> Result<Response, Error> {
+        let mut accepted = self.answers_accepted();
         loop {
-            let accepted = self.answers_accepted();
-            let error = match self.send(request).await {
+            let (error, before_last) = match self.send_counting(request).await {
                 Ok(response) => return Ok(response),
-                Err(error) => error,
+                Err(failure) => failure,
             };
             let transient = match &error {
                 Error::Transport { .. } => true,
                 Error::Api { status, .. } => matches!(status, 408 | 429) || *status >= 500,
                 _ => false,
             };
-            // Something that is whole and no answer of Hex's comes from a server that is up.
-            let answers = self.answers_accepted() > accepted;
-            if !transient || answers || !self.was_reached() || self.answers_a_probe().await {
+            // An attempt that failed though something had been answered before it: the API is up, and it is
+            // the request that fails. An answer after the last attempt says less, for an outage may have ended
+            // in between.
+            if !transient || before_last > accepted || !self.was_reached() {
                 return Err(error);
             }
-            self.check_alive()?;
-            tokio::time::sleep(self.retry_policy().cap).await;
+            if !self.answers_a_probe().await {
+                self.check_alive()?;
+                tokio::time::sleep(self.retry_policy().cap).await;
+                accepted = self.answers_accepted();
+            }
         }
     }
 

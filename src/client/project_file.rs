@@ -31,6 +31,9 @@ pub fn export_request(project_id: &ProjectId, version: Version) -> ApiRequest {
 /// ```
 pub fn imports(answer: &Value) -> Result<Vec<Value>, String> {
     let content = answer.get("content").and_then(Value::as_str).ok_or("the file has no content")?;
+    if nesting(content) > DEEPEST {
+        return Err(format!("the file opens more than {DEEPEST} brackets that it doesn't close"));
+    }
     let mut file: Value =
         serde_yaml_ng::from_str(content).map_err(|e| format!("the file is not YAML: {e}"))?;
     let Some(Value::Array(cells)) = file.get_mut("cells").map(Value::take) else {
@@ -50,6 +53,24 @@ pub fn imports(answer: &Value) -> Result<Vec<Value>, String> {
         }
     }
     Ok(found)
+}
+
+/// Brackets that may be open at once. The parser gives up at 128, yet only after it has looked at all of them
+/// again for each further one: minutes for a file of 100,000.
+const DEEPEST: usize = 5_000;
+
+/// The most brackets that are open at any place of a text, those in its strings and comments counted with the rest.
+fn nesting(content: &str) -> usize {
+    let (mut open, mut most) = (0_usize, 0);
+    for byte in content.bytes() {
+        match byte {
+            b'[' | b'{' => open += 1,
+            b']' | b'}' => open = open.saturating_sub(1),
+            _ => continue,
+        }
+        most = most.max(open);
+    }
+    most
 }
 
 /// Whether an item of `ListCells` imports a component.
@@ -110,7 +131,9 @@ mod tests {
             json!({"content": "cells: {a: b}"}),
             json!({"content": "cells: [unclosed"}),
             json!({"content": "\u{0}\u{1}"}),
-            json!({"content": format!("cells: {}", "[".repeat(100_000))}),
+            json!({"content": format!("cells: {}", "[".repeat(4_000))}),
+            json!({"content": format!("cells: {}", "[".repeat(1_000_000))}),
+            json!({"content": format!("cells: {}", "{a: ".repeat(1_000_000))}),
         ] {
             assert!(imports(&answer).is_err(), "{answer}");
         }

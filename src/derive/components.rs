@@ -17,7 +17,7 @@ use crate::tables::{CELLS, COMPONENT_IMPORTS};
 pub struct Components {
     /// Components by the projects that import them.
     imports: BTreeMap<String, BTreeSet<String>>,
-    /// Tables that the components' own cells read or write.
+    /// Tables that the components' own cells read or write, once for each component.
     reads: DataFrame,
 }
 
@@ -39,6 +39,15 @@ impl Components {
     /// A component may import others, and some that import it: each is followed once.
     fn reached(&self, inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
         let (mut projects, mut components) = (Vec::new(), Vec::new());
+        self.follow(inputs, |project, component| {
+            projects.push(project.to_owned());
+            components.push(component.to_owned());
+        });
+        df!("project_id" => projects, "component_id" => components)
+    }
+
+    /// Goes through projects with all components whose cells run when theirs do.
+    fn follow(&self, inputs: &Inputs<'_>, mut reached: impl FnMut(&str, &str)) {
         for project in self.imports.keys().filter(|project| inputs.projects.holds(project)) {
             let mut seen = BTreeSet::from([project.as_str()]);
             let mut next = vec![project.as_str()];
@@ -46,13 +55,11 @@ impl Components {
                 for component in self.imports.get(importer).into_iter().flatten() {
                     if seen.insert(component) {
                         next.push(component);
-                        projects.push(project.clone());
-                        components.push(component.clone());
+                        reached(project, component);
                     }
                 }
             }
         }
-        df!("project_id" => projects, "component_id" => components)
     }
 }
 
@@ -120,7 +127,21 @@ fn reads(inputs: &Inputs<'_>, components: &BTreeSet<&str>) -> PolarsResult<DataF
     let mut frame: Vec<Column> =
         HANDED_ON.into_iter().zip(columns).map(|(name, column)| Column::new(name.into(), column)).collect();
     frame.push(Column::new("fetched_at".into(), seen).cast(&utc())?);
-    DataFrame::new(height, frame)?.lazy().rename(["project_id"], ["component_id"], true).collect()
+    let frame = DataFrame::new(height, frame)?.lazy().rename(["project_id"], ["component_id"], true);
+    let of_component = [col("component_id"), col(KEY[1]), col(KEY[2]), col(KEY[3])];
+    let names = ["database_name", "schema_name", "table_name"].map(|name| col(name).first());
+    frame.group_by(of_component).agg([names.as_slice(), &[col("fetched_at").max()]].concat()).collect()
+}
+
+/// How many tables projects have from the components that they import, each counted for every component.
+pub(super) fn handed_on(inputs: &Inputs<'_>) -> PolarsResult<u64> {
+    let known = Components::of(inputs)?;
+    let ids = known.reads.column("component_id")?.str()?;
+    let mut tables: HashMap<&str, u64> = HashMap::new();
+    ids.iter().flatten().for_each(|id| *tables.entry(id).or_default() += 1);
+    let mut rows = 0;
+    known.follow(inputs, |_, component| rows += tables.get(component).copied().unwrap_or_default());
+    Ok(rows)
 }
 
 /// Tables that projects read or write through the components that they import: the key of lineage,

@@ -2,6 +2,7 @@
 
 use polars::prelude::*;
 
+use super::different::Different;
 use super::table_usage::{live, recent_runs};
 use super::{Inputs, LINEAGE, SQL_CELLS};
 use crate::schema::columns::{int, text, time};
@@ -43,21 +44,16 @@ pub static CONNECTION_USAGE: Table = Table {
 
 /// Computes the rows.
 pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
-    // Part by part: a project is in one part alone, so what is counted of projects adds up. Of tables and owners, which
-    // several parts may have, the different ones are held.
+    // Part by part: a project is in one part alone, so what is counted of projects adds up.
     let failed = |e: crate::snapshot::Error| polars_err!(ComputeError: "{}", e);
     let recent = recent_runs(inputs)?.collect()?;
-    let (mut usage, mut tables, mut owners) = (Vec::new(), Vec::new(), Vec::new());
-    for part in inputs.parts(&[&LINEAGE, &SQL_CELLS]).map_err(failed)? {
+    let mut usage = Vec::new();
+    for part in inputs.parts(&[&LINEAGE, &SQL_CELLS], 0).map_err(failed)? {
         usage.push(of_part(&part, recent.clone().lazy())?.collect()?.lazy());
-        for (found, column) in [(&mut tables, "table_key"), (&mut owners, "owner_email")] {
-            let pairs = part.scan(&LINEAGE)?.select(["data_connection_id", column].map(col));
-            found.push(pairs.unique(None, UniqueKeepStrategy::Any).collect()?.lazy());
-        }
     }
-    let different = |found: Vec<LazyFrame>, column: &str, name: &str| -> PolarsResult<LazyFrame> {
-        let count = col(column).drop_nulls().n_unique().cast(DataType::Int64).alias(name);
-        Ok(concat(found, UnionArgs::default())?.group_by(id()).agg([count]))
+    let different = |value: &'static str, name: &str| -> PolarsResult<LazyFrame> {
+        let by = ["data_connection_id"];
+        Ok(Different::read(inputs, &LINEAGE, &by, value, None)?.counted(&by, name)?.lazy())
     };
     let usage = concat(usage, UnionArgs::default())?
         .group_by(id())
@@ -67,8 +63,8 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
         .scan(&DATA_CONNECTIONS)?
         .select(["data_connection_id", "name", "type"].map(col))
         .join(usage, id(), id(), left())
-        .join(different(tables, "table_key", "tables")?, id(), id(), left())
-        .join(different(owners, "owner_email", "owners")?, id(), id(), left())
+        .join(different("table_key", "tables")?, id(), id(), left())
+        .join(different("owner_email", "owners")?, id(), id(), left())
         .with_columns(counts.map(|name| col(name).fill_null(lit(0i64))).collect::<Vec<_>>())
         .collect()
 }

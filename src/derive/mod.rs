@@ -15,6 +15,7 @@ mod column_lineage;
 mod components;
 mod connection_usage;
 mod connections;
+mod different;
 mod earlier;
 mod effective_access;
 mod frame;
@@ -92,24 +93,35 @@ pub enum Error {
 pub struct Derivation {
     /// The table.
     pub table: &'static Table,
-    /// Whether its rows can be computed for some projects at a time: its key begins with the project.
-    pub by_project: bool,
+    /// How it can be computed.
+    pub split: Split,
     /// Computes its rows, without the common columns.
     pub derive: fn(&Inputs<'_>) -> Result<DataFrame, PolarsError>,
 }
 
+/// Whether a table can be computed in parts.
+#[derive(Debug)]
+pub enum Split {
+    /// It is computed at once: what it groups by is spread over all projects.
+    Whole,
+    /// Some projects at a time: its key begins with the project.
+    ByProject,
+    /// Some projects at a time, where more rows come together than its inputs have: as many as this counts.
+    Growing(fn(&Inputs<'_>) -> Result<u64, PolarsError>),
+}
+
 /// Tables that are derived with polars, each after those that it is derived from.
 pub const DERIVATIONS: &[Derivation] = &[
-    Derivation { table: &RUN_STATS, by_project: true, derive: run_stats::derive },
-    Derivation { table: &RUN_DAILY, by_project: true, derive: run_daily::derive },
-    Derivation { table: &RUN_HEALTH, by_project: false, derive: run_health::derive },
-    Derivation { table: &LINEAGE, by_project: true, derive: lineage::derive },
-    Derivation { table: &TABLE_USAGE, by_project: false, derive: table_usage::derive },
-    Derivation { table: &CONNECTION_USAGE, by_project: false, derive: connection_usage::derive },
-    Derivation { table: &USER_ACTIVITY, by_project: false, derive: user_activity::derive },
-    Derivation { table: &PROJECT_COST, by_project: true, derive: project_cost::derive },
-    Derivation { table: &CELL_COST, by_project: true, derive: cell_cost::derive },
-    Derivation { table: &RUN_COST, by_project: true, derive: run_cost::derive },
+    Derivation { table: &RUN_STATS, split: Split::ByProject, derive: run_stats::derive },
+    Derivation { table: &RUN_DAILY, split: Split::ByProject, derive: run_daily::derive },
+    Derivation { table: &RUN_HEALTH, split: Split::Whole, derive: run_health::derive },
+    Derivation { table: &LINEAGE, split: Split::Growing(components::handed_on), derive: lineage::derive },
+    Derivation { table: &TABLE_USAGE, split: Split::Whole, derive: table_usage::derive },
+    Derivation { table: &CONNECTION_USAGE, split: Split::Whole, derive: connection_usage::derive },
+    Derivation { table: &USER_ACTIVITY, split: Split::Whole, derive: user_activity::derive },
+    Derivation { table: &PROJECT_COST, split: Split::ByProject, derive: project_cost::derive },
+    Derivation { table: &CELL_COST, split: Split::ByProject, derive: cell_cost::derive },
+    Derivation { table: &RUN_COST, split: Split::ByProject, derive: run_cost::derive },
 ];
 
 /// Tables that are read out of the cells' SQL, all in one pass.
@@ -140,9 +152,10 @@ impl Derivation {
         create: impl Fn(&'static Table) -> Result<TableWriter, snapshot::Error>,
     ) -> Result<TableEntry, Error> {
         let failed = |source| Error::Compute { table: self.table.name, source };
-        let parts = match self.by_project {
-            true => inputs.parts(&self.inputs())?,
-            false => vec![inputs.clone()],
+        let parts = match self.split {
+            Split::Whole => vec![inputs.clone()],
+            Split::ByProject => inputs.parts(&self.inputs(), 0)?,
+            Split::Growing(count) => inputs.parts(&self.inputs(), count(inputs).map_err(failed)?)?,
         };
         let mut writer = create(self.table)?;
         for part in parts {
@@ -228,12 +241,13 @@ impl Inputs<'_> {
         }
     }
 
-    /// The same inputs in parts: in each, these tables have few enough rows to compute with in memory.
+    /// The same inputs in parts: in each, these tables, and so many more rows that come of them, are few enough
+    /// to compute with in memory.
     ///
     /// # Errors
     /// If one of the tables can't be read.
-    pub fn parts(&self, of: &[&'static Table]) -> Result<Vec<Self>, snapshot::Error> {
-        let mut most = 0;
+    pub fn parts(&self, of: &[&'static Table], rows: u64) -> Result<Vec<Self>, snapshot::Error> {
+        let mut most = rows;
         for table in of.iter().filter(|t| t.key[0] == PROJECT && self.has(t.name)) {
             most = most.max(TableReader::open_file(&self.path(table.name), table)?.rows());
         }

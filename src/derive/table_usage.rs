@@ -3,6 +3,7 @@
 use polars::prelude::*;
 
 use super::cells::READ;
+use super::different::Different;
 use super::{COLUMN_LINEAGE, Inputs, LINEAGE, RUN_DAILY, by_nullable_key};
 use crate::schema::columns::{int, text, time};
 use crate::schema::{Column, Origin, Table, Type, itself};
@@ -48,27 +49,16 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
     // Part by part, and the parts' results once more: a table has many readers, and only its own row is held.
     let failed = |e: crate::snapshot::Error| polars_err!(ComputeError: "{}", e);
     let recent = recent_runs(inputs)?.collect()?;
-    let (mut columns, mut owners, mut usage) = (Vec::new(), Vec::new(), Vec::new());
-    for part in inputs.parts(&[&COLUMN_LINEAGE, &LINEAGE]).map_err(failed)? {
-        let different = |frame: LazyFrame, column: &str| -> PolarsResult<LazyFrame> {
-            let names = [KEY[0], KEY[1], column].map(col);
-            Ok(frame.select(names).unique(None, UniqueKeepStrategy::Any).collect()?.lazy())
-        };
-        columns.push(different(part.scan(&COLUMN_LINEAGE)?, "column_name")?);
-        let lineage = part.scan(&LINEAGE)?;
-        owners.push(different(lineage.clone().filter(is_read()), "owner_email")?);
-        usage.push(of_part(&part, lineage, recent.clone().lazy())?.collect()?.lazy());
+    let mut usage = Vec::new();
+    for part in inputs.parts(&[&LINEAGE], 0).map_err(failed)? {
+        usage.push(of_part(&part, recent.clone().lazy())?.collect()?.lazy());
     }
-    let all = |frames: Vec<LazyFrame>| concat(frames, UnionArgs::default());
-    let columns = all(columns)?
-        .group_by(KEY.map(col))
-        .agg([col("column_name").n_unique().cast(DataType::Int64).alias("columns")]);
-    let owners = all(owners)?.group_by(KEY.map(col)).agg([
-        col("owner_email").drop_nulls().n_unique().cast(DataType::Int64).alias("owners"),
-        col("owner_email").drop_nulls().unique().sort(SortOptions::default()).alias("owner_emails"),
-    ]);
+    let columns = Different::read(inputs, &COLUMN_LINEAGE, &KEY, "column_name", None)?;
+    let columns = columns.counted(&KEY, "columns")?.lazy();
+    let owners = Different::read(inputs, &LINEAGE, &KEY, "owner_email", Some(("direction", READ)))?;
+    let owners = owners.listed(&KEY, "owners", "owner_emails")?.lazy();
     let left = || by_nullable_key(JoinType::Left);
-    all(usage)?
+    concat(usage, UnionArgs::default())?
         .group_by(KEY.map(col))
         .agg([
             by_name(NAMES, true, false).as_expr().first(),
@@ -94,11 +84,11 @@ const SUMS: [&str; 7] = [
 ];
 
 /// How some projects use each table.
-fn of_part(part: &Inputs<'_>, lineage: LazyFrame, recent: LazyFrame) -> PolarsResult<LazyFrame> {
+fn of_part(part: &Inputs<'_>, recent: LazyFrame) -> PolarsResult<LazyFrame> {
     let views =
         part.scan(&PROJECTS)?.select([col("project_id"), col("app_views_last_30_days").alias("views")]);
     let (of_project, left) = (|| [col("project_id")], || JoinArgs::new(JoinType::Left));
-    let joined = lineage.join(views, of_project(), of_project(), left());
+    let joined = part.scan(&LINEAGE)?.join(views, of_project(), of_project(), left());
     Ok(joined.join(recent, of_project(), of_project(), left()).group_by(KEY.map(col)).agg([
         by_name(NAMES, true, false).as_expr().first(),
         is_read().cast(DataType::Int64).sum().alias("projects"),
@@ -134,7 +124,7 @@ pub(super) fn recent_runs(inputs: &Inputs<'_>) -> PolarsResult<LazyFrame> {
     let days = (since - chrono::NaiveDate::default()).num_days() as i32;
     let failed = |e: crate::snapshot::Error| polars_err!(ComputeError: "{}", e);
     let mut recent = Vec::new();
-    for part in inputs.parts(&[&RUN_DAILY]).map_err(failed)? {
+    for part in inputs.parts(&[&RUN_DAILY], 0).map_err(failed)? {
         let days = part.scan(&RUN_DAILY)?.filter(col("day").gt(lit(days).cast(DataType::Date)));
         let runs = days.group_by([col("project_id")]).agg([col("runs").sum().alias("recent_runs")]);
         recent.push(runs.collect()?.lazy());

@@ -1,6 +1,6 @@
 //! From the journal to a snapshot's files: rows stream through, one chunk of whole projects at a time.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,9 +30,9 @@ use crate::snapshot::{
 use crate::tables::PROJECT_SHARING;
 
 /// A chunk is written when it has so many rows,
-const CHUNK_ROWS: usize = 16_384;
+const CHUNK_ROWS: usize = 8_192;
 /// or was made from so many bytes.
-const CHUNK_BYTES: usize = 16 << 20;
+const CHUNK_BYTES: usize = 6 << 20;
 
 /// Inputs of a snapshot.
 pub struct Sources<'a> {
@@ -143,22 +143,24 @@ fn at_once<'a>(
 
 /// The journal's answers and the crawl's coverage, by what was asked.
 struct Index<'a> {
-    entries: HashMap<Endpoint, BTreeMap<Option<Arc<str>>, Vec<Entry>>>,
+    /// Those of an entity stand together, in the order in which they came; entities, in that of their names.
+    entries: HashMap<Endpoint, Vec<Entry>>,
     coverage: HashMap<(Endpoint, Option<Arc<str>>), &'a Coverage>,
 }
 
 impl<'a> Index<'a> {
     fn new(sources: &Sources<'a>) -> Self {
-        let mut entries: HashMap<Endpoint, BTreeMap<Option<Arc<str>>, Vec<Entry>>> = HashMap::new();
+        let mut entries: HashMap<Endpoint, Vec<Entry>> = HashMap::new();
         for entry in sources.journal.entries() {
             let endpoint = match entry.operation == &GET_RUN_STATUS {
                 true => Some(Endpoint::RUNS),
                 false => Endpoint::of(entry.operation.id, entry.entity.is_some()),
             };
             if let Some(endpoint) = endpoint.filter(|_| entry.accepted) {
-                entries.entry(endpoint).or_default().entry(entry.entity.clone()).or_default().push(entry);
+                entries.entry(endpoint).or_default().push(entry);
             }
         }
+        entries.values_mut().for_each(|of_endpoint| of_endpoint.sort_by(|a, b| a.entity.cmp(&b.entity)));
         let coverage = sources.report.coverage.iter().map(|c| ((c.endpoint, c.entity.clone()), c)).collect();
         Self { entries, coverage }
     }
@@ -206,9 +208,7 @@ impl Job<'_> {
             }
             Some(endpoint) if endpoint.scope() == Scope::Workspace => {
                 let mut chunk = Chunk::default();
-                for entry in
-                    self.index.entries.get(&endpoint).into_iter().flat_map(BTreeMap::values).flatten()
-                {
+                for entry in self.index.entries.get(&endpoint).into_iter().flatten() {
                     self.read(entry, &mut mapper, &mut chunk)?;
                     if chunk.rows.len() >= CHUNK_ROWS {
                         let rows = std::mem::take(&mut chunk.rows);
@@ -261,13 +261,12 @@ impl Job<'_> {
         mapper: &mut RowMapper,
         writer: &mut TableWriter,
     ) -> Result<(), Error> {
-        let none = BTreeMap::new();
-        let answers = self.index.entries.get(&endpoint).unwrap_or(&none);
+        let answers = self.index.entries.get(&endpoint).map_or(&[][..], Vec::as_slice);
         let mut old = Groups::new(self.sources.old(self.table)?);
         let mut chunk = Chunk::default();
-        let mut new = answers.iter().peekable();
+        let mut new = answers.chunk_by(|a, b| a.entity == b.entity).peekable();
         loop {
-            let of_new = new.peek().and_then(|(id, _)| id.as_deref());
+            let of_new = new.peek().and_then(|entries| entries[0].entity.as_deref());
             let of_old = old.entity()?;
             let turn = match (of_new, of_old) {
                 (None, None) => break,
@@ -284,9 +283,10 @@ impl Job<'_> {
             }
             if turn.is_le() {
                 // What has no coverage was deleted while the crawl ran.
-                let next =
-                    new.next().filter(|(id, _)| self.index.coverage.contains_key(&(endpoint, (*id).clone())));
-                for entry in next.into_iter().flat_map(|(_, entries)| entries) {
+                let is_covered =
+                    |entity: &Option<Arc<str>>| self.index.coverage.contains_key(&(endpoint, entity.clone()));
+                let next = new.next().filter(|entries| is_covered(&entries[0].entity));
+                for entry in next.into_iter().flatten() {
                     self.read(entry, mapper, &mut chunk)?;
                 }
             }

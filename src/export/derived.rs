@@ -101,18 +101,10 @@ fn audited(
     if let Some(manifest) = sources.base.manifest(&AUDIT_FINDINGS) {
         audit::Record::date_new(&mut found, sources.lake, manifest)?;
     }
-    let mut findings = create(&AUDIT_FINDINGS)?;
     for notice in &found.notices {
         tracing::warn!("{}: {}: {}", notice.kind, notice.exception, notice.what);
     }
-    let batches = audit::findings_batches(&found, target.snapshot_at);
-    for batch in batches.map_err(snapshot::Error::of_table(&AUDIT_FINDINGS))? {
-        findings.write(&batch)?;
-    }
-    let mut rules = create(&AUDIT_RULES)?;
-    rules.write(
-        &audit::rules_rows(&found, target.snapshot_at).map_err(snapshot::Error::of_table(&AUDIT_RULES))?,
-    )?;
-    let built = |table, entry| Built { table, entry, drift: Drift::new(), took: started.elapsed() };
-    Ok([built(&AUDIT_FINDINGS, findings.finish()?), built(&AUDIT_RULES, rules.finish()?)])
+    let written = found.write(target.snapshot_at, create)?;
+    let took = started.elapsed();
+    Ok(written.map(|(table, entry)| Built { table, entry, drift: Drift::new(), took }))
 }

@@ -316,15 +316,7 @@ impl Work<'_> {
         let tables = audit::Overlay { folder: audit::Folder(folder), below };
         let mut found = audit::audit_folder(&tables, self.at, &self.newest.workspace, self.audit)?;
         audit::Record::date_new(&mut found, self.lake, self.newest)?;
-        let of_findings = snapshot::Error::of_table(&AUDIT_FINDINGS);
-        let mut findings = create(&AUDIT_FINDINGS)?;
-        for batch in audit::findings_batches(&found, self.at).map_err(of_findings)? {
-            findings.write(&batch)?;
-        }
-        let mut rules = create(&AUDIT_RULES)?;
-        let of_rules = snapshot::Error::of_table(&AUDIT_RULES);
-        rules.write(&audit::rules_rows(&found, self.at).map_err(of_rules)?)?;
-        Ok([(AUDIT_FINDINGS.name, findings.finish()?), (AUDIT_RULES.name, rules.finish()?)])
+        Ok(found.write(self.at, create)?.map(|(table, entry)| (table.name, entry)))
     }
 
     fn manifest(

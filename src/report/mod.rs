@@ -352,8 +352,8 @@ fn collect(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) -
         .map(|(i, t)| ((t.data_connection_id.as_deref(), t.key.as_str()), i))
         .collect();
     let mut evidence: Vec<String> = Vec::new();
-    let edges = facts.lineage.iter().filter(|edge| edge.is_read()).filter_map(|edge| {
-        let table = by_table.get(&(edge.data_connection_id.as_deref(), &*edge.table_key))?;
+    let edges = facts.lineage.iter().filter(|edge| edge.is_read).filter_map(|edge| {
+        let table = by_table.get(&(edge.table.data_connection_id.as_deref(), &*edge.table.table_key))?;
         let project = *places.get(&*edge.project_id)?;
         let known = evidence.iter().position(|e| *e == *edge.evidence);
         let place = known.unwrap_or_else(|| {
@@ -502,7 +502,7 @@ fn access(facts: &Facts) -> BTreeMap<&'static str, usize> {
     let mut access = BTreeMap::new();
     for project in facts.projects.iter().filter(|p| p.is_alive()) {
         let grants = facts.grants.get(&project.project_id);
-        let is_open_to = |who: &str| grants.is_some_and(|g| g.iter().any(|g| g.principal_type == who));
+        let is_open_to = |who: &str| grants.is_some_and(|g| g.iter().any(|g| &*g.principal_type == who));
         let circle = if facts.evidence.gap_of(&PROJECT_SHARING, &project.project_id).is_some() {
             "Unknown: sharing was not read"
         } else if is_open_to("PUBLIC_WEB") {

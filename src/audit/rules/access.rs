@@ -26,7 +26,7 @@ fn former_group(facts: &Facts, _: &Config) -> Found {
         let grants = facts.grants.get(&p.project_id)?;
         let gone: BTreeSet<&str> = grants
             .iter()
-            .filter(|grant| grant.principal_type == "GROUP")
+            .filter(|grant| &*grant.principal_type == "GROUP")
             .filter_map(|grant| grant.principal.as_deref())
             .filter(|name| !groups.contains(name))
             .collect();
@@ -54,7 +54,7 @@ static ACCESS_EXTERNAL: Rule = Rule {
 fn external(facts: &Facts, _: &Config) -> Found {
     live(facts, |p| {
         let people = facts.external.get(&p.project_id).filter(|people| !people.is_empty())?;
-        let mut named: Vec<&str> = people.iter().take(NAMED).map(String::as_str).collect();
+        let mut named: Vec<&str> = people.iter().take(NAMED).map(|who| &**who).collect();
         let more = format!("and {} more", people.len().saturating_sub(NAMED));
         if people.len() > NAMED {
             named.push(&more);
@@ -88,9 +88,9 @@ pub(super) mod tests {
         Case {
             rule: &ACCESS_EXTERNAL,
             entity: "p1",
-            case: |f| drop(f.external.insert("p1".into(), ["eve@elsewhere.example".to_owned()].into())),
+            case: |f| drop(f.external.insert("p1".into(), ["eve@elsewhere.example".into()].into())),
             near_misses: &[|f| {
-                f.external.insert("p1".into(), ["eve@elsewhere.example".to_owned()].into());
+                f.external.insert("p1".into(), ["eve@elsewhere.example".into()].into());
                 f.projects[0].trashed_at = ago(1);
             }],
         },

@@ -26,7 +26,8 @@ static CONNECTION_UNUSED: Rule = Rule {
 };
 
 fn connection_unused(facts: &Facts, _: &Config) -> Found {
-    let read: BTreeSet<&str> = facts.lineage.iter().filter_map(|e| e.data_connection_id.as_deref()).collect();
+    let read: BTreeSet<&str> =
+        facts.lineage.iter().filter_map(|e| e.table.data_connection_id.as_deref()).collect();
     connections_with(facts, |c| {
         let id = c.data_connection_id.as_str();
         let is_used = read.contains(id) || facts.connections_in_cells.contains(id);
@@ -60,13 +61,13 @@ fn several_connections(facts: &Facts, _: &Config) -> Found {
     // The same name in two warehouses is two tables.
     let mut through: BTreeMap<(&str, &str), BTreeSet<&Arc<str>>> = BTreeMap::new();
     let mut unplaced: BTreeMap<&str, BTreeSet<&Arc<str>>> = BTreeMap::new();
-    for edge in facts.lineage.iter().filter(|edge| edge.is_read()) {
-        let Some(id) = &edge.data_connection_id else { continue };
+    for edge in facts.lineage.iter().filter(|edge| edge.is_read) {
+        let Some(id) = &edge.table.data_connection_id else { continue };
         let warehouse = known.get(&**id).and_then(|(_, warehouse)| warehouse.as_deref());
         if let Some(warehouse) = warehouse {
-            through.entry((&edge.table_key, warehouse)).or_default().insert(id);
+            through.entry((&edge.table.table_key, warehouse)).or_default().insert(id);
         } else {
-            unplaced.entry(&edge.table_key).or_default().insert(id);
+            unplaced.entry(&edge.table.table_key).or_default().insert(id);
         }
     }
     let name =

@@ -29,7 +29,7 @@ fn lineage_gap(facts: &Facts, _: &Config) -> Found {
     }
     let (mut only_queried, mut only_sql, mut only_executed) =
         (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    for edge in facts.lineage.iter().filter(|edge| edge.is_read()) {
+    for edge in facts.lineage.iter().filter(|edge| edge.is_read) {
         let has = |kinds: &[&str]| edge.evidence.split('+').any(|e| kinds.contains(&e));
         let only: &mut BTreeMap<&str, Vec<&str>> = match (has(&["queried"]), has(&["sql", "scanned"])) {
             // What a component reads runs with the project, and is the component's SQL.
@@ -39,7 +39,7 @@ fn lineage_gap(facts: &Facts, _: &Config) -> Found {
             (false, true) => &mut only_sql,
             (false, false) => &mut only_executed,
         };
-        only.entry(&edge.project_id).or_default().push(&edge.table_key);
+        only.entry(&edge.project_id).or_default().push(&edge.table.table_key);
     }
     live(facts, |p| {
         let id = p.project_id.as_str();

@@ -113,7 +113,9 @@ fn counted(n: usize, one: &str, many: &str) -> String {
 pub(in crate::audit) mod fixtures {
     //! Facts that no rule has anything against, to change in one place.
 
-    use super::super::facts::{Connection, ConnectionGrant, Edge, Facts, Grant, Group, Project, Stats, User};
+    use super::super::facts::{
+        Connection, ConnectionGrant, Edge, Facts, Group, Project, SharedWith, Stats, User, WarehouseTable,
+    };
     use chrono::{DateTime, TimeDelta, Utc};
 
     pub fn now() -> DateTime<Utc> {
@@ -185,17 +187,14 @@ pub(in crate::audit) mod fixtures {
 
     pub fn edge(project: &str, connection: &str, table: &str, evidence: &str) -> Edge {
         let mut parts = table.rsplit('.');
-        Edge {
-            project_id: project.into(),
+        let table = WarehouseTable {
             data_connection_id: Some(connection.into()),
             table_key: table.into(),
             table_name: parts.next().unwrap().into(),
             schema_name: parts.next().map(Into::into),
             database_name: parts.next().map(Into::into),
-            direction: "read".into(),
-            evidence: evidence.into(),
-            connection_name: Some(connection.into()),
-        }
+        };
+        Edge { project_id: project.into(), table: table.into(), is_read: true, evidence: evidence.into() }
     }
 
     pub fn grant(connection: &str, who: &str, access: &str) -> ConnectionGrant {
@@ -207,12 +206,8 @@ pub(in crate::audit) mod fixtures {
     }
 
     pub fn open_to(facts: &mut Facts, project: &str, who: &str, name: &str) {
-        let grant = Grant {
-            project_id: project.into(),
-            principal_type: who.into(),
-            principal: Some(name.to_owned()).filter(|name| !name.is_empty()),
-            access: "CAN_VIEW".into(),
-        };
+        let principal = Some(name).filter(|name| !name.is_empty()).map(Into::into);
+        let grant = SharedWith { principal_type: who.into(), principal };
         facts.grants.entry(project.into()).or_default().push(grant);
     }
 

@@ -33,7 +33,11 @@ type Read = (String, Option<Arc<str>>);
 
 /// A table's whole name, as far as it is known.
 fn whole_name(edge: &Edge) -> String {
-    let parts = [edge.database_name.as_deref(), edge.schema_name.as_deref(), Some(&*edge.table_name)];
+    let parts = [
+        edge.table.database_name.as_deref(),
+        edge.table.schema_name.as_deref(),
+        Some(&*edge.table.table_name),
+    ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(".")
 }
 
@@ -52,7 +56,7 @@ fn sensitive_shared(facts: &Facts, config: &Config) -> Found {
         let read = edges.get(project.project_id.as_str()).into_iter().flatten();
         let tables = read.filter(|e| config.is_sensitive(&whole_name(e)));
         let mut sensitive: Vec<Read> =
-            tables.map(|e| (e.table_key.to_string(), e.data_connection_id.clone())).collect();
+            tables.map(|e| (e.table.table_key.to_string(), e.table.data_connection_id.clone())).collect();
         sensitive.extend(columns.remove(project.project_id.as_str()).unwrap_or_default());
         if sensitive.is_empty() {
             continue;

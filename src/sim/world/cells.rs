@@ -119,7 +119,12 @@ impl World {
                     cell.cell_type = pick(r, &CELL_TYPES).to_owned();
                     // Drawn apart, so that what follows does not depend on it.
                     let r = &mut rng::of(config.seed, "cell-detail", key);
-                    if cell.cell_type == "COMPONENT_IMPORT" && !self.components.is_empty() {
+                    let is_import = cell.cell_type == "COMPONENT_IMPORT";
+                    // Components of components are rare: were they as common as components, every project would
+                    // run half of all there are.
+                    if is_import && record.project.kind == "COMPONENT" && chance(r, 0.7) {
+                        cell.cell_type = "INPUT".into();
+                    } else if is_import && !self.components.is_empty() {
                         truth.component =
                             Some(self.components[r.random_range(0..self.components.len())].clone());
                     } else if cell.cell_type == "TEXT" && chance(r, 0.6) {
