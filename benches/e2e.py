@@ -17,6 +17,7 @@ Nothing is asserted. Machines are noisy: compare ratios within one run.
 """
 
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -379,8 +380,8 @@ def startup(args):
 
 def build(args):
     """What it costs to build from nothing, as `cargo run -- demo` and `cargo install` do."""
-    for profile in ["dev", "release"]:
-        with tempfile.TemporaryDirectory() as target:
+    for profile in args.profile or ["dev", "release"]:
+        with contextlib.nullcontext(args.keep) if args.keep else tempfile.TemporaryDirectory() as target:
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
             began = time.monotonic()
             command = ["cargo", "build", "--locked", "--profile", profile, "--target-dir", target]
@@ -419,6 +420,9 @@ def main():
         command.set_defaults(run=run)
         command.add_argument("--projects", type=int, default=projects)
         command.add_argument("--runs", type=int, default=runs, help="mean runs of a published project")
+        if name == "build":
+            command.add_argument("--profile", action="append", choices=["dev", "release"], help="only this one")
+            command.add_argument("--keep", help="build into this folder, which has to be new, and leave it there")
         command.add_argument("--cells", type=int, default=cells, help="mean cells of a project")
         rows = 50_000_000 if name == "spark" else 10_000_000
         command.add_argument("--rows", type=int, default=rows, help="rows of the query history, or of lineage over all nights")

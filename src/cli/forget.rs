@@ -54,7 +54,7 @@ pub fn run(args: &Args) -> Result<Code, Failure> {
     let key = std::env::var(PSEUDONYM_KEY).unwrap_or_default();
     let key = match key.is_empty() {
         true => Err(format!("{PSEUDONYM_KEY} isn't set")),
-        false => Key::new(&key),
+        false => Key::new(&key).map_err(|flaw| flaw.to_string()),
     };
     let key = key.map_err(|why| {
         Failure::new(Code::Usage, why).next(format!(

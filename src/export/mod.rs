@@ -182,8 +182,43 @@ pub enum Error {
         why: String,
     },
     /// There is no journal to rebuild from.
-    #[error("{0}")]
-    NoJournal(String),
+    #[error(transparent)]
+    NoJournal(#[from] NoJournal),
+}
+
+/// Why there is no journal to rebuild from.
+#[derive(Debug, thiserror::Error)]
+pub enum NoJournal {
+    /// The destination has none.
+    #[error("{lake} holds no journal")]
+    None {
+        /// The destination.
+        lake: String,
+    },
+    /// None is of a crawl that was committed, and no snapshot was named.
+    #[error(
+        "{lake} holds journals of unfinished crawls alone ({}): hexport export resumes the last one, and --snapshot \
+         builds an incomplete snapshot from the one it names",
+        listed(.unfinished)
+    )]
+    Unfinished {
+        /// The destination.
+        lake: String,
+        /// Snapshots of these crawls.
+        unfinished: Vec<SnapshotId>,
+    },
+    /// There are others than the one of the snapshot that was named.
+    #[error("there is no journal of {wanted}; there are {}", listed(.others))]
+    Others {
+        /// The snapshot.
+        wanted: SnapshotId,
+        /// Snapshots that there are journals of.
+        others: Vec<SnapshotId>,
+    },
+}
+
+fn listed(ids: &[SnapshotId]) -> String {
+    ids.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// A committed snapshot and how it came about.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::journals::report_damage;
-use super::{Catch, Error, Job, Options, Outcome, Reuse, bases, choice, delta};
+use super::{Catch, Error, Job, NoJournal, Options, Outcome, Reuse, bases, choice, delta};
 use crate::crawl::{Budget, Endpoint, Identity, Progress, Source, Stop, Workspace};
 use crate::journal::{CrawlHeader, Journal};
 use crate::schema::{Origin, Table};
@@ -43,19 +43,13 @@ async fn rebuild_locked(
         Some(id) => journals.iter().find(|(of, _)| of == id).map(|(_, path)| path.clone()),
     };
     let path = path.ok_or_else(|| {
-        let known: Vec<&str> = journals.iter().map(|(id, _)| id.as_str()).collect();
-        Error::NoJournal(match (snapshot, known.is_empty()) {
-            (_, true) => format!("{} holds no journal", lake.name()),
-            (None, false) => format!(
-                "{} holds journals of unfinished crawls alone ({}): hexport export resumes the last one, and \
-                 --snapshot builds an incomplete snapshot from the one it names",
-                lake.name(),
-                known.join(", "),
-            ),
-            (Some(wanted), false) => {
-                format!("there is no journal of {wanted}; there are {}", known.join(", "))
-            }
-        })
+        let others: Vec<SnapshotId> = journals.iter().map(|(id, _)| id.clone()).collect();
+        let lake = lake.name().to_string();
+        match snapshot.cloned() {
+            _ if others.is_empty() => NoJournal::None { lake },
+            None => NoJournal::Unfinished { lake, unfinished: others },
+            Some(wanted) => NoJournal::Others { wanted, others },
+        }
     })?;
     let journal = Arc::new(Journal::open_read(&path)?);
     journal.prefer_whole();

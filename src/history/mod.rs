@@ -20,6 +20,7 @@ mod comment;
 mod commit;
 mod error;
 mod extraction;
+mod json;
 mod kind;
 mod query;
 mod read;

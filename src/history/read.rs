@@ -15,11 +15,11 @@ use arrow::error::ArrowError;
 use chrono_tz::Tz;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use serde_json::Value as Json;
 
 use super::clock;
 use super::error::Error;
+use super::json::JsonRows;
 use super::kind::{Field, Kind, Shape};
 
 /// Rows that are read at a time: a query may have 100 KB.
@@ -83,7 +83,7 @@ impl Raw {
     }
 
     /// Fills a field, unless a column before has.
-    fn set(&mut self, field: Field, value: Option<Value>) {
+    pub(super) fn set(&mut self, field: Field, value: Option<Value>) {
         match (&self.values[field as usize], value) {
             (Value::Null, Some(value)) => self.values[field as usize] = value,
             (Value::Null, None) => self.unread.push(field),
@@ -134,8 +134,8 @@ impl Reader {
             _ => {
                 let mut input = BufReader::with_capacity(1 << 18, file);
                 match first_sign(&mut input).map_err(failed)? {
-                    Some(b'[') => self.json_array(path, input, take),
-                    Some(b'{') => self.json_lines(path, input, take),
+                    Some(b'[') => JsonRows::new(self, path, take).stream(input),
+                    Some(b'{') => JsonRows::new(self, path, take).lines(input),
                     None => other("it is empty"),
                     Some(_) => self.csv(path, input, take),
                 }
@@ -144,7 +144,7 @@ impl Reader {
     }
 
     /// Columns that fill a field, with their units, the preferred first.
-    fn candidates(&self, field: Field) -> Vec<(&str, f64)> {
+    pub(super) fn candidates(&self, field: Field) -> Vec<(&str, f64)> {
         if let Some(column) = self.map.get(&field) {
             return vec![(column, 1.0)];
         }
@@ -177,7 +177,7 @@ impl Reader {
 
     /// Refuses a file that has the columns of another kind: its units would be misread. One that says its kind itself
     /// is checked by that, and who maps columns knows what they are.
-    fn check_kind(&self, path: &Path, found: &[String]) -> Result<(), Error> {
+    pub(super) fn check_kind(&self, path: &Path, found: &[String]) -> Result<(), Error> {
         let says_kind = found.iter().any(|name| name.eq_ignore_ascii_case(Field::Warehouse.name()));
         match self.nearest(found).filter(|_| !says_kind && self.map.is_empty()) {
             Some(kind) => {
@@ -196,7 +196,7 @@ impl Reader {
         (likeness(nearest) > likeness(self.kind) + 1).then_some(nearest)
     }
 
-    fn lacks(&self, path: &Path, missing: Field, found: &[String]) -> Error {
+    pub(super) fn lacks(&self, path: &Path, missing: Field, found: &[String]) -> Error {
         Error::Columns {
             path: path.to_owned(),
             missing: missing.name(),
@@ -215,7 +215,7 @@ impl Reader {
     }
 
     /// A value that a file has as text; `None` if it can't be read.
-    fn value(&self, field: Field, text: &str, unit: f64) -> Option<Value> {
+    pub(super) fn value(&self, field: Field, text: &str, unit: f64) -> Option<Value> {
         let trimmed = text.trim();
         if matches!(trimmed, "" | "\\N") {
             return Some(Value::Null);
@@ -261,51 +261,6 @@ impl Reader {
             take(Ok(raw))?;
         }
         Ok(())
-    }
-
-    fn json_lines(&self, path: &Path, mut input: BufReader<File>, take: &mut Taken<'_>) -> Result<(), Error> {
-        let failed = |source| Error::File { path: path.to_owned(), source };
-        let mut rows = JsonRows { reader: self, path, take, seen: false };
-        let mut line = Vec::new();
-        let mut is_first = true;
-        loop {
-            line.clear();
-            if input.read_until(b'\n', &mut line).map_err(failed)? == 0 {
-                return Ok(());
-            }
-            if line.iter().all(u8::is_ascii_whitespace) {
-                continue;
-            }
-            match serde_json::from_slice::<Json>(&line) {
-                Ok(value) => rows.add(value)?,
-                // Objects over several lines.
-                Err(_) if is_first => {
-                    let whole = std::io::Cursor::new(line).chain(input);
-                    return rows.stream(whole);
-                }
-                Err(_) => (rows.take)(Err("it isn't JSON"))?,
-            }
-            is_first = false;
-        }
-    }
-
-    fn json_array(&self, path: &Path, input: BufReader<File>, take: &mut Taken<'_>) -> Result<(), Error> {
-        let mut rows = JsonRows { reader: self, path, take, seen: false };
-        let mut stopped = None;
-        let mut deserializer = serde_json::Deserializer::from_reader(input);
-        let items = Items { rows: &mut rows, stopped: &mut stopped };
-        let read = deserializer.deserialize_seq(items);
-        match (stopped, read) {
-            (Some(error), _) => Err(error),
-            // Half written: what came before is good.
-            (None, Err(error)) if rows.seen && (error.is_eof() || error.is_syntax()) => {
-                (rows.take)(Err("the file ends, or is damaged, in the middle of it"))
-            }
-            (None, Err(error)) => {
-                Err(Error::Damaged { path: path.to_owned(), form: "JSON", source: Box::new(error) })
-            }
-            (None, Ok(())) => Ok(()),
-        }
     }
 
     fn parquet(&self, path: &Path, file: File, take: &mut Taken<'_>) -> Result<(), Error> {
@@ -386,129 +341,6 @@ fn flag(text: &str) -> Option<bool> {
         "false" | "f" | "no" | "n" | "0" | "none" | "write" | "unknown" | "miss" => Some(false),
         _ => None,
     }
-}
-
-/// Rows that are JSON objects.
-struct JsonRows<'a, 'b> {
-    reader: &'a Reader,
-    path: &'a Path,
-    take: &'a mut Taken<'b>,
-    /// Whether a row was read.
-    seen: bool,
-}
-
-impl JsonRows<'_, '_> {
-    fn stream(&mut self, input: impl Read) -> Result<(), Error> {
-        for value in serde_json::Deserializer::from_reader(input).into_iter::<Json>() {
-            match value {
-                Ok(value) => self.add(value)?,
-                Err(_) if self.seen => {
-                    return (self.take)(Err("the file ends, or is damaged, in the middle of it"));
-                }
-                Err(error) => {
-                    let (path, source) = (self.path.to_owned(), Box::new(error));
-                    return Err(Error::Damaged { path, form: "JSON", source });
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, mut value: Json) -> Result<(), Error> {
-        // As `aws athena batch-get-query-execution` prints them.
-        if let Some(Json::Array(items)) = value.get_mut("QueryExecutions").map(Json::take) {
-            return items.into_iter().try_for_each(|item| self.add(item));
-        }
-        if !value.is_object() {
-            return (self.take)(Err("it isn't an object"));
-        }
-        if !self.seen {
-            self.check(&value)?;
-            self.seen = true;
-        }
-        let mut raw = Raw::default();
-        for field in Field::ALL {
-            let candidates = self.reader.candidates(field).into_iter();
-            let found = candidates.filter_map(|(column, unit)| Some((member(&value, column)?, unit)));
-            for (value, unit) in found.take(field.columns()) {
-                let value = match value {
-                    Json::Null => Some(Value::Null),
-                    Json::String(text) => self.reader.value(field, text, unit),
-                    Json::Bool(flag) if field.shape() == Shape::Flag => Some(Value::Flag(*flag)),
-                    other => self.reader.value(field, &other.to_string(), unit),
-                };
-                raw.set(field, value);
-            }
-        }
-        (self.take)(Ok(raw))
-    }
-
-    /// The first object says whether the file is of this kind. Later ones may leave out what is null.
-    fn check(&self, first: &Json) -> Result<(), Error> {
-        let found = paths(first);
-        self.reader.check_kind(self.path, &found)?;
-        for field in Field::REQUIRED {
-            if !self.reader.candidates(field).into_iter().any(|(column, _)| member(first, column).is_some()) {
-                return Err(self.reader.lacks(self.path, field, &found));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The elements of an array, each read before the next.
-struct Items<'a, 'b, 'c> {
-    rows: &'a mut JsonRows<'b, 'c>,
-    stopped: &'a mut Option<Error>,
-}
-
-impl<'de> Visitor<'de> for Items<'_, '_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("an array of objects")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        struct Item;
-        impl<'de> DeserializeSeed<'de> for Item {
-            type Value = Json;
-            fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Json, D::Error> {
-                serde::Deserialize::deserialize(from)
-            }
-        }
-        while let Some(value) = items.next_element_seed(Item)? {
-            if let Err(error) = self.rows.add(value) {
-                *self.stopped = Some(error);
-                return Err(serde::de::Error::custom("stopped"));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Paths of an object's members, and of theirs.
-fn paths(value: &Json) -> Vec<String> {
-    let mut all = Vec::new();
-    for (name, value) in value.as_object().into_iter().flatten() {
-        all.push(name.clone());
-        all.extend(paths(value).into_iter().map(|inner| format!("{name}.{inner}")));
-    }
-    all
-}
-
-/// A member of an object by a path of names in any case, joined by dots.
-fn member<'a>(value: &'a Json, path: &str) -> Option<&'a Json> {
-    let object = value.as_object()?;
-    let any_case = |name: &str| {
-        object
-            .get(name)
-            .or_else(|| object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value))
-    };
-    any_case(path).or_else(|| {
-        let (first, rest) = path.split_once('.')?;
-        member(any_case(first)?, rest)
-    })
 }
 
 /// Paths of columns: of structs, those of their fields, and their own.

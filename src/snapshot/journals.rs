@@ -1,5 +1,6 @@
 //! Journals in a destination: those of crawls that go on, and those that were kept.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -42,6 +43,25 @@ impl Lake {
         }
         found.sort();
         Ok(found)
+    }
+
+    /// All journals of the destination by the snapshots they belong to: those on this machine with their paths, and
+    /// those that are kept in the object store alone.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Store`].
+    pub(super) fn kept_journals(&self) -> Result<BTreeMap<SnapshotId, Option<PathBuf>>, Error> {
+        let mut all: BTreeMap<_, _> =
+            self.journals()?.into_iter().map(|(id, path)| (id, Some(path))).collect();
+        if self.store().is_shared() {
+            for object in self.store().list(&format!("{JOURNALS}/"))? {
+                let id = Path::new(&object.name).file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+                if let Some(id) = id {
+                    all.entry(id).or_insert(None);
+                }
+            }
+        }
+        Ok(all)
     }
 
     /// Copies a journal into the object store, beside the snapshots; on a local path it is there already. Gives

@@ -44,7 +44,8 @@ pub use catalog::{Manifests, Newest, Unreadable};
 pub use claims::Leftover;
 pub use commit::Staging;
 pub use forget::{
-    DOMAIN as PSEUDONYM_DOMAIN, Forgotten, ForgottenEntry, KEY as PSEUDONYM_KEY, Key, Named, Pseudonyms,
+    DOMAIN as PSEUDONYM_DOMAIN, Forgotten, ForgottenEntry, KEY as PSEUDONYM_KEY, Key, KeyFlaw, Named,
+    Pseudonyms,
 };
 pub use lake::Lake;
 pub use lock::LakeLock;
@@ -112,8 +113,8 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// People are forgotten, and the key to their pseudonyms is missing or wrong.
-    #[error("{0}")]
-    Pseudonyms(String),
+    #[error(transparent)]
+    Pseudonyms(#[from] KeyFlaw),
     /// Another machine is doing something that excludes this.
     #[error(transparent)]
     Busy(Busy),

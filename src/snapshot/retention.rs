@@ -106,14 +106,18 @@ impl Lake {
         }
         let stays: BTreeSet<SnapshotId> =
             plan.iter().filter(|(_, why)| !why.is_empty()).map(|(id, _)| id.clone()).collect();
-        for (id, path) in self.journals()? {
+        for (id, path) in self.kept_journals()? {
             let committed = manifests.get(&id);
             // What stays for another's journal alone needs none of its own: else every base would keep the next.
-            let is_wanted = committed.is_none() || stays.contains(&id);
-            let Some(journal) = Journal::open_read(&path).ok().filter(|_| is_wanted) else { continue };
-            // A crawl that was resumed is committed on the bases of that night, not of the one when it began.
+            if committed.is_some() && !stays.contains(&id) {
+                continue;
+            }
+            let journal = path.and_then(|path| Journal::open_read(&path).ok());
+            // A crawl that was resumed is committed on the bases of that night, not of the one when it began. These
+            // are all that is known of a journal that is on another machine.
             let tables = committed.into_iter().flat_map(|manifest| manifest.tables.values());
-            let mut bases = journal.header().base_snapshots();
+            let mut bases =
+                journal.iter().flat_map(|journal| journal.header().base_snapshots()).collect::<BTreeSet<_>>();
             bases.extend(tables.filter_map(|table| table.base.as_ref()));
             for base in bases {
                 let Some(reasons) = plan.get_mut(base) else { continue };

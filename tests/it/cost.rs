@@ -227,6 +227,51 @@ fn check_joins_by_time(fixture: &Fixture) {
     assert!(wrong * 20 <= rows.len(), "{wrong} of {}", rows.len());
 }
 
+/// Cost by project as DuckDB finds it in the files of the histories, and as it stands in the lake: no line of hexport's
+/// has a part in the former.
+#[test]
+fn cost_is_what_duckdb_finds_in_the_histories_themselves() {
+    let fixture = fixture(30);
+    // The file as a relation of: identifier, text, milliseconds, whether it failed, bytes.
+    let forms: [(&str, &str, &str); 2] = [
+        (
+            "snowflake",
+            "QUERY_ID, QUERY_TEXT, TOTAL_ELAPSED_TIME::DOUBLE, EXECUTION_STATUS <> 'SUCCESS', BYTES_SCANNED::DOUBLE",
+            "read_csv('FILE', header = true, all_varchar = true, quote = '\"', escape = '\"')",
+        ),
+        (
+            "bigquery",
+            "job_id, query, date_diff('millisecond', replace(start_time, ' UTC', '')::TIMESTAMP, \
+             replace(end_time, ' UTC', '')::TIMESTAMP), error_result IS NOT NULL, total_bytes_billed::DOUBLE",
+            "read_json('FILE', format = 'newline_delimited', columns = {job_id: 'VARCHAR', query: 'VARCHAR', \
+             start_time: 'VARCHAR', end_time: 'VARCHAR', error_result: 'VARCHAR', total_bytes_billed: 'VARCHAR'})",
+        ),
+    ];
+    let mut compared = 0;
+    for (kind, columns, reader) in forms {
+        let Some((_, file, _)) = fixture.histories.iter().find(|(of, ..)| of == kind) else { continue };
+        import(&fixture.lake, file, kind, &[], 0);
+        let reader = reader.replace("FILE", file.to_str().unwrap());
+        let in_file = format!(
+            "WITH q(id, text, ms, failed, bytes) AS (SELECT {columns} FROM {reader}), \
+             hex AS (SELECT DISTINCT ON (id) *, regexp_extract(text, \
+             'Hex query metadata: .*\"project_id\": *\"([0-9a-f-]{{36}})\"', 1) AS project FROM q ORDER BY id) \
+             SELECT project, count(*), count(*) FILTER (failed), sum(ms) / 1e3, sum(bytes) FROM hex \
+             WHERE project <> '' GROUP BY project"
+        );
+        let in_lake = format!(
+            "SELECT project_id, sum(queries), sum(failures), sum(seconds), sum(bytes_scanned) FROM query_days \
+             WHERE warehouse = '{kind}' GROUP BY project_id"
+        );
+        let (expected, found) =
+            (keyed(ask(&fixture.lake, &in_file), 1), keyed(ask(&fixture.lake, &in_lake), 1));
+        assert!(expected.len() > 3, "{kind}: {expected:?}");
+        assert_same(&found, &expected);
+        compared += 1;
+    }
+    assert!(compared > 0);
+}
+
 #[test]
 fn nothing_counts_twice_however_often_and_in_whatever_parts_it_is_imported() {
     let fixture = fixture(12);

@@ -569,7 +569,7 @@ fn the_query_command_runs_duckdb_or_says_how() {
 
 #[test]
 fn tables_that_are_derived_in_parts_are_those_of_the_whole() {
-    use hexport::derive::{DERIVATIONS, Inputs, PART_ROWS, to_batch};
+    use hexport::derive::{DERIVATIONS, Inputs, PART_ROWS, Split, to_batch};
     use hexport::snapshot::{KeyRange, Lake};
     let dir = tempfile::tempdir().unwrap();
     let sim = Sim::of_projects(60);
@@ -588,7 +588,7 @@ fn tables_that_are_derived_in_parts_are_those_of_the_whole() {
         components: Default::default(),
     };
     let whole = inputs(PART_ROWS);
-    let parts = inputs(40).parts(&[&hexport::tables::RUNS, &hexport::tables::CELLS]).unwrap();
+    let parts = inputs(40).parts(&[&hexport::tables::RUNS, &hexport::tables::CELLS], 0).unwrap();
     assert!(parts.len() > 20, "{}", parts.len());
     // Nobody imported a query history.
     for derivation in DERIVATIONS.iter().filter(|d| manifest.tables.contains_key(d.table.name)) {
@@ -596,11 +596,17 @@ fn tables_that_are_derived_in_parts_are_those_of_the_whole() {
             to_batch(derivation.table, &(derivation.derive)(inputs).unwrap(), inputs.snapshot_at).unwrap()
         };
         let expected = batch(&whole);
-        let found = match derivation.by_project {
-            true => parts.iter().map(batch).collect::<Vec<_>>(),
+        let found = match derivation.split {
+            Split::ByProject | Split::Growing(_) => parts.iter().map(batch).collect::<Vec<_>>(),
             // Not computed in parts, but from parts.
-            false => vec![batch(&inputs(40))],
+            Split::Whole => vec![batch(&inputs(40))],
         };
+        // What comes together of the inputs makes for more and smaller parts.
+        if let Split::Growing(count) = derivation.split {
+            let rows = count(&whole).unwrap();
+            assert!(rows > 100, "{rows}");
+            assert!(inputs(rows / 10).parts(&[], rows).unwrap().len() >= 9);
+        }
         let found = arrow::compute::concat_batches(&derivation.table.schema(), &found).unwrap();
         assert_eq!(found, expected, "{}", derivation.table.name);
     }

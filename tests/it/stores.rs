@@ -418,6 +418,11 @@ fn every_store_holds_what_a_local_lake_holds() {
         assert_eq!(json(&["snapshots", "list", &dest, "--output", "json"]).as_array().unwrap().len(), 2);
         run(&["snapshots", "verify", &dest], 0);
         assert!(json(&["diff", &dest, "--output", "json"]).is_object());
+        // A machine that has nothing of the journal keeps what it builds on.
+        let bare = dir.path().join(format!("bare-{}", store.scheme));
+        let prune = ["snapshots", "prune", &dest, "--keep-last", "1", "--output", "json"];
+        let kept = store.json(&sim, &bare, &prune);
+        assert!(kept["kept"][0]["reasons"].to_string().contains("kept journal"), "{kept}");
         // The journal is there for every machine; what is committed is not replaced.
         let rebuilt = stderr(&run(&["rebuild", &dest], 6));
         assert!(rebuilt.contains("never replaced"), "{rebuilt}");

@@ -30,7 +30,7 @@ use crate::store::scratch;
 use files::Change;
 pub use find::Named;
 use pseudonyms::List;
-pub use pseudonyms::{DOMAIN, KEY, Key, Pseudonyms};
+pub use pseudonyms::{DOMAIN, KEY, Key, KeyFlaw, Pseudonyms};
 
 /// Gives the declaration of the table of a name.
 pub type TableOf = fn(&str) -> Option<&'static Table>;
@@ -110,11 +110,12 @@ impl Lake {
         let Some(list) = self.list()?.filter(|list| !list.addresses.is_empty()) else {
             return Ok(Arc::default());
         };
-        let key = std::env::var(KEY).ok().filter(|key| !key.is_empty()).ok_or_else(|| {
-            let why = format!("{} people are forgotten in {}", list.addresses.len(), self.name());
-            Error::Pseudonyms(format!("{why}: set {KEY} to the key that they were forgotten with"))
+        let key = std::env::var(KEY).ok().filter(|key| !key.is_empty());
+        let key = key.ok_or_else(|| KeyFlaw::Missing {
+            people: list.addresses.len(),
+            lake: self.name().to_string(),
         })?;
-        let key = Key::new(&key).map_err(Error::Pseudonyms)?;
+        let key = Key::new(&key)?;
         self.check_key(&list, &key)?;
         Ok(Arc::new(Pseudonyms::new(key, list)))
     }
@@ -123,8 +124,7 @@ impl Lake {
         if list.is_of(key) {
             return Ok(());
         }
-        let why = format!("{KEY} isn't the key that people were forgotten with in {}", self.name());
-        Err(Error::Pseudonyms(why))
+        Err(KeyFlaw::Other { lake: self.name().to_string() }.into())
     }
 
     fn list(&self) -> Result<Option<List>, Error> {

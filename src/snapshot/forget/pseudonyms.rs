@@ -32,15 +32,40 @@ impl std::fmt::Debug for Key {
     }
 }
 
+/// Why pseudonyms can't be made.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFlaw {
+    /// People are forgotten, and there is no key.
+    #[error(
+        "{people} {} forgotten in {lake}: set {KEY} to the key that was used",
+        if *.people == 1 { "person is" } else { "people are" }
+    )]
+    Missing {
+        /// How many.
+        people: usize,
+        /// The destination.
+        lake: String,
+    },
+    /// The key is another one.
+    #[error("{KEY} isn't the key that people were forgotten with in {lake}")]
+    Other {
+        /// The destination.
+        lake: String,
+    },
+    /// The key could be guessed.
+    #[error("{KEY} is too short: use at least {KEY_BYTES} random characters")]
+    Short,
+}
+
 impl Key {
-    /// A key, in words if it is too short.
+    /// A key.
     ///
     /// # Errors
-    /// Why it can't be used.
-    pub fn new(text: &str) -> Result<Self, String> {
+    /// [`KeyFlaw::Short`].
+    pub fn new(text: &str) -> Result<Self, KeyFlaw> {
         match text.len() >= KEY_BYTES {
             true => Ok(Self(text.as_bytes().to_vec())),
-            false => Err(format!("{KEY} is too short: use at least {KEY_BYTES} random characters")),
+            false => Err(KeyFlaw::Short),
         }
     }
 
