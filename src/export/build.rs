@@ -194,18 +194,11 @@ impl Job<'_> {
             TableWriter::create(self.table, formats, folder, snapshot_id)?.with(self.target.pseudonyms);
         let mut mapper = RowMapper::new(self.table);
         match Endpoint::of_table(self.table) {
-            None => {
-                let rows = match self.table.origin {
-                    Origin::Crawl => {
-                        self.sources.report.coverage.iter().map(|c| c.row(self.target.snapshot_at)).collect()
-                    }
-                    Origin::Api(_) | Origin::History(_) | Origin::Derived(_) => Vec::new(),
-                };
-                self.flush(Chunk { rows, ..Chunk::default() }, None, &mut writer)?;
-                if matches!(self.table.origin, Origin::History(_)) {
-                    self.carry(&mut writer)?;
-                }
-            }
+            None => match self.table.origin {
+                Origin::Crawl => self.coverage(&mut writer)?,
+                Origin::History(_) => self.carry(&mut writer)?,
+                Origin::Api(_) | Origin::Derived(_) => {}
+            },
             Some(endpoint) if endpoint.scope() == Scope::Workspace => {
                 let mut chunk = Chunk::default();
                 for entry in self.index.entries.get(&endpoint).into_iter().flatten() {
@@ -221,6 +214,21 @@ impl Job<'_> {
             Some(endpoint) => self.fan_out(endpoint, &mut mapper, &mut writer)?,
         }
         Ok((writer.finish()?, mapper.drift))
+    }
+
+    /// Writes how much is known of each entity. There are four rows a project: they are made as they are written.
+    fn coverage(&self, writer: &mut TableWriter) -> Result<(), Error> {
+        let key = |c: &&Coverage| (c.endpoint.operation().id, c.entity.clone());
+        let mut all: Vec<&Coverage> = self.sources.report.coverage.iter().collect();
+        all.sort_by_key(key);
+        // Of equal keys the one given last counts.
+        let last = all.chunk_by(|a, b| key(a) == key(b)).filter_map(|same| same.last().copied());
+        let last: Vec<&Coverage> = last.collect();
+        for part in last.chunks(CHUNK_ROWS) {
+            let rows = part.iter().map(|c| c.row(self.target.snapshot_at)).collect();
+            self.flush(Chunk { rows, ..Chunk::default() }, None, writer)?;
+        }
+        Ok(())
     }
 
     /// Writes the rows of the last snapshot again.

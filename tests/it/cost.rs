@@ -260,7 +260,8 @@ fn cost_is_what_duckdb_finds_in_the_histories_themselves() {
              WHERE project <> '' GROUP BY project"
         );
         let in_lake = format!(
-            "SELECT project_id, sum(queries), sum(failures), sum(seconds), sum(bytes_scanned) FROM query_days \
+            "SELECT project_id, sum(queries), coalesce(sum(queries) FILTER (outcome = 'failed'), 0), \
+             sum(seconds), sum(bytes_scanned) FROM query_days \
              WHERE warehouse = '{kind}' GROUP BY project_id"
         );
         let (expected, found) =
