@@ -124,7 +124,7 @@ impl TableDiff {
     }
 }
 
-/// How much each of two snapshots knows.
+/// Completeness of each of two snapshots.
 #[derive(Debug)]
 pub struct Known {
     before: Evidence,

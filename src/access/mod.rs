@@ -64,7 +64,7 @@ impl Config {
             .collect()
     }
 
-    /// What is assumed, in sentences.
+    /// The assumptions, in sentences.
     pub fn assumptions(&self, domains: &[String]) -> Vec<String> {
         let roles = match self.roles.is_empty() {
             true => "no role has access to a project without a grant".to_owned(),
@@ -120,7 +120,7 @@ impl Path {
     }
 }
 
-/// What a principal can do with a project.
+/// Access of a principal to a project.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Access {
     /// `person`, `workspace`, `public`, `group` or `collection`.
@@ -157,11 +157,11 @@ pub struct Reach {
 /// Question about access.
 #[derive(Debug, Clone)]
 pub enum Question {
-    /// What a person can reach: an email address, in any case.
+    /// A person, for what they can reach: an email address, in any case.
     Person(String),
-    /// Who can open a project: its identifier or title.
+    /// A project, for who can open it: its identifier or title.
     Project(String),
-    /// Who can reach a table through projects: its whole name or the end of it, in any case.
+    /// A table, for who can reach it through projects: its whole name or the end of it, in any case.
     Table(String),
 }
 
@@ -181,11 +181,11 @@ pub struct Answer {
     pub snapshot_id: SnapshotId,
     /// Assumptions.
     pub assumptions: Vec<String>,
-    /// What the snapshot doesn't know, so that the answer may lack it.
+    /// Gaps in the snapshot that may make the answer incomplete.
     pub not_known: Vec<String>,
     /// Who can do what, by project and principal.
     pub access: Vec<Access>,
-    /// What the projects read, by project.
+    /// Tables that the projects read, by project.
     pub reads: BTreeMap<String, Vec<Reach>>,
 }
 
@@ -543,7 +543,7 @@ fn reads(
     Ok(reads)
 }
 
-/// What a snapshot doesn't know of the tables that access comes from.
+/// Gaps in the tables that access comes from.
 fn not_known(evidence: &audit::Evidence) -> Vec<String> {
     // What the projects read comes from the last two.
     let tables = registry::inputs(&EFFECTIVE_ACCESS).iter().copied().chain(["queried_tables", "cells"]);
@@ -551,7 +551,7 @@ fn not_known(evidence: &audit::Evidence) -> Vec<String> {
     gaps.into_iter().collect()
 }
 
-/// How much a snapshot knows.
+/// Completeness of a snapshot.
 fn evidence(lake: &Lake, manifest: &Manifest) -> Result<audit::Evidence, Error> {
     audit::Evidence::load(&audit::Committed { lake, manifest })
 }

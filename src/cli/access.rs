@@ -50,13 +50,13 @@ struct Ask {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 struct About {
-    /// What this person can reach: an email address
+    /// List what this person can reach (email address)
     #[arg(long, value_name = "EMAIL")]
     person: Option<String>,
-    /// Who can open this project: its identifier or title
+    /// List who can open this project (identifier or title)
     #[arg(long, value_name = "PROJECT")]
     project: Option<String>,
-    /// Who can reach this table through projects: its whole name or the end of it
+    /// List who can reach this table through projects (its full name or the end of it)
     #[arg(long, value_name = "TABLE")]
     table: Option<String>,
 }
@@ -183,7 +183,7 @@ fn branches(out: &mut String, indent: &str, lines: &[(String, Vec<String>)]) {
     }
 }
 
-/// What a project reads: one line per connection.
+/// Lines on what a project reads: one per connection.
 fn reads(tables: &[Reach]) -> Vec<String> {
     let mut by_connection: BTreeMap<&str, Vec<&Reach>> = BTreeMap::new();
     for reach in tables {

@@ -22,7 +22,7 @@ pub struct Args {
     dest: PathBuf,
     #[command(flatten)]
     store: StoreArgs,
-    /// What costs are added up by
+    /// Dimension to group costs by
     #[arg(long, value_enum, value_name = "WHAT", default_value = "project")]
     by: By,
     /// Only queries since a day (UTC), such as 2026-11-01, or in a time before the snapshot, such as 7d

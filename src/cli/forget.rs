@@ -30,7 +30,7 @@ pub struct Args {
 /// Reads an address.
 ///
 /// # Errors
-/// What is wrong with it.
+/// If it isn't exactly one address.
 pub fn address(text: &str) -> Result<String, String> {
     let text = text.trim();
     let is_one = text.split_once('@').is_some_and(|(local, domain)| {

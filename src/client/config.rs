@@ -33,7 +33,7 @@ pub enum TokenFlaw {
         /// Error of the operating system.
         source: io::Error,
     },
-    /// What its file holds is no token.
+    /// Its file doesn't hold a valid token.
     #[error("token file {}: {source}", path.display())]
     InFile {
         /// The file.

@@ -7,7 +7,7 @@ use reqwest::{RequestBuilder, StatusCode};
 use super::announced::retry_after;
 use super::transport::HttpError;
 
-/// How often a delivery is tried, and how long it waits in between.
+/// Retry policy of a delivery.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
     /// Times that it is sent before it is given up.

@@ -68,7 +68,7 @@ impl Repair {
     }
 }
 
-/// How often each kind of repair was made.
+/// Number of repairs of each kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Repairs(BTreeMap<Repair, u64>);
 

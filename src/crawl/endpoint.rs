@@ -52,7 +52,7 @@ pub enum Shrink {
     Believed,
 }
 
-/// How the first entity of a fan-out is asked.
+/// Treatment of the first entity of a fan-out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Probe {
     /// Alone: its answer tells whether the workspace's plan has the operation at all.
@@ -73,7 +73,7 @@ pub struct Spec {
     pub need: Need,
     /// Whether a sudden shrink is believed.
     pub shrink: Shrink,
-    /// How a fan-out begins.
+    /// Treatment of a fan-out's first entity.
     pub probe: Probe,
     /// The request for the first page, with the largest page that the API allows.
     pub first: fn(Option<&str>) -> ApiRequest,

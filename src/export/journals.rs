@@ -15,7 +15,7 @@ use crate::crawl::Progress;
 use crate::journal::{self, CrawlHeader, Journal};
 use crate::snapshot::{Lake, SnapshotId};
 
-/// How long an open journal of another identity or intent is kept.
+/// Time that an open journal of another identity or intent is kept.
 const KEPT: TimeDelta = TimeDelta::days(7);
 
 /// Who crawls what: what a journal must agree with to be continued.

@@ -178,7 +178,7 @@ pub enum Error {
     Worse {
         /// The snapshot.
         snapshot_id: SnapshotId,
-        /// What would get worse.
+        /// The loss, in words.
         why: String,
     },
     /// There is no journal to rebuild from.
@@ -507,7 +507,8 @@ impl Job<'_> {
         tokio::task::spawn_blocking(move || commit.run()).await.expect("writing tables doesn't panic")
     }
 
-    /// What is asked: what the tables need, and the list of projects where it alone tells the workspace.
+    /// Endpoints to read: those that the tables need, and the list of projects where only that identifies the
+    /// workspace.
     fn endpoints(&self) -> BTreeSet<Endpoint> {
         let mut endpoints = Endpoint::needed_for(self.options.tables.iter().copied());
         if self.how == Workspace::ByItsProjects && !self.bases.is_empty() {

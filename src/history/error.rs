@@ -48,9 +48,9 @@ pub enum Error {
     OtherKind {
         /// The file.
         path: PathBuf,
-        /// What it says.
+        /// Kind of warehouse that the file names.
         theirs: String,
-        /// What was asked for.
+        /// Kind of warehouse asked for.
         ours: Kind,
     },
     /// `--map` names a column that a file doesn't have.

@@ -39,7 +39,7 @@ pub enum Field {
     EndedAt,
     /// Time in the warehouse.
     Seconds,
-    /// How it ended.
+    /// Outcome of the query.
     Status,
     /// Code of its error.
     ErrorCode,
@@ -69,7 +69,7 @@ pub enum Field {
     Warehouse,
 }
 
-/// How a column's values are read.
+/// Type of a column's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
     /// Text.
@@ -146,7 +146,7 @@ impl Field {
         if self.shape() == Shape::Time { usize::MAX } else { 1 }
     }
 
-    /// How its values are read.
+    /// Type of its values.
     pub fn shape(self) -> Shape {
         match self {
             Field::StartedAt | Field::EndedAt => Shape::Time,
@@ -208,7 +208,7 @@ impl Kind {
         }
     }
 
-    /// How its SQL is read.
+    /// SQL dialect of its queries.
     pub fn warehouse(self) -> Warehouse {
         Warehouse::of_type(self.name())
     }
@@ -376,14 +376,14 @@ impl fmt::Display for Kind {
     }
 }
 
-/// How a query ended.
+/// Outcome of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// Well.
+    /// Succeeded.
     Success,
-    /// Not.
+    /// Failed.
     Failed,
-    /// It has not ended: a later extraction has it again.
+    /// Still running: a later extraction has it again.
     Open,
 }
 

@@ -52,7 +52,7 @@ pub use extraction::{Extraction, extractions, template};
 pub use kind::{Field, Kind};
 pub use query::{Left, Remarks, Sql};
 
-/// How to import.
+/// Settings of an import.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Kind of warehouse.

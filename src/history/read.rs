@@ -95,7 +95,7 @@ impl Raw {
 /// Result of reading a row of a file.
 pub type Taken<'a> = dyn FnMut(Result<Raw, &'static str>) -> Result<(), Error> + 'a;
 
-/// How files are read.
+/// Parser settings of a file.
 #[derive(Debug, Clone)]
 pub struct Reader {
     /// Kind of warehouse.

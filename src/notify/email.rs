@@ -48,7 +48,7 @@ pub enum Tls {
     None,
 }
 
-/// What is wrong with the settings for email.
+/// Flaw in the settings for email.
 #[derive(Debug, thiserror::Error)]
 pub enum MailFlaw {
     /// A sender or recipient isn't an address.

@@ -1,6 +1,6 @@
 //! Notifications about findings: what is new and what is resolved since the last message, to those concerned.
 //!
-//! What was sent is recorded in the lake, one note per address. The first message is a summary. Addresses of webhooks
+//! A note per address in the lake records what was sent. The first message is a summary. Addresses of webhooks
 //! are secrets: they come from the environment or a file, and no output names more of them than the host.
 
 mod email;
@@ -118,7 +118,7 @@ pub enum Error {
     Address {
         /// Kind of the receiver.
         to: &'static str,
-        /// What is missing or wrong.
+        /// The reason.
         source: NoAddress,
     },
     /// The receiver did not take it.
@@ -195,7 +195,7 @@ pub struct Brief {
     pub owner: Option<String>,
 }
 
-/// What an address was sent: its open findings.
+/// Findings that an address has been sent and that are still open.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Told {
     snapshot_id: SnapshotId,
@@ -203,7 +203,7 @@ struct Told {
     open: BTreeMap<String, Brief>,
 }
 
-/// What there is to tell one address.
+/// News for one address.
 #[derive(Debug, Clone)]
 pub struct News<'a> {
     /// The snapshot.
@@ -420,7 +420,7 @@ fn news<'a>(
     }
 }
 
-/// What an address has been told now. Findings that could not be looked for stay.
+/// Updated record of what an address has been sent. Findings that could not be checked stay.
 fn now_told(manifest: &Manifest, audit: &Audit, findings: &[&Finding], told: Option<Told>) -> Told {
     let mut open: BTreeMap<String, Brief> = told.map(|told| told.open).unwrap_or_default();
     open.retain(|_, brief| !is_resolved(audit, brief));

@@ -1,4 +1,4 @@
-//! What a report does not cover: for a reader who has nothing but the page.
+//! Gaps in what a report covers, for readers who have nothing but the page.
 
 use serde::Serialize;
 

@@ -81,7 +81,7 @@ struct Data {
     users_known: bool,
     roles: BTreeMap<String, usize>,
     access: BTreeMap<&'static str, usize>,
-    /// What queries used and cost; none where no query history was imported.
+    /// Usage and cost of queries; none where no query history was imported.
     costs: Option<Costs>,
 }
 

@@ -129,7 +129,7 @@ pub enum Error {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The flaw.
         source: Flaw,
     },
     /// Rows could not be written.
@@ -171,7 +171,7 @@ pub enum Flaw {
     /// A note of hexport's can't be parsed.
     #[error("isn't {what}: {source}")]
     Note {
-        /// What it should be.
+        /// Kind of note that it should be.
         what: &'static str,
         /// The parser's error.
         source: serde_json::Error,

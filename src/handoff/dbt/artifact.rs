@@ -58,7 +58,7 @@ pub enum Error {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What it should be.
+        /// Artifact that it should be.
         artifact: Artifact,
         /// Why.
         source: serde_json::Error,
@@ -156,7 +156,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// How an exposure refers to it, as seen from a project.
+    /// Expression with which an exposure refers to it, as seen from a project.
     pub fn reference(&self, project: &str) -> String {
         let text = |text: &str| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"));
         if let Some(source) = &self.source {

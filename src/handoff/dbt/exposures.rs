@@ -15,7 +15,7 @@ use crate::handoff::rows::{Edge, Project, User};
 use crate::snapshot::{self, Lake, Manifest, TableReader, rows};
 use crate::tables::{DATA_CONNECTIONS, PROJECTS, USERS};
 
-/// How exposures are made.
+/// Settings of the exposures.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Connections to the warehouse that dbt builds in, by name or identifier; those of the adapter's kind, if none
@@ -37,7 +37,7 @@ pub enum Scope {
     Dependent,
 }
 
-/// How far people may rely on an exposure.
+/// Reliability of an exposure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Maturity {

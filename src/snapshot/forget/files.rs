@@ -35,9 +35,9 @@ pub struct Written {
     pub sha256: String,
 }
 
-/// What becomes of the texts of a table.
+/// Rewrites for the texts of a table.
 pub struct Change<'a> {
-    /// What becomes of any text.
+    /// Rewrite of any text.
     pub text: &'a Rewrite<'a>,
     /// Given an address, what stands for the name of the person.
     pub name: &'a Rewrite<'a>,

@@ -37,12 +37,12 @@ pub type TableOf = fn(&str) -> Option<&'static Table>;
 
 /// The list of those who are forgotten.
 const LIST: &str = "_state/forgotten.json";
-/// What is there while people are being forgotten.
+/// Note that exists only while people are being forgotten.
 const GOING_ON: &str = "_state/forgetting.json";
 /// New files of snapshots.
 const NEW: &str = "_state/forget";
 
-/// What a snapshot's manifest says of a person that was forgotten after its commit.
+/// Entry in a snapshot's manifest for a person who was forgotten after its commit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ForgottenEntry {
     /// When.
@@ -53,7 +53,7 @@ pub struct ForgottenEntry {
     pub tables: Vec<String>,
 }
 
-/// What was done to forget a person.
+/// Result of forgetting a person.
 #[derive(Debug, Default)]
 pub struct Forgotten {
     /// The person's pseudonym.
@@ -66,7 +66,7 @@ pub struct Forgotten {
     pub journals: Vec<String>,
     /// Notes that were written again.
     pub notes: Vec<String>,
-    /// What could not be read, and so may still name the person.
+    /// Files that could not be read, and so may still name the person.
     pub left: Vec<String>,
 }
 

@@ -17,7 +17,7 @@ pub const KEY: &str = "HEXPORT_PSEUDONYM_KEY";
 const KEY_BYTES: usize = 16;
 /// Domain of pseudonyms: a reserved one, so that no mail ever reaches anybody.
 pub const DOMAIN: &str = "forgotten.invalid";
-/// What is hashed to recognise a key.
+/// Known text that is hashed to recognise a key.
 const CHECK: &str = "hexport pseudonyms";
 /// Longer local parts aren't valid (RFC 5321).
 const LOCAL_CHARS: usize = 64;
@@ -41,7 +41,7 @@ pub enum KeyFlaw {
         if *.people == 1 { "person is" } else { "people are" }
     )]
     Missing {
-        /// How many.
+        /// Number of people.
         people: usize,
         /// The destination.
         lake: String,
@@ -88,7 +88,7 @@ impl Key {
 pub(super) struct List {
     /// Version of the list's form.
     pub version: u32,
-    /// What the right key makes of a known text.
+    /// HMAC of a known text under the right key.
     pub key_check: String,
     /// When each address was forgotten, by its HMAC.
     pub addresses: BTreeMap<String, DateTime<Utc>>,
@@ -116,11 +116,11 @@ impl List {
 pub struct Pseudonyms {
     key: Option<Key>,
     list: List,
-    /// What looked like an address before, with its pseudonym.
+    /// Texts that looked like addresses, with their pseudonyms.
     seen: Mutex<HashMap<String, Option<String>>>,
 }
 
-/// What looks like an address is remembered up to this many times.
+/// Maximum number of address-like texts to remember.
 const SEEN: usize = 100_000;
 
 impl Pseudonyms {
@@ -235,7 +235,7 @@ impl Pseudonyms {
         }
     }
 
-    /// What stands for the name of the person with an address, which may be replaced already.
+    /// Pseudonym to put in place of the name of the person with this address, which may itself be replaced already.
     pub fn name_beside(&self, address: &str) -> Option<String> {
         let is_pseudonym = || address.ends_with(&format!("@{DOMAIN}"));
         self.of(address).or_else(|| is_pseudonym().then(|| address.to_owned()))
