@@ -1,7 +1,7 @@
 //! Who can reach what: answers from the table `effective_access` and the lineage of a committed snapshot.
 //!
-//! The API tells grants. What it doesn't tell (the rights of a role without any grant, what a collection's
-//! members may do) is assumed, and each answer names these assumptions.
+//! The API lists grants. What it doesn't say (the rights of a role without any grant, what a collection's members
+//! may do) is assumed, and each answer names these assumptions.
 
 mod review;
 
@@ -19,7 +19,7 @@ use crate::tables::{PROJECTS, USERS};
 
 pub use review::{Change, Kind, Review, review};
 
-/// `[access]` of the settings: assumptions about what the API doesn't tell.
+/// `[access]` of the settings: assumptions about what the API doesn't say.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -29,7 +29,7 @@ pub struct Config {
     pub roles: BTreeMap<String, String>,
     /// Roles that a grant to the workspace reaches.
     pub workspace_roles: Vec<String>,
-    /// Domains of the workspace's own people; the domain that most users have, if none is named.
+    /// Domains of the workspace's own people; by default, the domain that most users have.
     pub domains: Vec<String>,
 }
 
@@ -44,22 +44,22 @@ impl Default for Config {
     }
 }
 
-/// Levels of access, the least first.
+/// Access levels, lowest first.
 pub const LEVELS: [&str; 5] = ["NONE", "APP_ONLY", "CAN_VIEW", "CAN_EDIT", "FULL_ACCESS"];
 
-/// The place of a level; one that isn't known counts as the most that it may be.
+/// Position of a level; an unknown one counts as the highest that it may be.
 fn rank(access: &str) -> usize {
     LEVELS.iter().position(|level| *level == access).unwrap_or(LEVELS.len())
 }
 
 impl Config {
-    /// Settings that can't be meant.
+    /// Mistakes in the settings.
     pub fn mistakes(&self) -> Vec<String> {
         let levels = self.roles.values().chain([&self.owner]);
         let unknown = levels.filter(|level| !LEVELS.contains(&level.as_str()));
         unknown
             .map(|level| {
-                format!("[access]: '{level}' is no level of access: there are {}", LEVELS.join(", "))
+                format!("[access]: '{level}' isn't an access level; use one of {}", LEVELS.join(", "))
             })
             .collect()
     }
@@ -79,13 +79,13 @@ impl Config {
             roles,
             format!("a grant to the workspace reaches the roles {}", self.workspace_roles.join(", ")),
             "members of a collection have the access that the project grants to the collection".into(),
-            "collections or groups of the same name are taken together: projects name them by name".into(),
+            "collections or groups with the same name count as one: projects refer to them by name".into(),
             format!("people of {} belong to the workspace, others are external", domains.join(", ")),
         ]
     }
 }
 
-/// One way in which a principal comes to a project.
+/// One path by which a principal gets access to a project.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Path {
     /// `owner`, `user`, `group`, `collection`, `workspace`, `public` or `role`.
@@ -103,7 +103,7 @@ impl Path {
     pub fn words(&self) -> String {
         let mut words = match self.path.as_str() {
             "owner" => "as owner".to_owned(),
-            "user" => "by a grant of their own".to_owned(),
+            "user" => "by a direct grant".to_owned(),
             "workspace" => "as everyone in the workspace".to_owned(),
             "public" => "by the public link".to_owned(),
             "role" => "by their role".to_owned(),
@@ -137,7 +137,7 @@ pub struct Access {
     pub project: String,
     /// Highest level of all paths.
     pub access: String,
-    /// All ways, the highest level first.
+    /// All paths, highest level first.
     pub paths: Vec<Path>,
 }
 
@@ -196,7 +196,7 @@ pub enum Failure {
     #[error(transparent)]
     Snapshot(#[from] Error),
     /// The snapshot lacks the table that answers come from.
-    #[error("the snapshot {0} has no table effective_access as Parquet")]
+    #[error("the snapshot {0} doesn't hold the table effective_access as Parquet")]
     NoTable(SnapshotId),
     /// Nothing has this name.
     #[error("no {kind} '{name}' in the snapshot{near}")]

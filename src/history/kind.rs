@@ -61,9 +61,9 @@ pub enum Field {
     DatabaseName,
     /// Schema of unqualified names.
     SchemaName,
-    /// Tables read, as the warehouse tells.
+    /// Tables read, as the warehouse reports them.
     TablesRead,
-    /// Tables written, as the warehouse tells.
+    /// Tables written, as the warehouse reports them.
     TablesWritten,
     /// Kind of warehouse, as the extraction says.
     Warehouse,
@@ -107,7 +107,7 @@ impl Field {
         Field::TablesWritten,
         Field::Warehouse,
     ];
-    /// Those without which a row is of no use.
+    /// Fields without which a row is useless.
     pub const REQUIRED: [Field; 3] = [Field::QueryId, Field::QueryText, Field::StartedAt];
 
     /// Its name: what the extraction calls the column, and `--map` takes.

@@ -95,7 +95,7 @@ pub struct Sorter {
     /// Aggregation of each column when rows with the same key are joined; if none, rows aren't joined.
     joins: Option<Vec<Join>>,
     rows: Vec<Row>,
-    /// Sorted files by the number of merges that they have been through, each level in the order of its making.
+    /// Sorted files by the number of merges that they have been through, each level in the order of creation.
     levels: Vec<Vec<File>>,
 }
 

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 pub const KEY: &str = "HEXPORT_PSEUDONYM_KEY";
 /// A shorter key could be guessed.
 const KEY_BYTES: usize = 16;
-/// Domain of pseudonyms: a reserved one, so that no mail ever reaches anybody.
+/// Domain of pseudonyms: a reserved one, so that mail never reaches anybody.
 pub const DOMAIN: &str = "forgotten.invalid";
 /// Known text that is hashed to recognise a key.
 const CHECK: &str = "hexport pseudonyms";
@@ -35,7 +35,7 @@ impl std::fmt::Debug for Key {
 /// Why pseudonyms can't be made.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFlaw {
-    /// People are forgotten, and there is no key.
+    /// People have been forgotten, and there is no key.
     #[error(
         "{people} {} forgotten in {lake}: set {KEY} to the key that was used",
         if *.people == 1 { "person is" } else { "people are" }
@@ -46,7 +46,7 @@ pub enum KeyFlaw {
         /// The destination.
         lake: String,
     },
-    /// The key is another one.
+    /// The key is a different one.
     #[error("{KEY} isn't the key that people were forgotten with in {lake}")]
     Other {
         /// The destination.
@@ -305,7 +305,7 @@ fn starts(text: &str, sign: usize) -> Vec<usize> {
     found
 }
 
-/// Finds one address in texts by reading them, without a key: what checks that it was forgotten.
+/// Finds one address in texts by reading them, without a key, to check that it was forgotten.
 #[derive(Debug, Clone)]
 pub struct Finder(String);
 
