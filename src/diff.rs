@@ -80,7 +80,7 @@ pub struct Unread {
     /// The row.
     #[serde(flatten)]
     pub row: RowName,
-    /// Why it could not be read.
+    /// Reason that it could not be read.
     pub why: String,
 }
 

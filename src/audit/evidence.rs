@@ -48,7 +48,7 @@ impl Need {
 pub struct NotEvaluated {
     /// The rule.
     pub rule: String,
-    /// Why it could not be.
+    /// Reason that it could not be.
     pub why: String,
     /// Entities that were left out; `None` if the rule was not evaluated at all.
     pub entities: Option<u64>,

@@ -213,7 +213,7 @@ pub struct RuleOutcome {
     pub looks_for: String,
     /// Recommended action.
     pub action: String,
-    /// Why it was not evaluated, if it wasn't.
+    /// Reason that it was not evaluated, if it wasn't.
     pub why_not: Option<String>,
     /// Reason for leaving out some entities.
     pub left_out: Option<String>,

@@ -91,7 +91,7 @@ fn unfinished(lake: &Lake, manifests: &Manifests) -> Result<Vec<SnapshotId>, Err
     Ok(journals.filter(|id| Some(id) > newest && manifests.get(id).is_none()).collect())
 }
 
-/// Why entities are missing or old, the most frequent reason first.
+/// Reasons that entities are missing or old, the most frequent first.
 fn reasons(lake: &Lake, manifest: &Manifest) -> Result<Vec<Reason>, Failure> {
     let columns = ["operation", "entity_id", "state", "reason", "last_read_at"];
     let reader = TableReader::open_columns(lake, manifest, &CRAWL_COVERAGE, &columns)?;

@@ -20,7 +20,7 @@ pub(crate) struct Patience {
     pub said: usize,
 }
 
-/// Why something was not delivered.
+/// Reason for a failed delivery.
 #[derive(Debug)]
 pub(crate) enum Undelivered {
     /// The receiver refused it, with the beginning of its answer.

@@ -179,7 +179,7 @@ struct Walk {
     asked: HashSet<String>,
     /// Pages without an item since the last one that had some.
     empty: usize,
-    /// Why the list can't be read to its end.
+    /// Reason that the list can't be read to its end.
     stuck: Option<Error>,
 }
 

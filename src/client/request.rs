@@ -170,7 +170,7 @@ pub struct PageEnd {
     pub after: Option<String>,
     /// `nextPage`.
     pub next_page: Option<String>,
-    /// Why it is unknown whether there is a next page: the list then counts as incomplete.
+    /// Reason for not knowing whether there is a next page: the list then counts as incomplete.
     pub unreadable: Option<String>,
 }
 

@@ -25,7 +25,7 @@ pub struct WireAnswer {
     pub body: Bytes,
 }
 
-/// Why no whole answer came.
+/// Failure to get a whole answer.
 #[derive(Debug)]
 pub struct WireFailure {
     /// In which way.

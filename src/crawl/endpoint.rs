@@ -79,7 +79,7 @@ pub struct Spec {
     pub first: fn(Option<&str>) -> ApiRequest,
     /// State of the project that the answer depends on, for fan-outs over projects that can be reused.
     pub stamp: Option<fn(&ProjectFacts) -> String>,
-    /// Why the answer is known to be empty, if it is.
+    /// Reason that the answer is known to be empty, if it is.
     pub known_empty: fn(&ProjectFacts) -> Option<&'static str>,
     /// Counts what is wanted of an answer that isn't a page of a list, or says why it can't be read.
     pub count: fn(&[u8]) -> Result<u64, String>,

@@ -48,7 +48,7 @@ impl Crawler {
         }
     }
 
-    /// Why a journal is not this crawler's to continue; `None` if it is.
+    /// Reason that this crawl can't continue a journal; `None` if it can.
     fn differs(&self, header: &CrawlHeader) -> Option<String> {
         if header.base_url != self.base_url {
             return Some(format!("of {}", header.base_url));

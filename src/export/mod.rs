@@ -186,7 +186,7 @@ pub enum Error {
     NoJournal(#[from] NoJournal),
 }
 
-/// Why there is no journal to rebuild from.
+/// Reasons for having no journal to rebuild from.
 #[derive(Debug, thiserror::Error)]
 pub enum NoJournal {
     /// The destination has none.
@@ -240,7 +240,7 @@ pub struct Outcome {
     pub base: Option<SnapshotId>,
     /// Outcome for each endpoint and entity.
     pub coverage: Vec<Coverage>,
-    /// Why an additional format could not be written; the snapshot itself is committed.
+    /// Failures to write an additional format; the snapshot itself is committed.
     pub side_failures: Vec<String>,
 }
 

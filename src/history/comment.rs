@@ -50,7 +50,7 @@ pub struct Comment {
     pub cell_type: Option<String>,
     /// Data connection's name.
     pub connection: Option<String>,
-    /// Why Hex sent the query, such as `SCHEDULED_RUN`.
+    /// Trigger of the query, such as `SCHEDULED_RUN`.
     pub context: Option<String>,
     /// Trace.
     pub trace_id: Option<String>,

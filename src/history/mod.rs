@@ -104,7 +104,7 @@ pub struct Outcome {
     pub used: u64,
     /// Rows that were not used, by the reason.
     pub left: BTreeMap<Left, u64>,
-    /// Why rows could not be read.
+    /// Counts of unreadable rows, by the reason.
     pub unreadable: BTreeMap<&'static str, u64>,
     /// Remarks about rows that were imported.
     pub remarks: Remarks,

@@ -70,7 +70,7 @@ impl Connections {
     }
 }
 
-/// Why a row of a history was not used.
+/// Reason for leaving out a row of a history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Left {

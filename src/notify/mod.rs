@@ -131,7 +131,7 @@ pub enum Error {
     },
 }
 
-/// Why there is no address to send to.
+/// Reasons for having no address to send to.
 #[derive(Debug, thiserror::Error)]
 pub enum NoAddress {
     /// It can't be used.

@@ -21,7 +21,7 @@ const PATIENCE: Patience = Patience {
     said: 200,
 };
 
-/// Why a message was not delivered. Names the host only: the rest of a webhook's address is its secret.
+/// Reasons for not delivering a message. They name the host only: the rest of a webhook's address is its secret.
 #[derive(Debug, thiserror::Error)]
 pub enum Undelivered {
     /// The receiver refused it.

@@ -197,7 +197,7 @@ impl Flaw {
     }
 }
 
-/// Why a Delta table isn't written, where no error of the engine says it.
+/// Reasons for not writing a Delta table, apart from errors of the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DeltaRefusal {
     /// Every try met another writer's commit.

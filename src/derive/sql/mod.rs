@@ -121,11 +121,11 @@ pub struct Reading {
     pub files: u32,
     /// Renderings of its template; 1 for SQL without one.
     pub renderings: u32,
-    /// Why its template could not be rendered unchanged.
+    /// Reason that its template could not be rendered unchanged.
     pub template_error: Option<String>,
     /// Kinds of its statements, such as SELECT; of those that parse.
     pub kinds: BTreeSet<String>,
-    /// Why a statement could not be parsed, if one could not.
+    /// Reason that a statement could not be parsed, if one could not.
     pub error: Option<String>,
 }
 

@@ -40,7 +40,7 @@ pub struct Rendered {
     pub texts: Vec<String>,
     /// Whether they have all branches.
     pub is_whole: bool,
-    /// Why the template could not be rendered as it is.
+    /// Reason that the template could not be rendered as it is.
     pub error: Option<String>,
 }
 

@@ -42,7 +42,7 @@ impl Artifact {
     }
 }
 
-/// Why a file is no artifact that can be read.
+/// Errors of reading an artifact.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It can't be opened or read.
@@ -73,7 +73,7 @@ pub enum Error {
     },
 }
 
-/// Why an artifact isn't used.
+/// Reasons for not using an artifact.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// It doesn't name its schema, so it isn't dbt's.

@@ -108,7 +108,7 @@ pub struct Left {
     pub why: Why,
 }
 
-/// Why a table needs a look.
+/// Reason that a table needs attention.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Why {
     /// dbt neither builds nor declares it.
@@ -151,7 +151,7 @@ impl Exposures {
     }
 }
 
-/// Why there are no exposures.
+/// Errors of making exposures.
 #[derive(Debug, thiserror::Error)]
 pub enum ExposuresError {
     /// The snapshot can't be read.

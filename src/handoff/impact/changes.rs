@@ -119,7 +119,7 @@ impl Change {
     }
 }
 
-/// Why SQL tells no changes.
+/// Errors of reading changes from SQL.
 #[derive(Debug, thiserror::Error)]
 pub enum SqlError {
     /// It isn't SQL.

@@ -32,7 +32,7 @@ pub const TABLES: [&str; 8] = [
     "project_schedules",
 ];
 
-/// Why there is no answer.
+/// Errors of an impact analysis.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The snapshot can't be read.

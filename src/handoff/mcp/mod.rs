@@ -29,7 +29,7 @@ pub use personal::Personal;
 /// Rows that an answer has at most, unless it asks for fewer.
 const ROWS: usize = 200;
 
-/// Why a tool has no answer.
+/// Errors of a tool.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The lake can't be read.
@@ -88,7 +88,7 @@ pub struct Server {
     config: Arc<Config>,
 }
 
-/// Why a server ended before its client did.
+/// Errors that end a server before its client.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The client doesn't speak the protocol.

@@ -32,7 +32,7 @@ impl std::fmt::Debug for Key {
     }
 }
 
-/// Why pseudonyms can't be made.
+/// Flaws of the pseudonym key, or its absence.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFlaw {
     /// People have been forgotten, and there is no key.
