@@ -72,7 +72,7 @@ pub struct Line {
     pub spent: Spent,
 }
 
-/// How much of what was used belongs to known runs.
+/// Share of usage that belongs to known runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Joined {
     /// Queries that belong to a run by its trace id.
@@ -90,7 +90,7 @@ pub struct Answer {
     pub lines: Vec<Line>,
     /// Currency; none if nothing has a price.
     pub currency: Option<String>,
-    /// How much belongs to known runs; none if the snapshot doesn't have it.
+    /// Share of usage that belongs to known runs; none if the snapshot doesn't have it.
     pub joined: Option<Joined>,
     /// First and last day of the query histories.
     pub covers: Option<(NaiveDate, NaiveDate)>,

@@ -80,7 +80,7 @@ pub struct Unread {
     /// The row.
     #[serde(flatten)]
     pub row: RowName,
-    /// Why it could not be read.
+    /// Reason that it could not be read.
     pub why: String,
 }
 
@@ -124,7 +124,7 @@ impl TableDiff {
     }
 }
 
-/// How much each of two snapshots knows.
+/// Completeness of each of two snapshots.
 #[derive(Debug)]
 pub struct Known {
     before: Evidence,

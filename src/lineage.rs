@@ -15,11 +15,11 @@ use crate::tables::PROJECTS;
 /// Subject of a question.
 #[derive(Debug, Clone)]
 pub enum Question {
-    /// Who reads and writes a table: its whole name or the end of it, in any case.
+    /// Projects that read and write a table: its whole name or the end of it, in any case.
     Table(String),
-    /// Who uses a connection: its name or identifier.
+    /// Projects that use a connection: its name or identifier.
     Connection(String),
-    /// What a project reads and writes: its title or identifier.
+    /// Tables that a project reads and writes: its title or identifier.
     Project(String),
 }
 

@@ -1,7 +1,7 @@
 //! Who can reach what: answers from the table `effective_access` and the lineage of a committed snapshot.
 //!
-//! The API tells grants. What it doesn't tell (the rights of a role without any grant, what a collection's
-//! members may do) is assumed, and each answer names these assumptions.
+//! The API lists grants. What it doesn't say (the rights of a role without any grant, what a collection's members
+//! may do) is assumed, and each answer names these assumptions.
 
 mod review;
 
@@ -19,7 +19,7 @@ use crate::tables::{PROJECTS, USERS};
 
 pub use review::{Change, Kind, Review, review};
 
-/// `[access]` of the settings: assumptions about what the API doesn't tell.
+/// `[access]` of the settings: assumptions about what the API doesn't say.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -29,7 +29,7 @@ pub struct Config {
     pub roles: BTreeMap<String, String>,
     /// Roles that a grant to the workspace reaches.
     pub workspace_roles: Vec<String>,
-    /// Domains of the workspace's own people; the domain that most users have, if none is named.
+    /// Domains of the workspace's own people; by default, the domain that most users have.
     pub domains: Vec<String>,
 }
 
@@ -44,27 +44,27 @@ impl Default for Config {
     }
 }
 
-/// Levels of access, the least first.
+/// Access levels, lowest first.
 pub const LEVELS: [&str; 5] = ["NONE", "APP_ONLY", "CAN_VIEW", "CAN_EDIT", "FULL_ACCESS"];
 
-/// The place of a level; one that isn't known counts as the most that it may be.
+/// Position of a level; an unknown one counts as the highest that it may be.
 fn rank(access: &str) -> usize {
     LEVELS.iter().position(|level| *level == access).unwrap_or(LEVELS.len())
 }
 
 impl Config {
-    /// Settings that can't be meant.
+    /// Mistakes in the settings.
     pub fn mistakes(&self) -> Vec<String> {
         let levels = self.roles.values().chain([&self.owner]);
         let unknown = levels.filter(|level| !LEVELS.contains(&level.as_str()));
         unknown
             .map(|level| {
-                format!("[access]: '{level}' is no level of access: there are {}", LEVELS.join(", "))
+                format!("[access]: '{level}' isn't an access level; use one of {}", LEVELS.join(", "))
             })
             .collect()
     }
 
-    /// What is assumed, in sentences.
+    /// The assumptions, in sentences.
     pub fn assumptions(&self, domains: &[String]) -> Vec<String> {
         let roles = match self.roles.is_empty() {
             true => "no role has access to a project without a grant".to_owned(),
@@ -79,13 +79,13 @@ impl Config {
             roles,
             format!("a grant to the workspace reaches the roles {}", self.workspace_roles.join(", ")),
             "members of a collection have the access that the project grants to the collection".into(),
-            "collections or groups of the same name are taken together: projects name them by name".into(),
+            "collections or groups with the same name count as one: projects refer to them by name".into(),
             format!("people of {} belong to the workspace, others are external", domains.join(", ")),
         ]
     }
 }
 
-/// One way in which a principal comes to a project.
+/// One path by which a principal gets access to a project.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Path {
     /// `owner`, `user`, `group`, `collection`, `workspace`, `public` or `role`.
@@ -103,7 +103,7 @@ impl Path {
     pub fn words(&self) -> String {
         let mut words = match self.path.as_str() {
             "owner" => "as owner".to_owned(),
-            "user" => "by a grant of their own".to_owned(),
+            "user" => "by a direct grant".to_owned(),
             "workspace" => "as everyone in the workspace".to_owned(),
             "public" => "by the public link".to_owned(),
             "role" => "by their role".to_owned(),
@@ -120,7 +120,7 @@ impl Path {
     }
 }
 
-/// What a principal can do with a project.
+/// Access of a principal to a project.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Access {
     /// `person`, `workspace`, `public`, `group` or `collection`.
@@ -137,7 +137,7 @@ pub struct Access {
     pub project: String,
     /// Highest level of all paths.
     pub access: String,
-    /// All ways, the highest level first.
+    /// All paths, highest level first.
     pub paths: Vec<Path>,
 }
 
@@ -157,11 +157,11 @@ pub struct Reach {
 /// Question about access.
 #[derive(Debug, Clone)]
 pub enum Question {
-    /// What a person can reach: an email address, in any case.
+    /// A person, for what they can reach: an email address, in any case.
     Person(String),
-    /// Who can open a project: its identifier or title.
+    /// A project, for who can open it: its identifier or title.
     Project(String),
-    /// Who can reach a table through projects: its whole name or the end of it, in any case.
+    /// A table, for who can reach it through projects: its whole name or the end of it, in any case.
     Table(String),
 }
 
@@ -181,11 +181,11 @@ pub struct Answer {
     pub snapshot_id: SnapshotId,
     /// Assumptions.
     pub assumptions: Vec<String>,
-    /// What the snapshot doesn't know, so that the answer may lack it.
+    /// Gaps in the snapshot that may make the answer incomplete.
     pub not_known: Vec<String>,
     /// Who can do what, by project and principal.
     pub access: Vec<Access>,
-    /// What the projects read, by project.
+    /// Tables that the projects read, by project.
     pub reads: BTreeMap<String, Vec<Reach>>,
 }
 
@@ -196,7 +196,7 @@ pub enum Failure {
     #[error(transparent)]
     Snapshot(#[from] Error),
     /// The snapshot lacks the table that answers come from.
-    #[error("the snapshot {0} has no table effective_access as Parquet")]
+    #[error("the snapshot {0} doesn't hold the table effective_access as Parquet")]
     NoTable(SnapshotId),
     /// Nothing has this name.
     #[error("no {kind} '{name}' in the snapshot{near}")]
@@ -543,7 +543,7 @@ fn reads(
     Ok(reads)
 }
 
-/// What a snapshot doesn't know of the tables that access comes from.
+/// Gaps in the tables that access comes from.
 fn not_known(evidence: &audit::Evidence) -> Vec<String> {
     // What the projects read comes from the last two.
     let tables = registry::inputs(&EFFECTIVE_ACCESS).iter().copied().chain(["queried_tables", "cells"]);
@@ -551,7 +551,7 @@ fn not_known(evidence: &audit::Evidence) -> Vec<String> {
     gaps.into_iter().collect()
 }
 
-/// How much a snapshot knows.
+/// Completeness of a snapshot.
 fn evidence(lake: &Lake, manifest: &Manifest) -> Result<audit::Evidence, Error> {
     audit::Evidence::load(&audit::Committed { lake, manifest })
 }

@@ -1,4 +1,4 @@
-//! What changed in who can open what, between two snapshots: what an auditor signs.
+//! Changes in who can open what, between two snapshots, for an auditor to sign.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,7 +47,7 @@ pub struct Change {
     /// Whether both snapshots know enough to say so. Where one couldn't read who is in groups and collections, people
     /// seem to come and go with that.
     pub sure: bool,
-    /// What the principal can do now; of a loss, what it could do before.
+    /// Access that the principal has now; for a loss, the access that it had before.
     #[serde(flatten)]
     pub access: Access,
 }
@@ -61,7 +61,7 @@ pub struct Review {
     pub after: SnapshotId,
     /// Assumptions.
     pub assumptions: Vec<String>,
-    /// What one of the snapshots doesn't know: changes that may be no changes, or may be missing.
+    /// Gaps in either snapshot: a change may be no change, or a change may be missing.
     pub not_known: Vec<String>,
     /// Changes, by principal.
     pub changes: Vec<Change>,

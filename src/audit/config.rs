@@ -39,7 +39,7 @@ pub struct Config {
     pub costly: f64,
     /// The same where nothing has a price: hours in the warehouse.
     pub costly_hours: f64,
-    /// How many times its usual week a project's last one costs before it counts as a jump.
+    /// Ratio of a project's cost last week to its usual week that counts as a jump.
     pub cost_jump: f64,
     /// Projects that send the same query before it is worth a finding.
     pub shared_query_projects: usize,

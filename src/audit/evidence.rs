@@ -1,4 +1,4 @@
-//! How much a snapshot knows: which tables were read to their end, and what they lack.
+//! Completeness of a snapshot: which tables were read to their end, and what they lack.
 //!
 //! A rule declares its [`Need`]s. Where one isn't met the rule isn't evaluated, since what wasn't read is no
 //! evidence that it isn't there.
@@ -48,7 +48,7 @@ impl Need {
 pub struct NotEvaluated {
     /// The rule.
     pub rule: String,
-    /// Why it could not be.
+    /// Reason that it could not be.
     pub why: String,
     /// Entities that were left out; `None` if the rule was not evaluated at all.
     pub entities: Option<u64>,
@@ -66,18 +66,18 @@ enum Standing {
     Unusable(String),
 }
 
-/// What is known of each table of a snapshot.
+/// Completeness of each table of a snapshot.
 #[derive(Debug, Clone, Default)]
 pub struct Evidence {
     tables: BTreeMap<&'static str, Standing>,
 }
 
-/// What the needs of a rule leave to be judged.
+/// Limits to a rule's verdict, given what it needs.
 #[derive(Debug, Default)]
 pub struct Left {
     /// Entities whose evidence is missing: the rule says nothing about them.
     pub out: HashSet<String>,
-    /// What to say about that, with the number of entities.
+    /// Notes on the missing evidence, with the number of entities.
     pub notes: Vec<(String, u64)>,
 }
 
@@ -89,7 +89,7 @@ struct Row {
     reason: Option<String>,
 }
 
-/// What came of an operation, over all entities that it was asked about.
+/// Outcome of an operation, over all entities that it was asked about.
 #[derive(Default)]
 struct Asked {
     list: Option<(String, Option<String>)>,
@@ -99,7 +99,7 @@ struct Asked {
     reason: Option<String>,
 }
 
-/// What a snapshot says about what it read.
+/// A snapshot's own account of what it read.
 #[derive(Default)]
 struct Said {
     /// Lists of the workspace, by operation.
@@ -109,7 +109,7 @@ struct Said {
 }
 
 impl Said {
-    /// What the snapshot says that is named; `None` if it doesn't say.
+    /// Loads the account of the snapshot named; `None` if it has none.
     fn load(tables: &dyn Tables, home: Option<&SnapshotId>) -> Result<Option<Self>, Error> {
         let columns = ["operation", "entity_id", "state", "reason"];
         let Some(reader) = tables.coverage(home, &columns)? else { return Ok(None) };
@@ -176,7 +176,7 @@ impl Evidence {
         Ok(Self { tables: registry::all().map(|table| (table.name, standing(table))).collect() })
     }
 
-    /// What is left to judge by these needs; why nothing is, if one of them isn't met.
+    /// Limits to the verdict of a rule with these needs.
     ///
     /// # Errors
     /// The reason that the rule can't be evaluated.
@@ -323,7 +323,7 @@ fn of_derived(table: &Table, state: Option<TableState>) -> Standing {
     }
 }
 
-/// What the crawl says of a table, or what the manifest says where that is worse.
+/// The worse of the crawl's verdict on a table and the manifest's.
 fn at_worst(table: &Table, by_coverage: Standing, state: Option<TableState>) -> Standing {
     match (by_coverage, state) {
         (Standing::Unusable(why), _) => Standing::Unusable(why),

@@ -27,7 +27,7 @@ pub struct Exception {
     pub until: String,
 }
 
-/// How an exception fits a finding.
+/// Match between an exception and a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fit {
     No,

@@ -267,7 +267,7 @@ impl Circle {
 pub struct Facts {
     /// The snapshot's time.
     pub now: DateTime<Utc>,
-    /// How much is known.
+    /// Completeness of each table.
     pub evidence: Evidence,
     /// Projects and components.
     pub projects: Vec<Project>,
@@ -295,11 +295,11 @@ pub struct Facts {
     pub sensitive_columns: Vec<ColumnEdge>,
     /// Connections that a cell names: a SQL cell that runs on it, or code that mentions it.
     pub connections_in_cells: HashSet<String>,
-    /// How scheduled runs go, by project.
+    /// Statistics of scheduled runs, by project.
     pub scheduled_stats: HashMap<String, Stats>,
     /// People of other domains who can open a project, by project.
     pub external: HashMap<String, BTreeSet<Arc<str>>>,
-    /// How runs have changed, by project.
+    /// Changes in the health of runs, by project.
     pub health: HashMap<String, Health>,
     /// Start of the last run, by project.
     pub last_runs: HashMap<String, DateTime<Utc>>,

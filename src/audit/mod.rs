@@ -67,7 +67,7 @@ pub enum Error {
     OwnRule {
         /// The rule.
         rule: String,
-        /// What is wrong with it.
+        /// The flaw.
         source: RuleFlaw,
     },
     /// There is no DuckDB to run the user's own rules with.
@@ -213,11 +213,11 @@ pub struct RuleOutcome {
     pub looks_for: String,
     /// Recommended action.
     pub action: String,
-    /// Why it was not evaluated, if it wasn't.
+    /// Reason that it was not evaluated, if it wasn't.
     pub why_not: Option<String>,
     /// Reason for leaving out some entities.
     pub left_out: Option<String>,
-    /// How many were.
+    /// Number of entities left out.
     pub entities_left_out: u64,
     /// Findings that are open.
     pub findings: u64,

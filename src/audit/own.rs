@@ -30,7 +30,7 @@ pub struct OwnRule {
     sql: String,
 }
 
-/// What is wrong with one of the user's own rules.
+/// Flaw in one of the user's own rules.
 #[derive(Debug, thiserror::Error)]
 pub enum RuleFlaw {
     /// Its file, or the folder of all, can't be read.

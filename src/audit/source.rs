@@ -29,7 +29,7 @@ pub trait Tables {
         None
     }
 
-    /// How much the manifest says is known of a table; `None` where there is no manifest yet.
+    /// State of a table by the manifest; `None` where there is no manifest yet.
     fn state(&self, _: &'static Table) -> Option<TableState> {
         None
     }

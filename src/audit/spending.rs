@@ -91,7 +91,7 @@ pub struct Shared {
     pub fingerprint: String,
     /// Number of projects that send it.
     pub projects: usize,
-    /// How often they did.
+    /// Number of queries.
     pub queries: i64,
     /// Hours that it took.
     pub hours: f64,

@@ -1,4 +1,4 @@
-//! `hexport access`: who can reach what, and what changed in it.
+//! `hexport access`: who can reach what, and how that changed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -50,13 +50,13 @@ struct Ask {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 struct About {
-    /// What this person can reach: an email address
+    /// List what this person can reach (email address)
     #[arg(long, value_name = "EMAIL")]
     person: Option<String>,
-    /// Who can open this project: its identifier or title
+    /// List who can open this project (identifier or title)
     #[arg(long, value_name = "PROJECT")]
     project: Option<String>,
-    /// Who can reach this table through projects: its whole name or the end of it
+    /// List who can reach this table through projects (its full name or the end of it)
     #[arg(long, value_name = "TABLE")]
     table: Option<String>,
 }
@@ -71,7 +71,7 @@ struct ReviewArgs {
     /// Earlier snapshot: its name, a date such as 2026-11-24, or an age such as 7d
     #[arg(long, value_name = "SNAPSHOT")]
     since: String,
-    /// Later snapshot, named alike [default: the newest]
+    /// Later snapshot, in the same notation [default: the newest]
     #[arg(long, value_name = "SNAPSHOT")]
     snapshot: Option<String>,
     /// List everyone who has access through a workspace grant or a role
@@ -91,7 +91,7 @@ enum Form {
     Json,
     /// CSV, one row per path.
     Csv,
-    /// Markdown, to be signed.
+    /// Markdown, to sign.
     Markdown,
 }
 
@@ -106,7 +106,7 @@ pub fn run(args: &Args, settings: &Settings) -> Result<Code, Failure> {
     match (&args.command, &args.ask.dest) {
         (Some(Command::Review(args)), _) => run_review(args, settings),
         (None, Some(dest)) => run_ask(&args.ask, dest, settings),
-        (None, None) => Err(Failure::new(Code::Usage, "no lake was named").next("hexport access --help")),
+        (None, None) => Err(Failure::new(Code::Usage, "no data lake given").next("hexport access --help")),
     }
 }
 
@@ -183,7 +183,7 @@ fn branches(out: &mut String, indent: &str, lines: &[(String, Vec<String>)]) {
     }
 }
 
-/// What a project reads: one line per connection.
+/// Lines on what a project reads: one per connection.
 fn reads(tables: &[Reach]) -> Vec<String> {
     let mut by_connection: BTreeMap<&str, Vec<&Reach>> = BTreeMap::new();
     for reach in tables {
@@ -304,7 +304,7 @@ fn review_lines(review: &Review) -> BTreeMap<String, Vec<String>> {
 fn counted(review: &Review) -> String {
     let unsure = review.changes.iter().filter(|change| !change.sure).count();
     let text = format!("{} changes", review.changes.len());
-    if unsure == 0 { text } else { format!("{text}, of which {unsure} are not sure (see: Not known)") }
+    if unsure == 0 { text } else { format!("{text}, of which {unsure} are not certain (see: Not known)") }
 }
 
 fn review_tree(review: &Review) -> String {

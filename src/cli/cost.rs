@@ -11,7 +11,7 @@ use super::{lakes, out, render};
 use crate::cost::{Answer, By, Line, find};
 use crate::units::parse_duration;
 
-/// Lines that people are shown.
+/// Lines that a table shows by default.
 const SHOWN: usize = 20;
 
 /// Arguments of `hexport cost`.
@@ -22,16 +22,16 @@ pub struct Args {
     dest: PathBuf,
     #[command(flatten)]
     store: StoreArgs,
-    /// What costs are added up by
+    /// Dimension to group costs by
     #[arg(long, value_enum, value_name = "WHAT", default_value = "project")]
     by: By,
-    /// Only queries since a day (UTC), such as 2026-11-01, or in a time before the snapshot, such as 7d
+    /// Only queries since a date (UTC), such as 2026-11-01, or within a duration before the snapshot, such as 7d
     #[arg(long, value_name = "DATE|DURATION", value_parser = parse_since)]
     since: Option<Since>,
-    /// Most lines [default: 20 of a table, else all]
+    /// Maximum number of lines [default: 20 in a table, otherwise all]
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// Snapshot to look at [default: the newest of each table]
+    /// Snapshot to read [default: the newest of each table]
     #[arg(long, value_name = "SNAPSHOT")]
     snapshot: Option<String>,
     /// Form of the result
@@ -39,7 +39,7 @@ pub struct Args {
     output: Form,
 }
 
-/// From when on.
+/// Start of the period.
 #[derive(Debug, Clone, Copy)]
 enum Since {
     Day(NaiveDate),
@@ -51,7 +51,7 @@ fn parse_since(text: &str) -> Result<Since, String> {
         return Ok(Since::Day(day));
     }
     let duration =
-        parse_duration(text).map_err(|_| format!("'{text}' is no date and no duration such as 7d"))?;
+        parse_duration(text).map_err(|_| format!("'{text}' is neither a date nor a duration such as 7d"))?;
     TimeDelta::from_std(duration).map(Since::Before).map_err(|_| "that is too long".to_owned())
 }
 
@@ -85,8 +85,9 @@ pub fn run(args: &Args, settings: &Settings) -> Result<Code, Failure> {
     let since = args.since.map(|since| since.day(manifest.snapshot_at));
     let answer = find(&lake, &manifest, args.by, since, &settings.file.cost)?;
     let mut answer = answer.ok_or_else(|| {
-        Failure::new(Code::Usage, format!("no query history was imported into {}", lake.name()))
-            .next("Extract one with the SQL of hexport import query-history --sql KIND, and import it.")
+        Failure::new(Code::Usage, format!("no query history was imported into {}", lake.name())).next(
+            "Extract one with the SQL that hexport import query-history --sql KIND prints, then import it.",
+        )
     })?;
     let all = answer.lines.len();
     let most = args.limit.unwrap_or(if args.output == Form::Table { SHOWN } else { all });
@@ -200,13 +201,14 @@ fn print_table(by: By, answer: &Answer, all: usize) {
         let total = (joined.by_trace + joined.by_time + joined.unknown).max(1) as f64;
         let share = |n: i64| 100.0 * n as f64 / total;
         println!(
-            "Of the queries {:.0} % belong to a known run by its trace, {:.0} % by project and time, {:.0} % to none.",
+            "{:.0} % of the queries belong to a known run by its trace ID, {:.0} % by project and time; \
+             {:.0} % have no known run.",
             share(joined.by_trace),
             share(joined.by_time),
             share(joined.unknown)
         );
     }
     if !costs {
-        println!("No prices are set: name them in hexport.toml under [cost.warehouses].");
+        println!("No prices are set: add them under [cost.warehouses] in hexport.toml.");
     }
 }

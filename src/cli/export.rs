@@ -91,7 +91,7 @@ impl WhatArgs {
         formats
     }
 
-    /// What Delta tables hold, if they are wanted.
+    /// Content of Delta tables, if they are wanted.
     pub fn delta(&self, file: &ExportSettings) -> Option<DeltaMode> {
         let mode = self.delta_mode.or(file.delta_mode).unwrap_or(DeltaMode::History);
         self.chosen(file).contains(&FormatArg::Delta).then_some(mode)
@@ -122,10 +122,9 @@ struct TruthArgs {
     /// traces [default: 14d]
     #[arg(long, value_name = "DURATION", value_parser = parse_revalidate)]
     revalidate: Option<Revalidate>,
-    /// How late a run may be seen: 'exact' asks every published project for runs each time; a duration such as 7d
-    /// asks those that can have run, and the others within that time (30d if archived or in the trash); tables that
-    /// a run queried without a new publication may be seen as late
-    /// [default: exact]
+    /// Maximum delay in seeing a run: 'exact' asks every published project for runs each time; a duration such as 7d
+    /// asks those that can have run, and the others within that time (30d if archived or in the trash); tables that a
+    /// run queried without a new publication may be seen equally late [default: exact]
     #[arg(long, value_name = "exact|DURATION", value_parser = parse_freshness)]
     freshness: Option<Freshness>,
     /// Leave runs that are older, such as 400d, out of the snapshot and of those after it; the 16 newest of each

@@ -1,4 +1,4 @@
-//! `hexport forget`: a person's address becomes a pseudonym in everything that a lake holds.
+//! `hexport forget`: replaces a person's address with a pseudonym in everything that a lake holds.
 
 use std::path::PathBuf;
 
@@ -30,7 +30,7 @@ pub struct Args {
 /// Reads an address.
 ///
 /// # Errors
-/// What is wrong with it.
+/// If it isn't exactly one address.
 pub fn address(text: &str) -> Result<String, String> {
     let text = text.trim();
     let is_one = text.split_once('@').is_some_and(|(local, domain)| {
@@ -40,7 +40,7 @@ pub fn address(text: &str) -> Result<String, String> {
     });
     match is_one {
         true => Ok(text.to_owned()),
-        false => Err("write one address, such as ann@example.com".into()),
+        false => Err("give one email address, such as ann@example.com".into()),
     }
 }
 
@@ -58,8 +58,8 @@ pub fn run(args: &Args) -> Result<Code, Failure> {
     };
     let key = key.map_err(|why| {
         Failure::new(Code::Usage, why).next(format!(
-            "Make a key once (openssl rand -hex 32), keep it as a secret, and set {PSEUDONYM_KEY} for every export, \
-             import and forget of this lake: without it nobody can write to the lake."
+            "Create a key once (openssl rand -hex 32), keep it secret, and set {PSEUDONYM_KEY} for every export, \
+             import and forget on this lake: without it, nothing can write to the lake."
         ))
     })?;
     let lock = lake.lock()?;
@@ -74,8 +74,9 @@ pub fn run(args: &Args) -> Result<Code, Failure> {
         return Ok(Code::Complete);
     }
     let left = render::counted(done.left.len() as u64, "file");
-    Err(Failure::new(Code::Destination, format!("{left} can't be read, and may still name the person"))
-        .next("Restore or remove what is damaged (hexport snapshots verify names it), then forget again."))
+    Err(Failure::new(Code::Destination, format!("{left} can't be read, and may still name the person")).next(
+        "Restore or remove the damaged files (hexport snapshots verify lists them), then run this again.",
+    ))
 }
 
 fn print_json(done: &Forgotten) {
@@ -105,7 +106,7 @@ fn print_table(done: &Forgotten) {
         println!("not read: {left}");
     }
     println!(
-        "The address is {} now, also in later exports and imports, and so is the name beside it.",
+        "The address is now {}, in later exports and imports too, and so is the name next to it.",
         done.pseudonym
     );
 }

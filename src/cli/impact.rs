@@ -120,7 +120,7 @@ fn changes(args: &Args) -> Result<Vec<Change>, Failure> {
     Ok(changes)
 }
 
-/// How many changes touch how many projects, in one sentence.
+/// One sentence with the numbers of changes and of projects touched.
 fn summary(found: &Impact) -> String {
     let counted = |n: usize, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
     let changes = counted(found.changes.len(), "change");

@@ -1,4 +1,4 @@
-//! `hexport import`: what comes from elsewhere than Hex.
+//! `hexport import`: data from sources other than Hex.
 
 use std::path::PathBuf;
 
@@ -18,11 +18,11 @@ use crate::snapshot::{DeltaMode, Lake};
 pub enum Command {
     /// Import a warehouse's query history: what projects cost, and which tables their queries really read
     ///
-    /// Keeps the queries that carry Hex's comment, and commits a snapshot of them on the newest of each table. What
-    /// was imported before isn't counted twice. Times without a zone are UTC, unless --timezone says otherwise.
+    /// Keeps the queries that carry Hex's comment, and commits them as a snapshot on top of the newest of each table.
+    /// Queries imported before aren't counted twice. Times without a zone are UTC unless --timezone says otherwise.
     ///
-    /// Exits with 0 if all rows could be read (also if all of them were imported before), with 4 if some could not,
-    /// with 5 if no row carries Hex's comment, and with 2 if a file is of another kind.
+    /// Exits with 0 if all rows could be read (even if all were imported before), 4 if some could not, 5 if no row
+    /// carries Hex's comment, and 2 if a file is from another kind of warehouse.
     QueryHistory(Box<Args>),
 }
 
@@ -34,22 +34,22 @@ pub struct Args {
     dest: Option<PathBuf>,
     #[command(flatten)]
     store: StoreArgs,
-    /// Files of the history: Parquet, CSV or JSON (an array, or an object a line)
+    /// Files of the history: Parquet, CSV or JSON (an array, or one object per line)
     #[arg(value_name = "FILE", required_unless_present = "sql", conflicts_with = "sql")]
     files: Vec<PathBuf>,
-    /// Kind of warehouse that the files are from
+    /// Kind of warehouse that the files come from
     #[arg(long, value_enum, value_name = "KIND", required_unless_present = "sql")]
     warehouse: Option<Kind>,
     /// Print the SQL that extracts the history of a kind of warehouse, from where the last import into DEST ended
     #[arg(long, value_enum, value_name = "KIND", conflicts_with_all = ["warehouse", "connection", "map", "keep_sql"])]
     sql: Option<Kind>,
-    /// Data connection that the history is of, by name or identifier [default: as each query's comment says]
+    /// Data connection that the history belongs to, by name or identifier [default: the one in each query's comment]
     #[arg(long, value_name = "NAME")]
     connection: Option<String>,
-    /// Column of the files that holds a value, such as query_text=sql_text
+    /// Name that the files use for a column, such as query_text=sql_text
     #[arg(long, value_name = "COLUMN=NAME", value_parser = mapping)]
     map: Vec<(Field, String)>,
-    /// Zone of times that have none, such as Europe/Berlin
+    /// Time zone of times that don't name one, such as Europe/Berlin
     #[arg(long, value_name = "ZONE", default_value = "UTC", value_parser = zone)]
     timezone: Tz,
     /// Keep the queries' SQL, with its literals [default: a fingerprint]
@@ -68,7 +68,7 @@ fn mapping(text: &str) -> Result<(Field, String), String> {
         text.split_once('=').filter(|(_, name)| !name.is_empty()).ok_or("write COLUMN=NAME")?;
     let known = || Field::ALL.map(Field::name).join(", ");
     let field =
-        Field::named(field).ok_or_else(|| format!("there is no column '{field}'; there are {}", known()))?;
+        Field::named(field).ok_or_else(|| format!("there is no column '{field}'; use one of {}", known()))?;
     Ok((field, name.to_owned()))
 }
 
@@ -88,7 +88,7 @@ pub fn run(command: Command, settings: &Settings) -> Result<Code, Failure> {
         return print_sql(lake.as_ref(), kind);
     }
     let (Some(lake), Some(kind)) = (lake, args.warehouse) else {
-        return Err(Failure::new(Code::Usage, "name the lake, the files and --warehouse"));
+        return Err(Failure::new(Code::Usage, "give the lake, the files and --warehouse"));
     };
     lakes::known(&lake)?;
     let options = Options {
@@ -113,8 +113,8 @@ pub fn run(command: Command, settings: &Settings) -> Result<Code, Failure> {
     }
     if code == Code::Nothing {
         return Err(Failure::new(Code::Nothing, "no row carries Hex's comment, so nothing was committed").next(
-            "Check that the extraction keeps the whole text of queries, comments included, and that it is of the \
-             warehouse that Hex uses.",
+            "Check that the extraction keeps the full text of queries, comments included, and that it comes from \
+             the warehouse that Hex uses.",
         ));
     }
     Ok(code)
@@ -180,7 +180,7 @@ fn print_json(outcome: &Outcome, code: Code) {
 }
 
 fn print_table(outcome: &Outcome) {
-    println!("{} rows, of which {} were imported", render::count(outcome.rows), render::count(outcome.used));
+    println!("{} rows, {} of them imported", render::count(outcome.rows), render::count(outcome.used));
     for (why, n) in &outcome.left {
         println!("  {:>12}  {}", render::count(*n), why.words());
     }
@@ -191,10 +191,10 @@ fn print_table(outcome: &Outcome) {
     let counts = [
         (remarks.times_without_zone, "start at a time without a zone (--timezone)"),
         (remarks.in_the_future, "start in the future: check --timezone"),
-        (remarks.repaired_comments, "have a damaged comment, of which what is left was read"),
+        (remarks.repaired_comments, "have a damaged comment, of which the intact fields were read"),
         (remarks.without_project, "name no project"),
         (remarks.unknown_connection, "name no connection of the workspace (--connection)"),
-        (remarks.tables_unknown, "read tables that could not be found out"),
+        (remarks.tables_unknown, "read tables that could not be determined"),
     ];
     let counts = counts.into_iter().filter(|(n, _)| *n > 0).collect::<Vec<_>>();
     if !counts.is_empty() {

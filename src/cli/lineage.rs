@@ -42,13 +42,13 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 struct About {
-    /// Who reads and writes a table: its whole name or the end of it, such as core.orders
+    /// List who reads and writes a table (its full name or the end of it, such as core.orders)
     #[arg(long, value_name = "TABLE")]
     table: Option<String>,
-    /// Who uses a connection: its name or identifier
+    /// List who uses a connection (name or identifier)
     #[arg(long, value_name = "CONNECTION")]
     connection: Option<String>,
-    /// What a project reads and writes: its title or identifier
+    /// List what a project reads and writes (title or identifier)
     #[arg(long, value_name = "PROJECT")]
     project: Option<String>,
 }

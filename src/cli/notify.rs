@@ -16,10 +16,10 @@ pub struct Args {
     dest: PathBuf,
     #[command(flatten)]
     store: StoreArgs,
-    /// Receivers, separated by commas [default: to of [notify] in hexport.toml]
+    /// Receivers, separated by commas [default: 'to' under [notify] in hexport.toml]
     #[arg(long, value_enum, value_name = "RECEIVER", value_delimiter = ',')]
     to: Vec<To>,
-    /// Only findings of at least this severity [default: severity of [notify] in hexport.toml, or medium]
+    /// Only findings of at least this severity [default: 'severity' under [notify] in hexport.toml, or medium]
     #[arg(long, value_enum, value_name = "SEVERITY")]
     severity: Option<Severity>,
     /// Print the messages without sending them
@@ -38,8 +38,8 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Code, Failure> {
     }
     config.severity = args.severity.unwrap_or(config.severity);
     if config.to.is_empty() {
-        return Err(Failure::new(Code::Usage, "no receiver is named")
-            .next("Give --to slack, teams, webhook or email, or set to under [notify] in hexport.toml."));
+        return Err(Failure::new(Code::Usage, "no receiver given")
+            .next("Pass --to slack, teams, webhook or email, or set 'to' under [notify] in hexport.toml."));
     }
     let lake = args.store.open(&args.dest)?;
     let manifest = super::snapshots::one(&lake, None)?;
@@ -49,11 +49,11 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Code, Failure> {
         None => Ok(Code::Complete),
         Some(error @ notify::Error::Address { .. }) => Err(Failure::new(Code::Usage, error.to_string())),
         Some(error) => Err(Failure::new(Code::Destination, super::exit::causes(&error))
-            .next("Run the same command again: it sends what wasn't delivered.")),
+            .next("Run the same command again: it sends only what wasn't delivered.")),
     }
 }
 
-/// Notifies all receivers. Returns what went wrong.
+/// Notifies all receivers. Returns the failures.
 ///
 /// # Errors
 /// If the snapshot can't be audited.

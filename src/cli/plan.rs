@@ -29,7 +29,7 @@ pub struct Args {
     /// Plan for re-reading everything
     #[arg(long)]
     full: bool,
-    /// How late a run may be seen, as in hexport export [default: exact]
+    /// Maximum delay in seeing a run, as in hexport export [default: exact]
     #[arg(long, value_name = "exact|DURATION", value_parser = parse_freshness)]
     freshness: Option<Freshness>,
     /// Form of the result

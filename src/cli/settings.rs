@@ -198,7 +198,7 @@ fn limit_error(group: &str, window: &str) -> (String, String) {
     (format!("limits.{group}.{window}"), why)
 }
 
-/// How the API is asked, all settings taken together.
+/// Client and concurrency, with all settings combined.
 pub struct Api {
     /// The client.
     pub client: Client,

@@ -43,7 +43,7 @@ pub struct Args {
     /// number of requests in a window for each group; no limit if not given
     #[arg(long, value_name = "hex|N")]
     limit: Option<LimitArg>,
-    /// How requests are counted against the limit
+    /// Way of counting requests against the limit
     #[arg(long, value_enum, default_value_t = LimitKind::FixedWindow)]
     limit_kind: LimitKind,
     /// Length of the window that --limit N counts in

@@ -91,7 +91,7 @@ fn unfinished(lake: &Lake, manifests: &Manifests) -> Result<Vec<SnapshotId>, Err
     Ok(journals.filter(|id| Some(id) > newest && manifests.get(id).is_none()).collect())
 }
 
-/// Why entities are missing or old, the most frequent reason first.
+/// Reasons that entities are missing or old, the most frequent first.
 fn reasons(lake: &Lake, manifest: &Manifest) -> Result<Vec<Reason>, Failure> {
     let columns = ["operation", "entity_id", "state", "reason", "last_read_at"];
     let reader = TableReader::open_columns(lake, manifest, &CRAWL_COVERAGE, &columns)?;
@@ -142,17 +142,19 @@ fn reasons(lake: &Lake, manifest: &Manifest) -> Result<Vec<Reason>, Failure> {
 fn remedy(state: &str) -> &'static str {
     match state {
         "deferred" => {
-            "Give the export more time or requests (--budget, --max-requests), or wait: each night goes on."
+            "Give the export more time or requests (--budget, --max-requests), or wait: each export continues."
         }
         "failed" => {
-            "The next export asks again; if it fails every night, look at the reason and Hex's status page."
+            "The next export asks again; if it fails every night, check the reason and Hex's status page."
         }
         "forbidden" => "Use a token whose user and scope may read it, or give it up with --without TABLE.",
         "vanished" => "The next export settles it: the project was probably deleted while the crawl ran.",
         "missing" => {
-            "If the list really shrank, accept it with --accept-shrink; else the next export decides."
+            "If the list really shrank, accept it with --accept-shrink; otherwise the next export decides."
         }
-        "held" => "It follows the list that names it: once that is read to its end, this is asked again.",
+        "held" => {
+            "It depends on the list that names it: once that list is read to its end, it is asked for again."
+        }
         _ => "",
     }
 }
@@ -175,7 +177,7 @@ fn print(args: &Args, manifest: &Manifest, reasons: &[Reason], unfinished: &[Sna
         println!("{} is complete.", manifest.snapshot_id);
     } else {
         let what = counted(incomplete, "table");
-        println!("{} is incomplete: {what} missing rows, or with old ones.", manifest.snapshot_id);
+        println!("{} is incomplete: {what} with missing or old rows.", manifest.snapshot_id);
     }
     if !gaps.is_empty() {
         let mut table = render::table(&["Table", "State", "Meaning"], &[]);

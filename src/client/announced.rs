@@ -1,5 +1,5 @@
-//! What an answer's headers say about the server's limits: `Retry-After`, `X-RateLimit-*`, and the IETF's
-//! `RateLimit` fields in their older and newer drafts.
+//! The server's limits as an answer's headers announce them: `Retry-After`, `X-RateLimit-*`, and the IETF's `RateLimit`
+//! fields in their older and newer drafts.
 //!
 //! Hex's header names are unconfirmed, so every form that servers use is read, and nothing that can't be read
 //! is guessed: a header that says nothing intelligible teaches nothing.
@@ -44,7 +44,7 @@ impl LimitHeaders {
     }
 }
 
-/// How long the server asks to wait: seconds, whole or not, or a date.
+/// Wait that the server asks for: seconds, whole or not, or a date.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     match text.parse::<f64>() {

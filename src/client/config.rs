@@ -13,7 +13,7 @@ use super::transport::HttpError;
 /// Base URL of Hex's multi-tenant service.
 pub const DEFAULT_BASE_URL: &str = "https://app.hex.tech/api/v1";
 
-/// Why there is no token to use.
+/// Flaws of a token, or its absence.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenFlaw {
     /// Nobody gave one.
@@ -33,17 +33,17 @@ pub enum TokenFlaw {
         /// Error of the operating system.
         source: io::Error,
     },
-    /// What its file holds is no token.
+    /// Its file doesn't hold a valid token.
     #[error("token file {}: {source}", path.display())]
     InFile {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The flaw.
         source: Box<Error>,
     },
 }
 
-/// Why a text can't be the address of a server.
+/// Flaws of a server's address.
 #[derive(Debug, thiserror::Error)]
 pub enum UrlFlaw {
     /// It can't be parsed.

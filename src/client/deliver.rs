@@ -7,7 +7,7 @@ use reqwest::{RequestBuilder, StatusCode};
 use super::announced::retry_after;
 use super::transport::HttpError;
 
-/// How often a delivery is tried, and how long it waits in between.
+/// Retry policy of a delivery.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
     /// Times that it is sent before it is given up.
@@ -20,7 +20,7 @@ pub(crate) struct Patience {
     pub said: usize,
 }
 
-/// Why something was not delivered.
+/// Reason for a failed delivery.
 #[derive(Debug)]
 pub(crate) enum Undelivered {
     /// The receiver refused it, with the beginning of its answer.

@@ -18,7 +18,7 @@ pub enum Error {
     BaseUrl {
         /// The URL, without what could be a secret.
         url: String,
-        /// What is wrong with it.
+        /// The flaw.
         source: UrlFlaw,
     },
     /// The server answered with an error status.

@@ -15,7 +15,7 @@ use super::announced::LimitHeaders;
 pub(super) const HEADROOM: f64 = 0.01;
 /// Share of the pace won back with each accepted request after a refusal, up to what is known of the limit.
 const RECOVERY: f64 = 0.02;
-/// How long a limit that was only measured is believed.
+/// Time for which a limit that was only measured is believed.
 const PROBE_AFTER: Duration = Duration::from_secs(600);
 /// Requests that must have been accepted for a refusal to measure the limit.
 const MEASURE_FROM: u64 = 10;

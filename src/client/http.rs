@@ -172,7 +172,7 @@ struct Inner {
     requests: AtomicU64,
 }
 
-/// How one attempt ended.
+/// Outcome of one attempt.
 enum Attempt {
     Done(Response),
     Refused(Error),

@@ -9,11 +9,11 @@ use super::*;
 use crate::client::operation::{GET_PROJECT_RUNS, LIST_CELLS, RUN_PROJECT};
 use crate::client::transport::WireFailure;
 
-/// What a server says, the words that an error then has, and after how many minutes.
+/// A server's behaviour, the words of the resulting error, and the minutes until it.
 type Cause = (fn() -> Said, &'static str, std::ops::RangeInclusive<u64>);
 type Behaviour = Box<dyn Fn(&ApiRequest, Duration) -> Said + Send + Sync>;
 
-/// What a server says at a time after its start.
+/// A server's reply at a time after its start.
 enum Said {
     Page,
     Status(u16, &'static [(&'static str, &'static str)]),

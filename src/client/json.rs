@@ -68,7 +68,7 @@ impl Repair {
     }
 }
 
-/// How often each kind of repair was made.
+/// Number of repairs of each kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Repairs(BTreeMap<Repair, u64>);
 
@@ -90,7 +90,7 @@ impl Repairs {
     }
 }
 
-/// Why a text isn't JSON that can be repaired.
+/// Reason that a text can't be repaired into JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Flaw {
     /// It stops in the middle of a value.

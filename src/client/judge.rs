@@ -1,6 +1,6 @@
 //! Every answer is judged once, when it arrives: is it what the operation answers, and can all of it be read?
 //!
-//! What [`judge`] accepts is handed on, and journalled, in a form in which nothing that reads it later can fail.
+//! An answer that [`judge`] accepts is handed on, and journalled, in a form in which no later reader can fail.
 //! The rules, first match wins:
 //!
 //! | answer | verdict |
@@ -39,7 +39,7 @@ pub enum Verdict {
     Page {
         /// The page, repaired.
         body: Bytes,
-        /// How it ends: the cursor of the next page, if there is one.
+        /// End of the page: the cursor of the next one, if there is one.
         end: PageEnd,
         /// Repair.
         repairs: Repairs,

@@ -32,7 +32,7 @@ impl Method {
     }
 }
 
-/// How a list operation pages.
+/// Paging of a list operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Paging {
     /// Query `limit` and `after`; answer `{<items>: [...], pagination: {after, before}}`.

@@ -24,7 +24,7 @@ const STRIKES: u32 = 2;
 /// taken for a limit of its own.
 const UNDECIDED: u32 = 2;
 
-/// How fast requests may leave: our own figures. The server's are learned.
+/// Limits on sending requests: our own figures. The server's are learned.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pace {
     /// Requests a minute over all groups; `None` for no cap.

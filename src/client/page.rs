@@ -33,7 +33,7 @@ pub struct Page {
     pub request: ApiRequest,
     /// The answer.
     pub response: Response,
-    /// How it ends: the cursor of the next page, if there is one.
+    /// End of the page: the cursor of the next one, if there is one.
     pub end: PageEnd,
 }
 
@@ -42,7 +42,7 @@ pub struct Page {
 pub struct PageItems<'a> {
     /// Items in the server's order.
     pub items: Vec<&'a RawValue>,
-    /// How the page ends: the cursor of the next one, if there is one.
+    /// End of the page: the cursor of the next one, if there is one.
     pub end: PageEnd,
     /// Counts of [repairs](super::judge::REPAIRED) made when the page arrived, by kind.
     pub repaired: BTreeMap<String, u64>,
@@ -179,7 +179,7 @@ struct Walk {
     asked: HashSet<String>,
     /// Pages without an item since the last one that had some.
     empty: usize,
-    /// Why the list can't be read to its end.
+    /// Reason that the list can't be read to its end.
     stuck: Option<Error>,
 }
 

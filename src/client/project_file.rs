@@ -81,7 +81,7 @@ pub fn is_import(item: &str) -> bool {
             .is_ok_and(|cell| cell.get("cellType").is_some_and(|kind| kind == COMPONENT_IMPORT))
 }
 
-/// How many cells of the body of an answer import a component.
+/// Number of cells in an answer's body that import a component.
 ///
 /// # Errors
 /// Says what is wrong with an answer whose cells can't be read.

@@ -113,9 +113,9 @@ impl ApiRequest {
         key
     }
 
-    /// What is asked for after `page`. A missing, null or empty cursor ends a list; an empty page with a cursor does
-    /// not (hex-api.md: a page may be empty and still have an `after`); a cursor that points at the page just read
-    /// leads nowhere, as with a server that ignores `after`.
+    /// Request that follows `page`. A missing, null or empty cursor ends a list; an empty page with a cursor does not
+    /// (hex-api.md: a page may be empty and still have an `after`); a cursor that points at the page just read leads
+    /// nowhere, as with a server that ignores `after`.
     pub fn next(&self, page: &PageEnd) -> Next {
         let Some(listing) = self.op.listing else { return Next::End };
         let (name, value) = match listing.paging {
@@ -170,7 +170,7 @@ pub struct PageEnd {
     pub after: Option<String>,
     /// `nextPage`.
     pub next_page: Option<String>,
-    /// Why it is unknown whether there is a next page: the list then counts as incomplete.
+    /// Reason for not knowing whether there is a next page: the list then counts as incomplete.
     pub unreadable: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! How a request gets to the server and its answer back: HTTP, or anything that stands for it.
+//! Transport of requests to the server and of its answers back: over HTTP, or by a stand-in.
 
 use std::error::Error as _;
 use std::fmt;
@@ -25,7 +25,7 @@ pub struct WireAnswer {
     pub body: Bytes,
 }
 
-/// Why no whole answer came.
+/// Failure to get a whole answer.
 #[derive(Debug)]
 pub struct WireFailure {
     /// In which way.

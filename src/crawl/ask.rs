@@ -41,7 +41,7 @@ impl Answer {
         (300..500).contains(&self.status) && !matches!(self.status, 408 | 429)
     }
 
-    /// What the API said was wrong.
+    /// Reason that the API gave.
     pub fn reason(&self) -> String {
         let body = ApiErrorBody::parse(&self.body);
         let said = match (body.reason, body.details) {

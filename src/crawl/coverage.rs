@@ -66,7 +66,7 @@ impl State {
     }
 }
 
-/// How a snapshot stands towards one entity, after a crawl.
+/// Standing of one entity's rows in a snapshot, after a crawl.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// Its rows are those of this crawl.
@@ -111,7 +111,7 @@ pub struct Coverage {
 }
 
 impl Coverage {
-    /// How the snapshot stands towards the entity.
+    /// Standing of the entity's rows in the snapshot.
     pub fn standing(&self) -> Standing {
         match self.state {
             State::Fetched => Standing::Read,

@@ -62,7 +62,7 @@ impl ProjectFacts {
         })
     }
 
-    /// What moves when a project may have run: publication, edit, refresh, views and schedules.
+    /// Stamp that moves when a project may have run: publication, edit, refresh, views and schedules.
     pub fn activity_stamp(&self) -> String {
         let schedules: Vec<String> = self.schedules.iter().map(Timetable::stamp).collect();
         let schedules = format!("[{}]", schedules.join(", "));
@@ -74,14 +74,14 @@ impl ProjectFacts {
         )
     }
 
-    /// What moves when cells may have changed: they are the draft's, so editing changes them, and publishing gives
-    /// them new identifiers.
+    /// Stamp that moves when cells may have changed: they are the draft's, so editing changes them, and publishing
+    /// gives them new identifiers.
     pub fn draft_stamp(&self) -> String {
         format!("edited {} published {}", or_dash(&self.edited), or_dash(&self.published))
     }
 
-    /// What moves when queried tables may have changed: they are those of published runs. API runs move neither
-    /// time by default (hex-api.md); they are counted apart, see [`decide`].
+    /// Stamp that moves when queried tables may have changed: they are those of published runs. API runs move neither
+    /// time by default (hex-api.md); they are counted separately, see [`decide`].
     pub fn results_stamp(&self) -> String {
         format!("published {}{REFRESHED}{}", or_dash(&self.published), or_dash(&self.refreshed))
     }
@@ -110,7 +110,7 @@ fn or_dash(time: &Option<String>) -> &str {
 pub struct Reread {
     /// The crawl's time.
     pub now: DateTime<Utc>,
-    /// What is reused is read again within this time, for what no stamp shows; `None` for never.
+    /// Maximum age of reused rows before they are read again, for changes that no stamp shows; `None` for never.
     pub within: Option<TimeDelta>,
     /// Freshness of runs.
     pub freshness: Freshness,
@@ -186,7 +186,7 @@ pub fn still_holds(project: &ProjectFacts, known: &Known, now: Option<&Stamp>, r
     }
 }
 
-/// How long a re-read because of an API run keeps later ones from causing another: an API that runs a project every
+/// Time that a re-read because of an API run keeps later runs from causing another: an API that runs a project every
 /// minute must not have its tables read every night.
 const API_RUN_COUNTS_FOR: i64 = 7 * 86_400_000_000;
 const API_RUN: &str = " api-run ";
@@ -195,13 +195,13 @@ const REFRESHED: &str = " refreshed ";
 /// State of a project that an endpoint's answer depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamp {
-    /// What is noted if it is read now.
+    /// Text to note if the endpoint is read now.
     pub text: String,
-    /// How it has moved since it was last read.
+    /// Movement since it was last read.
     pub moved: Moved,
 }
 
-/// How a project has moved since an endpoint was last read.
+/// Movement of a project since an endpoint was last read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moved {
     /// Not at all.

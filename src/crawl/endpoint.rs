@@ -52,7 +52,7 @@ pub enum Shrink {
     Believed,
 }
 
-/// How the first entity of a fan-out is asked.
+/// Treatment of the first entity of a fan-out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Probe {
     /// Alone: its answer tells whether the workspace's plan has the operation at all.
@@ -73,13 +73,13 @@ pub struct Spec {
     pub need: Need,
     /// Whether a sudden shrink is believed.
     pub shrink: Shrink,
-    /// How a fan-out begins.
+    /// Treatment of a fan-out's first entity.
     pub probe: Probe,
     /// The request for the first page, with the largest page that the API allows.
     pub first: fn(Option<&str>) -> ApiRequest,
     /// State of the project that the answer depends on, for fan-outs over projects that can be reused.
     pub stamp: Option<fn(&ProjectFacts) -> String>,
-    /// Why the answer is known to be empty, if it is.
+    /// Reason that the answer is known to be empty, if it is.
     pub known_empty: fn(&ProjectFacts) -> Option<&'static str>,
     /// Counts what is wanted of an answer that isn't a page of a list, or says why it can't be read.
     pub count: fn(&[u8]) -> Result<u64, String>,

@@ -29,7 +29,7 @@ const WATCH: Duration = Duration::from_secs(10);
 const LIST_GRACE: Duration = Duration::from_secs(10);
 /// An answer that an interrupted crawl left is used for so long; then the world may have moved on.
 const FRESH: TimeDelta = TimeDelta::hours(24);
-/// How far in the future an answer may seem to be: beyond it, a clock was wrong.
+/// Maximum time that an answer may seem to lie in the future: beyond it, a clock was wrong.
 const SKEW: TimeDelta = TimeDelta::hours(1);
 
 /// Result of a crawl.

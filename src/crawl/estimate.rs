@@ -23,7 +23,7 @@ pub struct Estimate {
     pub skipped: u64,
     /// Requests: at least one a thing read, more where the last snapshot tells how many pages there are.
     pub requests: u64,
-    /// Why what is read is read.
+    /// Reason for reading it.
     pub why: &'static str,
 }
 

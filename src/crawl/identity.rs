@@ -22,7 +22,7 @@ pub struct Identity {
     pub acting_as: ActingAs,
     /// Requests spent on it.
     pub requests: u64,
-    /// Why it is not known.
+    /// Reason that it is unknown.
     pub failure: Option<String>,
 }
 

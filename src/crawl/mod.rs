@@ -36,8 +36,8 @@ pub use identity::{Identity, identify};
 use crate::client;
 use crate::journal;
 
-/// How much a crawl may spend on groups and projects. The lists of the workspace are read in any case:
-/// without them nothing is known.
+/// Limits on what a crawl may spend on groups and projects. The lists of the workspace are read in any case: without
+/// them nothing is known.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Budget {
     /// No request is begun after this.
@@ -70,13 +70,13 @@ pub struct Options {
     pub reread: Reread,
     /// Lists that the journal already has are re-read: they may have been read under another identity.
     pub doubted_before: Option<chrono::DateTime<chrono::Utc>>,
-    /// How it is known that the token's workspace is the one of the base.
+    /// Means of recognising the base's workspace.
     pub workspace: Workspace,
     /// Handling of a list of projects that is suddenly empty.
     pub empty: Empty,
 }
 
-/// How it is known that the token's workspace is the one that the base is of.
+/// Means of recognising that the token's workspace is the one that the base is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Workspace {
     /// By its identifier, or there is nothing to compare with.
@@ -163,7 +163,7 @@ pub enum Error {
     Forbidden {
         /// Operation refused.
         operation: &'static str,
-        /// What the API said.
+        /// Reason that the API gave.
         reason: String,
     },
     /// The API is dead, or not Hex.
@@ -174,7 +174,7 @@ pub enum Error {
     List {
         /// Operation of the list.
         operation: &'static str,
-        /// What went wrong.
+        /// The failure.
         reason: String,
     },
     /// No project is listed, and some were before.

@@ -1,4 +1,4 @@
-//! How far back a run history must be read.
+//! Depth to which a run history must be read.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use crate::client::identifier;
 use crate::client::operation::GET_PROJECT_RUNS;
 use crate::schema::timestamp;
 
-/// How much later than a run before it a run may have started while the order still counts as newest first:
-/// runs are ordered by when they were triggered, and wait for a kernel before they start.
+/// Time by which a run may have started later than one before it while the order still counts as newest first: runs are
+/// ordered by when they were triggered, and wait for a kernel before they start.
 const SLACK_MICROS: i64 = 6 * 3_600_000_000;
 
-/// How many runs that were read before are read again where a history is continued: a run that was deleted meanwhile
-/// must not hide another.
+/// Number of known runs to read again where a history is continued: a run that was deleted meanwhile must not hide
+/// another.
 const OVERLAP: u64 = 16;
 /// Stamp of a history that was read from its newest run to somewhere, before its number of runs.
 const READ_AS_FAR_AS: &str = "read as far as ";
@@ -25,7 +25,7 @@ pub(super) fn part_stamp(runs: u64) -> String {
     format!("{READ_AS_FAR_AS}{runs}")
 }
 
-/// How many of the newest runs of a history are known, if it wasn't read to its end.
+/// Number of the newest runs of a history that are known, if it wasn't read to its end.
 pub(super) fn part_of(stamp: &str) -> Option<u64> {
     stamp.strip_prefix(READ_AS_FAR_AS)?.parse().ok()
 }

@@ -18,7 +18,7 @@ use crate::schema::{Datum, Origin, Row, Table, itself};
 use crate::snapshot::{self, TableEntry, TableReader, TableWriter};
 use crate::tables::CELLS;
 
-/// How long changes are carried forward: as long as `run_health` looks back, and some more.
+/// Time that changes are carried forward: as long as `run_health` looks back, and some more.
 const KEPT: TimeDelta = TimeDelta::days(90);
 /// Columns of `cells` that are compared, and when they were read.
 pub const COMPARED_CELLS: [&str; 8] = [

@@ -66,7 +66,7 @@ struct WaitingCell {
     /// Whether it reads all columns of a table: schemas that are given name them later.
     reads_all: bool,
     fingerprint: String,
-    /// Why nothing could be read.
+    /// Reason that nothing could be read.
     error: Option<String>,
 }
 

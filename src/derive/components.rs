@@ -11,8 +11,8 @@ use super::{Inputs, SQL_TABLES};
 use crate::snapshot::{self, TableReader};
 use crate::tables::{CELLS, COMPONENT_IMPORTS};
 
-/// What is known of components. It is read once for all parts: a component is any project, and may be in another part than
-/// those that import it.
+/// Components and their tables. They are read once for all parts: a component is any project, and may be in another
+/// part than those that import it.
 #[derive(Debug)]
 pub struct Components {
     /// Components by the projects that import them.
@@ -92,7 +92,7 @@ const HANDED_ON: [&str; 7] = [
     "table_name",
 ];
 
-/// What the cells of components read or write, with when they were read.
+/// Tables that the cells of components read or write, with when the cells were read.
 fn reads(inputs: &Inputs<'_>, components: &BTreeSet<&str>) -> PolarsResult<DataFrame> {
     let failed = |e: snapshot::Error| polars_err!(ComputeError: "{}", e);
     let mut columns: [Vec<Option<String>>; HANDED_ON.len()] = Default::default();
@@ -133,7 +133,7 @@ fn reads(inputs: &Inputs<'_>, components: &BTreeSet<&str>) -> PolarsResult<DataF
     frame.group_by(of_component).agg([names.as_slice(), &[col("fetched_at").max()]].concat()).collect()
 }
 
-/// How many tables projects have from the components that they import, each counted for every component.
+/// Number of tables that projects get from the components they import, each counted for every component.
 pub(super) fn handed_on(inputs: &Inputs<'_>) -> PolarsResult<u64> {
     let known = Components::of(inputs)?;
     let ids = known.reads.column("component_id")?.str()?;

@@ -79,7 +79,7 @@ fn left() -> JoinArgs {
     JoinArgs::new(JoinType::Left)
 }
 
-/// How some projects use each connection.
+/// Usage of each connection by some projects.
 fn of_part(part: &Inputs<'_>, recent: LazyFrame) -> PolarsResult<LazyFrame> {
     let pairs = ["data_connection_id", "project_id"];
     let lineage = part

@@ -1,4 +1,4 @@
-//! How many different values there are of each group: of a table's readers, of a connection's tables.
+//! Counts of distinct values per group: of a table's readers, of a connection's tables.
 
 use std::collections::{HashMap, HashSet};
 

@@ -11,7 +11,7 @@ use crate::snapshot::{self, TableEntry, TableReader, TableWriter};
 /// Rows that are gathered before they are written.
 const CHUNK_ROWS: usize = 16_384;
 
-/// What an earlier snapshot knows of what is compared.
+/// Tables of an earlier snapshot to compare with.
 #[derive(Default)]
 pub struct Earlier {
     /// The rows that today's are compared with.

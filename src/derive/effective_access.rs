@@ -164,7 +164,7 @@ impl Grants {
     }
 }
 
-/// How somebody comes to a project.
+/// Path by which somebody gets access to a project.
 #[derive(Clone, Copy, Default)]
 struct Path<'a> {
     path: &'a str,

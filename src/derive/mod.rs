@@ -88,12 +88,12 @@ pub enum Error {
     },
 }
 
-/// How a table is derived.
+/// A derived table and the function that computes it.
 #[derive(Debug)]
 pub struct Derivation {
     /// The table.
     pub table: &'static Table,
-    /// How it can be computed.
+    /// Division into parts.
     pub split: Split,
     /// Computes its rows, without the common columns.
     pub derive: fn(&Inputs<'_>) -> Result<DataFrame, PolarsError>,

@@ -17,7 +17,7 @@ use crate::schema::{Datum, Origin, Row, Table, itself};
 use crate::snapshot::{self, TableEntry, TableReader, TableWriter};
 use crate::tables::PROJECTS;
 
-/// How long edits are carried forward: a year, and some more, to compare with the same time last year.
+/// Time that edits are carried forward: a year, and some more, to compare with the same time last year.
 const KEPT: TimeDelta = TimeDelta::days(400);
 /// Changes, with the column of `projects` that names the last one.
 const STAMPS: [(&str, &str); 2] = [("edited", "last_edited_at"), ("published", "last_published_at")];

@@ -18,7 +18,7 @@ use crate::tables::{CRAWL_COVERAGE, RUNS};
 
 /// Time before the snapshot over which adherence to schedules is judged.
 const WINDOW: TimeDelta = TimeDelta::days(30);
-/// How late a scheduled run may start.
+/// Maximum delay of a scheduled run before it counts as late.
 const LATE: TimeDelta = TimeDelta::minutes(15);
 
 /// One row a project and trigger, and one a project over all triggers. Durations are of runs that have ended,
@@ -236,7 +236,7 @@ fn schedules(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
         .collect()
 }
 
-/// How the times at which runs were due were met.
+/// Punctuality of runs, compared with the times at which they were due.
 #[derive(Debug, Default, PartialEq)]
 struct Met {
     seen: i64,

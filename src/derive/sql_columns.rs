@@ -26,6 +26,6 @@ pub static SQL_COLUMNS: Table = Table {
     explode: itself,
 };
 
-/// How a column is known to be of its table.
+/// Documentation of `resolved_by`: the evidence that a column belongs to its table.
 pub const RESOLVED_BY: &str = "How it was attributed to the table: qualified (the query names the table), only_table (the query reads no other), star (through a subquery's *), schema (a given schema has it), learned (other queries of \
     the workspace read it from this table)";

@@ -83,7 +83,7 @@ const SUMS: [&str; 7] = [
     "runs_last_30_days",
 ];
 
-/// How some projects use each table.
+/// Usage of each table by some projects.
 fn of_part(part: &Inputs<'_>, recent: LazyFrame) -> PolarsResult<LazyFrame> {
     let views =
         part.scan(&PROJECTS)?.select([col("project_id"), col("app_views_last_30_days").alias("views")]);

@@ -15,7 +15,7 @@ use crate::crawl::Progress;
 use crate::journal::{self, CrawlHeader, Journal};
 use crate::snapshot::{Lake, SnapshotId};
 
-/// How long an open journal of another identity or intent is kept.
+/// Time that an open journal of another identity or intent is kept.
 const KEPT: TimeDelta = TimeDelta::days(7);
 
 /// Who crawls what: what a journal must agree with to be continued.
@@ -48,7 +48,7 @@ impl Crawler {
         }
     }
 
-    /// Why a journal is not this crawler's to continue; `None` if it is.
+    /// Reason that this crawl can't continue a journal; `None` if it can.
     fn differs(&self, header: &CrawlHeader) -> Option<String> {
         if header.base_url != self.base_url {
             return Some(format!("of {}", header.base_url));

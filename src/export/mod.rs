@@ -178,7 +178,7 @@ pub enum Error {
     Worse {
         /// The snapshot.
         snapshot_id: SnapshotId,
-        /// What would get worse.
+        /// The loss, in words.
         why: String,
     },
     /// There is no journal to rebuild from.
@@ -186,7 +186,7 @@ pub enum Error {
     NoJournal(#[from] NoJournal),
 }
 
-/// Why there is no journal to rebuild from.
+/// Reasons for having no journal to rebuild from.
 #[derive(Debug, thiserror::Error)]
 pub enum NoJournal {
     /// The destination has none.
@@ -240,7 +240,7 @@ pub struct Outcome {
     pub base: Option<SnapshotId>,
     /// Outcome for each endpoint and entity.
     pub coverage: Vec<Coverage>,
-    /// Why an additional format could not be written; the snapshot itself is committed.
+    /// Failures to write an additional format; the snapshot itself is committed.
     pub side_failures: Vec<String>,
 }
 
@@ -507,7 +507,8 @@ impl Job<'_> {
         tokio::task::spawn_blocking(move || commit.run()).await.expect("writing tables doesn't panic")
     }
 
-    /// What is asked: what the tables need, and the list of projects where it alone tells the workspace.
+    /// Endpoints to read: those that the tables need, and the list of projects where only that identifies the
+    /// workspace.
     fn endpoints(&self) -> BTreeSet<Endpoint> {
         let mut endpoints = Endpoint::needed_for(self.options.tables.iter().copied());
         if self.how == Workspace::ByItsProjects && !self.bases.is_empty() {

@@ -21,7 +21,7 @@ pub const TABLES: [&str; 5] = ["projects", "lineage", "sql_tables", "cells", "pr
 /// The classification of Hex's status and categories, as OpenMetadata's own connector names it.
 const CLASSIFICATION: &str = "HexCategories";
 
-/// How requests are made.
+/// Settings of the requests.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Name of the Hex service in OpenMetadata.

@@ -1,4 +1,4 @@
-//! Times in query histories: with a zone, or in the zone that the person who imports them names.
+//! Times in query histories: with a zone, or in the zone that the user names.
 
 use chrono::{DateTime, LocalResult, NaiveDate, NaiveDateTime, NaiveTime, TimeZone, Utc};
 use chrono_tz::Tz;
@@ -6,16 +6,16 @@ use serde_json::Value;
 
 use crate::schema::timestamp;
 
-/// A time that was read.
+/// A parsed time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Read {
     /// Microseconds since 1970, UTC.
     pub micros: i64,
-    /// Whether the text says its zone.
+    /// Whether the text names its zone.
     pub has_zone: bool,
 }
 
-/// Reads a time; one without a zone is of `zone`. `None` if it isn't a time, or names a zone that isn't known.
+/// Parses a time; one without a zone is in `zone`. `None` if it isn't a time, or names an unknown zone.
 ///
 /// ```text
 /// 2026-11-01T02:00:00Z   2026-11-01 02:00:00.123 -0800   2026-11-01 02:00:00 UTC
@@ -67,8 +67,8 @@ fn naive(text: &str) -> Option<NaiveDateTime> {
         .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
 }
 
-/// A clock's time in a zone: the first of the two that it shows twice in autumn. One that it skips in spring is taken
-/// by the offset before.
+/// A local time in a zone: the first of the two if clocks show it twice in autumn. A time that clocks skip in spring
+/// uses the offset before the change.
 fn local(naive: NaiveDateTime, zone: Tz) -> Option<Read> {
     let at = match zone.from_local_datetime(&naive) {
         LocalResult::Single(at) | LocalResult::Ambiguous(at, _) => at.with_timezone(&Utc),

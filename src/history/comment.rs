@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 
 /// First word of Hex's comment, after the characters that open it.
 const MARKER: &str = "Hex query metadata:";
-/// White space as Redshift writes it into its history: `sys_query_text` has no control characters.
+/// White space as Redshift writes it to its history: `sys_query_text` has no control characters.
 const ESCAPED: [(&str, &str); 3] = [("\\n", "\n"), ("\\r", "\r"), ("\\t", "\t")];
 
 /// Whether the comment's JSON is sound.
@@ -50,7 +50,7 @@ pub struct Comment {
     pub cell_type: Option<String>,
     /// Data connection's name.
     pub connection: Option<String>,
-    /// Why Hex sent the query, such as `SCHEDULED_RUN`.
+    /// Trigger of the query, such as `SCHEDULED_RUN`.
     pub context: Option<String>,
     /// Trace.
     pub trace_id: Option<String>,
@@ -63,7 +63,7 @@ pub struct Comment {
 }
 
 impl Comment {
-    /// Whether it says nothing that a query could be attributed by.
+    /// Whether it has nothing to attribute a query by.
     fn is_empty(&self) -> bool {
         self.project_id.is_none() && self.trace_id.is_none() && self.connection.is_none()
     }
@@ -91,8 +91,8 @@ pub fn read(query: &str) -> Option<Parted<'_>> {
     Some(Parted { comment: found.comment, sql: query[found.end..].trim_start() })
 }
 
-/// Whether a query has the comment in its midst, where Hex doesn't put it: something has wrapped or joined queries, and
-/// what of the text is Hex's can't be told.
+/// Whether a query has the comment in its middle, where Hex doesn't put it: something wrapped or joined queries, and
+/// nobody can tell which part of the text is Hex's.
 pub fn is_within(query: &str) -> bool {
     query
         .match_indices(MARKER)

@@ -24,7 +24,7 @@ use crate::tables::{AUDIT_FINDINGS, AUDIT_RULES, DATA_CONNECTIONS, HISTORY, WARE
 /// Rows that are written at a time.
 const CHUNK_ROWS: usize = 8192;
 
-/// An import that is under way: what it builds on.
+/// An import in progress, with the snapshots that it builds on.
 pub struct Work<'a> {
     lake: &'a Lake,
     newest: &'a Manifest,
@@ -271,7 +271,7 @@ fn batch(table: &'static Table, rows: Vec<Row>) -> Result<arrow::array::RecordBa
     Ok(batch_of(table, rows).map_err(snapshot::Error::of_table(table))?)
 }
 
-/// The tables with their states: those of an import are read, derived ones are as good as what they rest on.
+/// The tables with their states: those of an import are read, derived ones are only as good as their inputs.
 fn states(work: &Work<'_>, tables: BTreeMap<&'static str, TableEntry>) -> BTreeMap<String, TableEntry> {
     let mut known: HashMap<&str, Known> = HashMap::new();
     for (name, entry) in &work.newest.tables {
@@ -306,7 +306,7 @@ fn states(work: &Work<'_>, tables: BTreeMap<&'static str, TableEntry>) -> BTreeM
 }
 
 impl Work<'_> {
-    /// Audits again, now with the imported queries.
+    /// Audits again, this time with the imported queries.
     fn audited(
         &self,
         folder: &Path,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::kind::Kind;
 use crate::{derive, snapshot};
 
-/// Errors of an import. Nothing has been committed.
+/// Errors of an import. Nothing was committed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file can't be opened or read.
@@ -48,9 +48,9 @@ pub enum Error {
     OtherKind {
         /// The file.
         path: PathBuf,
-        /// What it says.
+        /// Kind of warehouse that the file names.
         theirs: String,
-        /// What was asked for.
+        /// Kind of warehouse asked for.
         ours: Kind,
     },
     /// `--map` names a column that a file doesn't have.
@@ -66,7 +66,7 @@ pub enum Error {
         found: Vec<String>,
     },
     /// The connection that was named isn't in the lake.
-    #[error("there is no connection '{name}'; there are {}", known.join(", "))]
+    #[error("there is no connection '{name}'; the workspace has {}", known.join(", "))]
     Connection {
         /// The name.
         name: String,
@@ -87,10 +87,10 @@ pub enum Error {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The destination.
+    /// The destination can't be read or written.
     #[error(transparent)]
     Snapshot(#[from] snapshot::Error),
-    /// A derived table.
+    /// A derived table can't be computed.
     #[error(transparent)]
     Derive(#[from] derive::Error),
 }

@@ -13,10 +13,10 @@ use crate::tables::HISTORY_DAYS;
 
 /// The time that the templates extract from.
 const SINCE: &str = "2000-01-01 00:00:00";
-/// How far an extraction goes back where nothing was imported.
+/// Time that the first extraction goes back, where nothing was imported yet.
 const FIRST: TimeDelta = TimeDelta::days(30);
-/// How far it goes back before the last query that was imported: queries that ran then were not in the history yet.
-/// What is extracted twice is imported once.
+/// Time to go back before the last query imported: queries still running then were not in the history yet. A query
+/// extracted twice is imported once.
 const OVERLAP: TimeDelta = TimeDelta::days(1);
 
 /// An extraction, ready to be run in the warehouse.

@@ -23,7 +23,7 @@ const COLUMNS: &str = "meta";
 /// A longer line is no row, but a document on one line.
 const LONGEST_LINE: u64 = 64 << 20;
 
-/// Why the rest of a file isn't read.
+/// Reason for stopping before the end of a file.
 const BROKEN: &str = "the file ends, or is damaged, in the middle of it";
 
 /// Rows that are JSON objects.

@@ -39,7 +39,7 @@ pub enum Field {
     EndedAt,
     /// Time in the warehouse.
     Seconds,
-    /// How it ended.
+    /// Outcome of the query.
     Status,
     /// Code of its error.
     ErrorCode,
@@ -61,15 +61,15 @@ pub enum Field {
     DatabaseName,
     /// Schema of unqualified names.
     SchemaName,
-    /// Tables read, as the warehouse tells.
+    /// Tables read, as the warehouse reports them.
     TablesRead,
-    /// Tables written, as the warehouse tells.
+    /// Tables written, as the warehouse reports them.
     TablesWritten,
     /// Kind of warehouse, as the extraction says.
     Warehouse,
 }
 
-/// How a column's values are read.
+/// Type of a column's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
     /// Text.
@@ -107,7 +107,7 @@ impl Field {
         Field::TablesWritten,
         Field::Warehouse,
     ];
-    /// Those without which a row is of no use.
+    /// Fields without which a row is useless.
     pub const REQUIRED: [Field; 3] = [Field::QueryId, Field::QueryText, Field::StartedAt];
 
     /// Its name: what the extraction calls the column, and `--map` takes.
@@ -146,7 +146,7 @@ impl Field {
         if self.shape() == Shape::Time { usize::MAX } else { 1 }
     }
 
-    /// How its values are read.
+    /// Type of its values.
     pub fn shape(self) -> Shape {
         match self {
             Field::StartedAt | Field::EndedAt => Shape::Time,
@@ -208,7 +208,7 @@ impl Kind {
         }
     }
 
-    /// How its SQL is read.
+    /// SQL dialect of its queries.
     pub fn warehouse(self) -> Warehouse {
         Warehouse::of_type(self.name())
     }
@@ -376,14 +376,14 @@ impl fmt::Display for Kind {
     }
 }
 
-/// How a query ended.
+/// Outcome of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// Well.
+    /// Succeeded.
     Success,
-    /// Not.
+    /// Failed.
     Failed,
-    /// It has not ended: a later extraction has it again.
+    /// Still running: a later extraction has it again.
     Open,
 }
 

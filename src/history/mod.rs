@@ -1,8 +1,9 @@
-//! Query histories of warehouses: the third evidence of what projects read, and the only one of what they cost.
+//! Query histories of warehouses: the third source of evidence for what projects read, and the only one for what they
+//! cost.
 //!
-//! Hex writes a comment into each query that it sends, which says for which project, cell and run. An import reads a
-//! warehouse's history, keeps the queries that have the comment, and commits a snapshot of them and of what is added
-//! up from them and from the imports before.
+//! Hex adds a comment to each query that it sends, naming the project, cell and run. An import reads a warehouse's
+//! history, keeps the queries that have the comment, and commits a snapshot of them and of their totals, those of
+//! earlier imports included.
 //!
 //! ```no_run
 //! # fn example() -> Result<(), hexport::history::Error> {
@@ -52,16 +53,16 @@ pub use extraction::{Extraction, extractions, template};
 pub use kind::{Field, Kind};
 pub use query::{Left, Remarks, Sql};
 
-/// How to import.
+/// Settings of an import.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Kind of warehouse.
     pub kind: Kind,
-    /// The connection that the history is of, if its queries' comments are not to say so.
+    /// The connection that the history belongs to, instead of the one in each query's comment.
     pub connection: Option<String>,
-    /// Columns that a person maps to fields.
+    /// Columns that the user maps to fields.
     pub map: BTreeMap<Field, String>,
-    /// Zone of times that have none.
+    /// Time zone of times that don't name one.
     pub zone: Tz,
     /// Whether queries' SQL is kept.
     pub sql: Sql,
@@ -69,14 +70,14 @@ pub struct Options {
     pub given: Given,
     /// Settings of the audit.
     pub audit: audit::Config,
-    /// Mode of the lake's Delta tables, if it has some.
+    /// Mode of the lake's Delta tables, if it has any.
     pub delta: DeltaMode,
     /// A fixed time for the snapshot, so that the same files give the same snapshot.
     pub fixed_time: Option<DateTime<Utc>>,
 }
 
 impl Options {
-    /// The usual way.
+    /// The defaults for a kind of warehouse.
     pub fn new(kind: Kind) -> Self {
         Self {
             kind,
@@ -103,7 +104,7 @@ pub struct Outcome {
     pub used: u64,
     /// Rows that were not used, by the reason.
     pub left: BTreeMap<Left, u64>,
-    /// Why rows could not be read.
+    /// Counts of unreadable rows, by the reason.
     pub unreadable: BTreeMap<&'static str, u64>,
     /// Remarks about rows that were imported.
     pub remarks: Remarks,
@@ -114,7 +115,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Rows that carry Hex's comment where it can be read, whatever became of them.
+    /// Rows that carry Hex's comment where it can be read, whether used or not.
     pub fn with_comment(&self) -> u64 {
         let of = |why: &Left| !matches!(why, Left::Foreign | Left::CutOff | Left::Wrapped | Left::Unreadable);
         self.used + self.left.iter().filter(|(why, _)| of(why)).map(|(_, n)| n).sum::<u64>()

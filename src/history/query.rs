@@ -13,7 +13,7 @@ use crate::derive::names::{Defaults, TableName, reported};
 use crate::derive::sql::{self, Evidence, Setting};
 use crate::schema::{Datum, Row};
 
-/// Readings of queries that are kept: the same query runs many times.
+/// Parsed queries to keep: the same query runs many times.
 const READINGS: usize = 20_000;
 /// Milliseconds, in seconds, by which a query that has no duration may have ended before it started.
 const CLOCK_SLACK: f64 = 0.001;
@@ -46,11 +46,11 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// Those.
+    /// Indexes the connections by identifier and name.
     pub fn new(all: Vec<Connection>) -> Self {
         let mut by_name: HashMap<String, Option<usize>> = HashMap::new();
         for (at, connection) in all.iter().enumerate() {
-            // A name of two is nobody's.
+            // A name that two connections share identifies neither.
             let name = connection.name.to_lowercase();
             by_name.entry(name).and_modify(|known| *known = None).or_insert(Some(at));
         }
@@ -70,17 +70,17 @@ impl Connections {
     }
 }
 
-/// Why a row of a history was not used.
+/// Reason for leaving out a row of a history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Left {
-    /// Hex didn't send it: it has no comment of Hex's.
+    /// Hex didn't send it: Hex's comment is missing.
     Foreign,
-    /// It has no comment of Hex's, but its end was cut off.
+    /// Hex's comment is missing, but the end of the query was cut off.
     CutOff,
-    /// It has Hex's comment in its midst: something has wrapped the query, or joined it with others.
+    /// Hex's comment is in its middle: something wrapped the query, or joined it with others.
     Wrapped,
-    /// It has not ended; a later extraction has it again.
+    /// It is still running; a later extraction has it again.
     Open,
     /// Its comment is of another workspace.
     OtherWorkspace,
@@ -90,8 +90,8 @@ pub enum Left {
     Known,
     /// The files have it more than once.
     Repeated,
-    /// Its day was imported before, and the snapshot with its queries was removed since: whether it is among them
-    /// can't be told.
+    /// Its day was imported before, and the snapshot with its queries was removed since: nobody can tell whether it was
+    /// among them.
     Removed,
 }
 
@@ -99,17 +99,17 @@ impl Left {
     /// In words, after a count.
     pub fn words(self) -> &'static str {
         match self {
-            Left::Foreign => "not sent by Hex (no comment of Hex's)",
+            Left::Foreign => "not sent by Hex (without Hex's comment)",
             Left::CutOff => "without a comment, but cut off at the length that the warehouse keeps",
             Left::Wrapped => {
-                "with Hex's comment neither at their end nor at their beginning: wrapped, or joined with others"
+                "with Hex's comment neither at the beginning nor at the end: wrapped, or joined with others"
             }
-            Left::Open => "not ended yet: extract them again",
-            Left::OtherWorkspace => "of another workspace",
+            Left::Open => "still running: extract them again later",
+            Left::OtherWorkspace => "from another workspace",
             Left::Unreadable => "unreadable",
             Left::Known => "imported before",
             Left::Repeated => "repeated in the files",
-            Left::Removed => "of days that were imported before, and whose queries were pruned since",
+            Left::Removed => "from days that were imported before and whose queries have been pruned since",
         }
     }
 }
@@ -118,7 +118,7 @@ impl Left {
 pub enum Outcome {
     /// A row of `warehouse_queries`, without the common columns.
     Query(Row),
-    /// It is left out; unreadable rows say why.
+    /// It is left out, with the reason if it is unreadable.
     Left(Left, &'static str),
 }
 
@@ -130,7 +130,7 @@ struct Touched {
     by: Option<&'static str>,
 }
 
-/// Counts of what a person should know about rows that were used.
+/// Counts of peculiarities in the rows that were used.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Remarks {
     /// Times without a zone.
@@ -141,7 +141,7 @@ pub struct Remarks {
     pub without_project: u64,
     /// Queries whose connection isn't in the lake.
     pub unknown_connection: u64,
-    /// Queries whose tables could not be found out.
+    /// Queries whose tables could not be determined.
     pub tables_unknown: u64,
     /// Queries that start after the import: their zone is likely wrong.
     pub in_the_future: u64,
@@ -174,7 +174,7 @@ pub struct Mapper<'a> {
 }
 
 impl<'a> Mapper<'a> {
-    /// Nothing yet.
+    /// A mapper that has read nothing yet.
     pub fn new(kind: Kind, sql: Sql, connections: &'a Connections, now: i64) -> Self {
         Self {
             kind,

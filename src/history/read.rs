@@ -95,14 +95,14 @@ impl Raw {
 /// Result of reading a row of a file.
 pub type Taken<'a> = dyn FnMut(Result<Raw, &'static str>) -> Result<(), Error> + 'a;
 
-/// How files are read.
+/// Parser settings of a file.
 #[derive(Debug, Clone)]
 pub struct Reader {
     /// Kind of warehouse.
     pub kind: Kind,
-    /// Columns that a person mapped to fields.
+    /// Columns that the user mapped to fields.
     pub map: BTreeMap<Field, String>,
-    /// Zone of times that have none.
+    /// Time zone of times that don't name one.
     pub zone: Tz,
 }
 
@@ -243,14 +243,14 @@ impl Reader {
             .map(|name| String::from_utf8_lossy(name).trim_start_matches('\u{feff}').trim().to_owned())
             .collect();
         if self.is_without_header(&names) {
-            let source = "its first row has values, and no names of columns: unload it with a header".into();
+            let source = "its first row holds values instead of column names: unload it with a header".into();
             return Err(Error::Damaged { path: path.to_owned(), form: "CSV", source });
         }
         let places = self.places(path, &names)?;
         let mut record = csv::ByteRecord::new();
         while reader.read_byte_record(&mut record).map_err(damaged)? {
             if record.len() != names.len() {
-                take(Err("it has more or fewer values than the header has columns"))?;
+                take(Err("its number of values differs from the header's number of columns"))?;
                 continue;
             }
             let mut raw = Raw::default();

@@ -22,7 +22,7 @@ const PENDING: usize = 15_000;
 /// Temporary files that are merged into one: each is open, and takes memory while it is read.
 const FAN_IN: usize = 32;
 
-/// How a column is merged when rows are joined.
+/// Aggregation of a column when rows are joined.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Join {
     Sum,
@@ -92,10 +92,10 @@ pub struct Sorter {
     table: &'static Table,
     folder: PathBuf,
     key: Vec<usize>,
-    /// How rows with the same key are joined; they aren't, if none.
+    /// Aggregation of each column when rows with the same key are joined; if none, rows aren't joined.
     joins: Option<Vec<Join>>,
     rows: Vec<Row>,
-    /// Sorted files by the number of merges that they have been through, each level in the order of its making.
+    /// Sorted files by the number of merges that they have been through, each level in the order of creation.
     levels: Vec<Vec<File>>,
 }
 

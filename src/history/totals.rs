@@ -1,4 +1,4 @@
-//! The tables that add queries up: which row of each a query contributes.
+//! The tables that aggregate queries: the row that a query contributes to each.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -70,8 +70,8 @@ impl Query<'_> {
         [Datum::Int(1), Datum::Int(cached.into()), seconds, bytes, credits, slots]
     }
 
-    /// Whether a cached result could stand in for it: no person is at work on a draft, it succeeded, the warehouse
-    /// really ran it, and its text and the size of its result are known.
+    /// Whether a cached result could replace it: nobody is working on a draft, it succeeded, the warehouse really ran
+    /// it, and its text and the size of its result are known.
     fn is_repeatable(&self) -> bool {
         let is_known = |name: &str| *self.get(name) != Datum::Null;
         let context = self.text("context").unwrap_or("").to_uppercase();

@@ -64,7 +64,7 @@ pub enum Error {
     },
 }
 
-/// Why a file isn't a journal of this version.
+/// Reasons for rejecting a file as a journal of this version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Strange {
     /// Its first bytes are not a journal's.

@@ -8,7 +8,7 @@ use super::Damage;
 
 /// Larger frames are taken for damage.
 const MAX_FRAME: u64 = 1 << 30;
-/// How every frame's JSON header begins; 12 bytes of lengths and checksum stand before it.
+/// Beginning of every frame's JSON header; 12 bytes of lengths and checksum stand before it.
 const BEGINS: &[u8] = b"{\"record\":\"";
 const BEFORE: u64 = 12;
 const WINDOW: usize = 1 << 20;

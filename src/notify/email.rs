@@ -1,4 +1,4 @@
-//! Email over SMTP (RFC 5321): as much of it as a message to a relay takes.
+//! Email over SMTP (RFC 5321): the subset needed to hand a message to a relay.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 /// Variable of the environment that holds the password.
 const PASSWORD: &str = "HEXPORT_SMTP_PASSWORD";
-/// Time for each step of the conversation.
+/// Timeout of each step of the conversation.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// `[notify.email]` of the settings.
@@ -29,9 +29,9 @@ pub struct Mail {
     pub from: String,
     /// Addresses of the usual recipients.
     pub to: Vec<String>,
-    /// User to log in as; nobody logs in, if none is named.
+    /// User to log in as; without one, there is no login.
     pub user: Option<String>,
-    /// File that holds the password; `HEXPORT_SMTP_PASSWORD` comes first.
+    /// File that holds the password; `HEXPORT_SMTP_PASSWORD` takes precedence.
     pub password_file: Option<PathBuf>,
 }
 
@@ -39,7 +39,7 @@ pub struct Mail {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tls {
-    /// Begins in plain text and changes to TLS before anything is said.
+    /// Starts in plain text and upgrades to TLS before anything is sent.
     #[default]
     Starttls,
     /// TLS from the beginning.
@@ -48,7 +48,7 @@ pub enum Tls {
     None,
 }
 
-/// What is wrong with the settings for email.
+/// Flaw in the settings for email.
 #[derive(Debug, thiserror::Error)]
 pub enum MailFlaw {
     /// A sender or recipient isn't an address.
@@ -57,10 +57,10 @@ pub enum MailFlaw {
     /// The server's name or port is missing.
     #[error("server needs a name and a port, such as smtp.example.com:587")]
     Server,
-    /// Mail would travel in the open.
+    /// Mail would travel unencrypted.
     #[error("tls = \"none\" is only for a server on this machine")]
     Plain,
-    /// The password's file can't be read.
+    /// The password file can't be read.
     #[error("{} can't be read: {source}", path.display())]
     PasswordFile {
         /// The file.
@@ -159,7 +159,7 @@ async fn secured(
     timed(tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream)).await
 }
 
-/// The argument of AUTH PLAIN, if somebody logs in.
+/// The argument of AUTH PLAIN, if there is a login.
 fn login(mail: &Mail) -> Result<Option<String>, Error> {
     let Some(user) = &mail.user else { return Ok(None) };
     let password = match (std::env::var(PASSWORD), &mail.password_file) {
@@ -267,7 +267,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
                 let source = std::io::ErrorKind::UnexpectedEof.into();
                 return Err(Error::Io { server, source });
             }
-            // A line with a dash behind its code is followed by another.
+            // A line with a dash after its code is followed by another.
             if line.as_bytes().get(3) != Some(&b'-') {
                 break line.trim_end().to_owned();
             }

@@ -8,11 +8,11 @@ use super::{Brief, News, To};
 use crate::audit::Finding;
 use crate::snapshot::Manifest;
 
-/// Findings of a message: Teams takes 28 KB, Slack 50 blocks of 3,000 characters and some 13,000 in all.
+/// Findings per message: Teams accepts 28 KB, Slack 50 blocks of 3,000 characters and some 13,000 in all.
 const PER_MESSAGE: usize = 10;
-/// Messages of one telling; the last says how many findings are left out.
+/// Maximum number of messages per notification; the last says how many findings are left out.
 const MESSAGES: usize = 5;
-/// Characters of a title or of evidence.
+/// Maximum length of a title or of evidence, in characters.
 const LONGEST: usize = 200;
 
 /// A message.
@@ -29,10 +29,10 @@ pub enum Message {
     },
 }
 
-/// A part of a telling, before it has a form.
+/// A part of a notification, before it is formatted.
 struct Part<'a> {
     title: String,
-    /// Lines that stand for themselves.
+    /// Lines outside any list.
     lines: Vec<String>,
     /// New findings by owner.
     new: Vec<(&'a str, Vec<&'a Finding>)>,
@@ -67,7 +67,7 @@ fn parts<'a>(news: &'a News<'a>) -> Vec<Part<'a>> {
         lines.push(format!("Not evaluated, for lack of evidence: {}", news.not_evaluated.join(", ")));
     }
     if news.is_first {
-        // One summary: a first telling of everything would be a flood.
+        // One summary: to list everything in the first message would be a flood.
         let mut by_rule: BTreeMap<&str, usize> = BTreeMap::new();
         for finding in &news.new {
             *by_rule.entry(&finding.rule).or_default() += 1;
@@ -117,7 +117,7 @@ fn short(text: &str) -> String {
     }
 }
 
-/// Resolved findings in lines, no more than a message takes.
+/// Resolved findings in lines, as many as fit in a message.
 fn resolved(part: &Part<'_>) -> Vec<String> {
     let mut lines: Vec<String> = part
         .resolved

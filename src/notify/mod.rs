@@ -1,6 +1,6 @@
-//! Notifications about findings: what is new and what is resolved since the last message, to those concerned.
+//! Notifications about findings that are new or resolved since the last message, to those concerned.
 //!
-//! What was sent is recorded in the lake, one note per address. The first message is a summary. Addresses of webhooks
+//! A note per address in the lake records what was sent. The first message is a summary. Addresses of webhooks
 //! are secrets: they come from the environment or a file, and no output names more of them than the host.
 
 mod email;
@@ -113,15 +113,15 @@ pub enum Error {
     /// The lake can't be read or written.
     #[error(transparent)]
     Snapshot(#[from] snapshot::Error),
-    /// An address is missing, or is none.
+    /// An address is missing or invalid.
     #[error("{to}: {source}")]
     Address {
         /// Kind of the receiver.
         to: &'static str,
-        /// What is missing or wrong.
+        /// The reason.
         source: NoAddress,
     },
-    /// The receiver did not take it.
+    /// The receiver didn't accept it.
     #[error("{to}: {source}")]
     Undelivered {
         /// Kind of the receiver.
@@ -131,7 +131,7 @@ pub enum Error {
     },
 }
 
-/// Why there is no address to send to.
+/// Reasons for having no address to send to.
 #[derive(Debug, thiserror::Error)]
 pub enum NoAddress {
     /// It can't be used.
@@ -148,20 +148,20 @@ pub enum NoAddress {
     /// The variable that holds it isn't set.
     #[error("{0} is not set")]
     Variable(String),
-    /// There is no recipient at all.
+    /// There is no recipient.
     #[error("name a recipient: to under [notify.email] in hexport.toml")]
     Recipient,
-    /// There is no webhook at all.
+    /// There is no webhook.
     #[error("set {0} to the webhook's address, or {0}_FILE to a file that holds it")]
     Webhook(&'static str),
     /// A route doesn't say where its address is.
     #[error("a route needs address_env or address_file")]
     Route,
-    /// A route to email doesn't say to whom.
-    #[error("a route to email needs email")]
+    /// A route to email has no recipient.
+    #[error("a route to email needs 'email'")]
     Email,
     /// A route goes to the owner of a finding that has none.
-    #[error("a finding without an owner is routed to its owner")]
+    #[error("a route sends a finding to its owner, but the finding has none")]
     Owner,
 }
 
@@ -182,20 +182,20 @@ impl Channel {
     }
 }
 
-/// A finding in short, as it was sent.
+/// Summary of a finding, as it was sent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Brief {
     /// Severity.
     pub severity: Severity,
     /// Rule.
     pub rule: String,
-    /// Title or name of what it was found on.
+    /// Title or name of its entity.
     pub entity: String,
     /// Email address of the owner.
     pub owner: Option<String>,
 }
 
-/// What an address was sent: its open findings.
+/// Findings that an address has been sent and that are still open.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Told {
     snapshot_id: SnapshotId,
@@ -203,20 +203,20 @@ struct Told {
     open: BTreeMap<String, Brief>,
 }
 
-/// What there is to tell one address.
+/// News for one address.
 #[derive(Debug, Clone)]
 pub struct News<'a> {
     /// The snapshot.
     pub snapshot_id: &'a SnapshotId,
     /// Whether this is the first message to the address.
     pub is_first: bool,
-    /// Findings that are new, or all on the first telling.
+    /// New findings; all of them in the first message.
     pub new: Vec<&'a Finding>,
     /// Findings that are no longer there, or are accepted now.
     pub resolved: Vec<Brief>,
     /// Findings that are open, by severity.
     pub open: BTreeMap<&'static str, usize>,
-    /// Rules that could not be evaluated: nothing of theirs is resolved.
+    /// Rules that could not be evaluated: none of their findings counts as resolved.
     pub not_evaluated: Vec<&'a str>,
 }
 
@@ -231,14 +231,14 @@ impl News<'_> {
 pub enum Mode {
     /// Send them, and record what was sent.
     Send,
-    /// They are only made.
+    /// Only prepare them.
     DryRun,
 }
 
 /// Outcome of a notification.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Messages that were sent, or made in a dry run, each with its kind of receiver.
+    /// Messages that were sent, or prepared in a dry run, each with its kind of receiver.
     pub messages: Vec<(To, Message)>,
     /// Addresses without news.
     pub quiet: usize,
@@ -246,10 +246,10 @@ pub struct Outcome {
     pub failures: Vec<Error>,
 }
 
-/// Sends one kind of receiver what is new in an audit. An address that fails is sent it again next time.
+/// Sends one kind of receiver the news of an audit. An address that fails gets them again next time.
 ///
 /// # Errors
-/// If the lake can't be read; what a receiver does wrong is in the outcome.
+/// If the lake can't be read. Failures of receivers are in the outcome.
 pub async fn tell(
     lake: &Lake,
     manifest: &Manifest,
@@ -420,7 +420,7 @@ fn news<'a>(
     }
 }
 
-/// What an address has been told now. Findings that could not be looked for stay.
+/// Updated record of what an address has been sent. Findings that could not be checked stay.
 fn now_told(manifest: &Manifest, audit: &Audit, findings: &[&Finding], told: Option<Told>) -> Told {
     let mut open: BTreeMap<String, Brief> = told.map(|told| told.open).unwrap_or_default();
     open.retain(|_, brief| !is_resolved(audit, brief));

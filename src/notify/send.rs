@@ -11,9 +11,9 @@ use crate::client::config::{UrlFlaw, encrypted, server_url};
 use crate::client::deliver::{self, Patience, deliver};
 use crate::client::transport::{HttpError, plain};
 
-/// Slack takes a message a second, Teams four.
+/// Slack accepts one message per second, Teams four.
 const BETWEEN: Duration = Duration::from_millis(1100);
-/// Receivers are given so much time to take a message.
+/// Retry policy for receivers.
 const PATIENCE: Patience = Patience {
     tries: 5,
     first_wait: Duration::from_millis(500),
@@ -21,7 +21,7 @@ const PATIENCE: Patience = Patience {
     said: 200,
 };
 
-/// Why a message was not delivered. Names the host only: the rest of a webhook's address is its secret.
+/// Reasons for not delivering a message. They name the host only: the rest of a webhook's address is its secret.
 #[derive(Debug, thiserror::Error)]
 pub enum Undelivered {
     /// The receiver refused it.
@@ -42,7 +42,7 @@ pub enum Undelivered {
         /// The HTTP client's error.
         source: HttpError,
     },
-    /// The address is none.
+    /// The address is invalid.
     #[error("the address {0}")]
     Address(#[source] UrlFlaw),
     /// The mail server refused it, or could not be reached.

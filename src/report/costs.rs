@@ -1,4 +1,4 @@
-//! What projects' queries used and cost, by an imported query history.
+//! Usage and cost of projects' queries, from an imported query history.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,7 +12,7 @@ use crate::snapshot::rows::{self, Open};
 /// Days before the last one of the query history that are added up.
 const WINDOW: i64 = 30;
 
-/// What projects' queries used in some days.
+/// Usage of projects' queries over a span of days.
 #[derive(Serialize)]
 pub(super) struct Costs {
     since: NaiveDate,
@@ -22,7 +22,7 @@ pub(super) struct Costs {
     projects: Vec<Cost>,
 }
 
-/// What one project's queries used.
+/// Usage of one project's queries.
 #[derive(Default, Serialize)]
 struct Cost {
     project: usize,

@@ -1,4 +1,4 @@
-//! What a report does not cover: for a reader who has nothing but the page.
+//! Gaps in what a report covers, for readers who have nothing but the page.
 
 use serde::Serialize;
 
@@ -8,10 +8,10 @@ use crate::registry;
 use crate::schema::Origin;
 use crate::snapshot::Manifest;
 
-/// Accepted findings that are named one by one.
+/// Maximum number of accepted findings to list.
 const NAMED: usize = 300;
 
-/// Everything that a reader could take for covered and isn't.
+/// Everything that a reader could mistake for covered.
 #[derive(Serialize)]
 pub struct NotCovered {
     /// Whether the snapshot has no gaps.
@@ -22,15 +22,15 @@ pub struct NotCovered {
     seen_by: Vec<(String, String)>,
     /// Tables of the API that were not read, or not whole, and why.
     tables: Vec<(&'static str, String)>,
-    /// Operations and what came of them, where something was not read.
+    /// Operations with gaps, and their outcomes.
     operations: Vec<(String, String)>,
     /// Rules that were not evaluated, or not for everything.
     rules: Vec<(String, String)>,
     /// Findings that are accepted: severity, rule, what, why, until when.
     excepted: Vec<(&'static str, String, String, String, String)>,
-    /// All of them.
+    /// Number of all accepted findings.
     excepted_count: usize,
-    /// Exceptions that don't do what they look like.
+    /// Exceptions that don't do what they seem to do.
     notices: Vec<Notice>,
     /// Omissions of the page itself.
     left_out: Vec<String>,

@@ -17,7 +17,7 @@ pub(super) fn figures(
         let value = value.map(|value| value as f64);
         Figure { id, name, kind: "count", value, trend }
     };
-    // Nothing in a table that wasn't read is not nothing.
+    // An empty table that wasn't read doesn't mean zero.
     let of = |table: &str, value: usize| (value > 0 || facts.evidence.is_usable(table)).then_some(value);
     let of_table = |table: &str| -> Vec<Option<f64>> {
         trend.rows.iter().map(|rows| rows.get(table).map(|rows| *rows as f64)).collect()
@@ -52,7 +52,7 @@ pub(super) fn figures(
             of_table("data_connections"),
         ),
         figure("tables", "warehouse tables read", of("table_usage", tables), of_table("table_usage")),
-        figure("runs", "ended runs in 30 days", of("runs", ended as usize), of_days(&|i| Some(both(i)))),
+        figure("runs", "finished runs in 30 days", of("runs", ended as usize), of_days(&|i| Some(both(i)))),
         Figure {
             id: "success",
             name: "of these runs succeeded",
@@ -61,6 +61,6 @@ pub(super) fn figures(
             trend: of_days(&|i| (both(i) > 0.0).then(|| days.completed[i] as f64 / both(i))),
         },
         figure("failing", "failing schedules", failing, Vec::new()),
-        figure("high", "findings of high severity", Some(high), of_severity("high")),
+        figure("high", "high-severity findings", Some(high), of_severity("high")),
     ]
 }

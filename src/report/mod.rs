@@ -1,7 +1,7 @@
 //! One self-contained HTML page about a snapshot: charts, findings, lineage, people. It needs no network.
 //!
-//! The page carries its data as JSON and makes its tables and charts from it. What people wrote (titles, names)
-//! is data only: it reaches the page as text, and the page's policy runs no script but its own two.
+//! The page carries its data as JSON and builds its tables and charts from it. Whatever people wrote (titles, names) is
+//! only ever data: it reaches the page as text, and the page's policy runs no scripts but its own two.
 
 mod costs;
 mod covered;
@@ -37,15 +37,15 @@ const STYLE: &str = include_str!("assets/page.css");
 const SCRIPT: &str = include_str!("assets/page.js");
 const LIBRARY: &str = include_str!("assets/echarts.min.js");
 
-/// Snapshots whose figures make the trend.
+/// Maximum number of snapshots in the trend.
 const TREND: usize = 60;
 /// Days of the series of one project.
 const SERIES_DAYS: i64 = 90;
-/// Projects that have a series of their own: those that ran longest in all.
+/// Maximum number of projects with their own series: those with the longest total run time.
 const SERIES_PROJECTS: usize = 300;
-/// Findings of one rule that are on the page.
+/// Maximum number of findings per rule on the page.
 const FINDINGS_PER_RULE: usize = 400;
-/// Columns of one project that are on the page.
+/// Maximum number of columns per project and table on the page.
 const COLUMNS_PER_EDGE: usize = 25;
 const SEVERITIES: [Severity; 4] = [Severity::High, Severity::Medium, Severity::Low, Severity::Info];
 
@@ -77,11 +77,11 @@ struct Data {
     series: Vec<Series>,
     stats: Vec<Stats>,
     people: Vec<Person>,
-    /// Whether who isn't among the users has left: the users were read.
+    /// Whether the users were read, so that anybody missing from them has left.
     users_known: bool,
     roles: BTreeMap<String, usize>,
     access: BTreeMap<&'static str, usize>,
-    /// What queries used and cost; none where no query history was imported.
+    /// Usage and cost of queries; none where no query history was imported.
     costs: Option<Costs>,
 }
 
@@ -278,11 +278,11 @@ struct SeverityRow {
 /// The page about a snapshot.
 ///
 /// # Errors
-/// If a snapshot can't be read, or a rule of one's own can't be run.
+/// If a snapshot can't be read, or one of the user's own rules can't be run.
 pub fn page(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) -> Result<String, Error> {
     let data = collect(lake, manifest, config, own)?;
     let json = serde_json::to_string(&data).unwrap_or_default();
-    // No `<` is left in it, so that nothing in it ends the script element.
+    // Without any `<`, nothing in it can end the script element.
     let json = json.replace('<', "\\u003c");
     let hash = |script: &str| format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(script)));
     let policy = format!(
@@ -290,7 +290,7 @@ pub fn page(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) 
         hash(LIBRARY),
         hash(SCRIPT)
     );
-    // Split where the parts go: what is put in is not looked at again.
+    // Split at the placeholders, so that inserted text isn't scanned again.
     let mut page = String::with_capacity(json.len() + LIBRARY.len() + 64_000);
     for piece in PAGE.split("{{") {
         let Some((name, rest)) = piece.split_once("}}") else {
@@ -456,11 +456,12 @@ fn lines(found: &Audit, places: &HashMap<String, usize>, texts: &mut Texts) -> (
         ));
     }
     let mut left_out = vec![format!(
-        "Series of single projects cover the {SERIES_PROJECTS} with the longest total run time, over {SERIES_DAYS} days."
+        "Charts of single projects cover the {SERIES_PROJECTS} with the longest total run time, over \
+         {SERIES_DAYS} days."
     )];
     for (rule, count) in found.rules.iter().zip(counts).filter(|(_, count)| *count > FINDINGS_PER_RULE) {
         left_out.push(format!(
-            "Of {count} findings of {} the first {FINDINGS_PER_RULE} are on this page; hexport audit has them all.",
+            "This page shows the first {FINDINGS_PER_RULE} of {count} findings of {}; hexport audit lists them all.",
             rule.rule
         ));
     }
@@ -497,7 +498,7 @@ fn add_columns(
     Ok(())
 }
 
-/// Live projects by the widest circle that may open them.
+/// Live projects by the widest audience that can open them.
 fn access(facts: &Facts) -> BTreeMap<&'static str, usize> {
     let mut access = BTreeMap::new();
     for project in facts.projects.iter().filter(|p| p.is_alive()) {
@@ -517,7 +518,7 @@ fn access(facts: &Facts) -> BTreeMap<&'static str, usize> {
     access
 }
 
-/// Runs by day, of all projects and of those that ran longest.
+/// Runs by day, of all projects and of those with the longest total run time.
 fn daily(
     open: &Open<'_>,
     today: NaiveDate,

@@ -1,4 +1,4 @@
-//! How a table declares its columns.
+//! Constructors for a table's columns.
 
 use std::sync::Arc;
 

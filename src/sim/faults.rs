@@ -35,7 +35,7 @@ pub struct Faults {
     pub shift: f64,
     /// Mean latency of an answer.
     pub latency: Duration,
-    /// How long a request hangs that times out.
+    /// Time that a request hangs before it times out.
     pub hang: Duration,
     /// `Retry-After` of the 429s of `too_many`.
     pub retry_after: Duration,
@@ -62,7 +62,7 @@ pub struct Refusal {
     pub later_pages: bool,
     /// The answer.
     pub answer: Refused,
-    /// How many requests are refused; all, if not set.
+    /// Number of requests to refuse; all, if not set.
     pub times: Option<u32>,
 }
 
@@ -229,7 +229,7 @@ impl Faults {
         })
     }
 
-    /// How the pages of a list lead astray, if they do.
+    /// Paging fault of a list, if it has one.
     pub(super) fn paging(&self, operation: &str) -> Option<PageFault> {
         self.paging.iter().find(|(name, _)| name == operation || name == "*").map(|(_, fault)| *fault)
     }

@@ -11,10 +11,10 @@ use super::sql::TableRef;
 use super::world::{ProjectRecord, RunSpec, World, iso};
 use crate::client::runs::Run;
 
-/// How far back histories go before the workspace's own moment.
+/// Days that histories go back before the workspace's own moment.
 const DAYS: i64 = 30;
 
-/// How the history has stored a query's text.
+/// Form in which the history stores a query's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Text {
     /// Whole.
@@ -34,7 +34,7 @@ pub struct HistoryQuery {
     pub id: String,
     /// SQL as the history has it.
     pub text: String,
-    /// How its text is stored.
+    /// Form in which its text is stored.
     pub cut: Text,
     /// Whether Hex sent it.
     pub of_hex: bool,

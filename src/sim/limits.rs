@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::client::limits::{self, LimitGroup};
 
-/// How requests are counted against a limit.
+/// Way of counting requests against a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitKind {
     /// So many in a window, which begins with the first request after the last one ended. Hex's way

@@ -9,7 +9,7 @@ use super::world::{World, iso};
 
 /// Runs that may be started in a minute, and in an hour.
 const RUN_LIMITS: [(usize, TimeDelta); 2] = [(20, TimeDelta::minutes(1)), (60, TimeDelta::hours(1))];
-/// How long a started run waits for its kernel.
+/// Time that a started run waits for its kernel.
 const KERNEL_START: TimeDelta = TimeDelta::seconds(2);
 
 /// Runs started over the API that have not ended.

@@ -47,7 +47,7 @@ pub struct CellTruth {
     pub dataframes: Vec<String>,
     /// The component that the cell imports: identifier and version.
     pub component: Option<(String, i64)>,
-    /// How many of the next cells the cell holds.
+    /// Number of following cells that the cell holds.
     pub holds: usize,
 }
 

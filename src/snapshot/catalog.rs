@@ -14,7 +14,7 @@ use crate::tables::{self, CRAWL_COVERAGE};
 pub struct Unreadable {
     /// The snapshot.
     pub snapshot_id: SnapshotId,
-    /// Why its manifest can't be read.
+    /// Reason that its manifest can't be read.
     pub error: Error,
 }
 

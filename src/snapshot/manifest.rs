@@ -120,7 +120,7 @@ pub struct TableEntry {
     pub columns: Vec<(String, String)>,
     /// Files, one a format.
     pub files: Vec<FileEntry>,
-    /// How much the snapshot knows of it; snapshots of earlier versions don't say.
+    /// State; snapshots of earlier versions don't record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<TableState>,
     /// Entity counts behind the state, for tables of the API.
@@ -138,7 +138,7 @@ pub struct TableEntry {
     pub seen_by: Option<ActingAs>,
 }
 
-/// How much a snapshot knows of a table. The order is from good to bad, except for the first.
+/// State of a table: how much of it a snapshot knows. The order is from good to bad, except for the first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TableState {
@@ -177,7 +177,7 @@ impl TableState {
         matches!(self, TableState::Partial | TableState::Stale)
     }
 
-    /// How little is known: a snapshot is never replaced by one whose table ranks higher.
+    /// Rank of incompleteness: a snapshot is never replaced by one whose table ranks higher.
     pub fn rank(self) -> u8 {
         match self {
             TableState::Read | TableState::Reused => 0,

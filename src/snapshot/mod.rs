@@ -129,7 +129,7 @@ pub enum Error {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The flaw.
         source: Flaw,
     },
     /// Rows could not be written.
@@ -171,7 +171,7 @@ pub enum Flaw {
     /// A note of hexport's can't be parsed.
     #[error("isn't {what}: {source}")]
     Note {
-        /// What it should be.
+        /// Kind of note that it should be.
         what: &'static str,
         /// The parser's error.
         source: serde_json::Error,
@@ -197,7 +197,7 @@ impl Flaw {
     }
 }
 
-/// Why a Delta table isn't written, where no error of the engine says it.
+/// Reasons for not writing a Delta table, apart from errors of the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DeltaRefusal {
     /// Every try met another writer's commit.

@@ -17,8 +17,8 @@ const BUILT_ON: &str = "an export on another machine is at work with it";
 /// Reason to keep a snapshot that a journal builds on.
 const BUILDS_ON_IT: &str = "builds on it";
 
-/// How many snapshots are kept. A day, week (ISO) or month (UTC) counts if it has a snapshot, and its last one
-/// is kept.
+/// Number of snapshots to keep. A day, week (ISO) or month (UTC) counts if it has a snapshot; the last one in it is
+/// kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Policy {
     /// The last ones.

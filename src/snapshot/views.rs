@@ -12,9 +12,9 @@ use super::manifest::{FileEntry, Manifest, TableEntry};
 use super::{Error, Flaw, Lake};
 use crate::store::scratch;
 
-/// How the files of a local lake are used.
+/// Instructions for using the files of a local lake.
 pub(super) const LOCAL: &str = "Start duckdb in this folder (duckdb -init views.sql), or name it first:\n-- SET file_search_path = '/path/to/lake';";
-/// How the files of a lake in an object store are used.
+/// Instructions for using the files of a lake in an object store.
 pub(super) const CLOUD: &str = "DuckDB needs a secret for the store first: CREATE SECRET (TYPE s3,\n\
      -- PROVIDER credential_chain); of Google's store TYPE gcs, of Azure's TYPE azure.";
 

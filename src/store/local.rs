@@ -18,7 +18,7 @@ pub struct Local {
     root: PathBuf,
 }
 
-/// How two folders change places; not every file system can.
+/// Swap of two folders; not every file system can do it.
 type Exchange = fn(&Path, &Path) -> io::Result<()>;
 
 impl Local {

@@ -43,7 +43,7 @@ pub enum Error {
         what: &'static str,
         /// On what.
         place: String,
-        /// What the store said, without signatures.
+        /// The store's message, without signatures.
         why: String,
         /// The error itself.
         #[source]
@@ -54,7 +54,7 @@ pub enum Error {
     Name {
         /// The destination, without credentials.
         place: String,
-        /// What is wrong with it.
+        /// The flaw.
         source: NameFlaw,
     },
 }

@@ -69,7 +69,7 @@ pub enum NameFlaw {
     /// The store's client refuses its settings.
     #[error("{why}")]
     Store {
-        /// What it said, without signatures.
+        /// The client's message, without signatures.
         why: String,
         /// The error itself.
         source: Box<object_store::Error>,

@@ -122,7 +122,7 @@ fn with_duration(mut item: Value) -> Vec<Value> {
     vec![item]
 }
 
-/// How long a run waited, and how long it held a kernel, in seconds, by its changes of status.
+/// Seconds that a run waited, and seconds that it held a kernel, from its changes of status.
 fn waits(run: &Value) -> (Option<f64>, Option<f64>) {
     let events = run["stateEvents"].as_array().into_iter().flatten();
     let mut times: Vec<(i64, bool)> = events

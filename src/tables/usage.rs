@@ -6,9 +6,9 @@ use crate::schema::columns::{Column, float, int, time};
 pub const FIRST_AT: Column = time("first_at", "", "Start of the first query").required();
 /// Start of the last.
 pub const LAST_AT: Column = time("last_at", "", "Start of the last query").required();
-/// How many.
+/// Number of queries.
 pub const QUERIES: Column = int("queries", "", "Queries").required();
-/// How many of them cost nothing.
+/// Queries answered from the result cache, which cost nothing.
 pub const CACHED: Column =
     int("cached", "", "Of these, answered from the warehouse's result cache").required();
 /// Time; unknown where the warehouse doesn't say.

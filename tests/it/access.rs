@@ -367,7 +367,7 @@ fn a_review_is_not_sure_of_what_one_of_its_snapshots_could_not_read() {
         assert_eq!(sure[0]["principal"].as_str().unwrap().to_lowercase(), person);
         assert!(unsure.len() > 5 && unsure.iter().all(goes_through));
         assert_eq!(review["not_known"].as_array().unwrap().len(), 3, "{}", review["not_known"]);
-        let said = format!("{} changes, of which {} are not sure", changes.len(), unsure.len());
+        let said = format!("{} changes, of which {} are not certain", changes.len(), unsure.len());
         for (name, mark) in [("tree", "perhaps "), ("markdown", "- [ ] perhaps ")] {
             let text = form(name);
             assert!(text.contains(&said), "{name}: {text}");

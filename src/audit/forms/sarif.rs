@@ -14,7 +14,7 @@ fn level(severity: Severity) -> &'static str {
     }
 }
 
-/// How grave it is to code scanners that show SARIF, from 0 to 10.
+/// Severity for code scanners that show SARIF, from 0 to 10.
 fn security_severity(severity: Severity) -> &'static str {
     match severity {
         Severity::High => "8.0",

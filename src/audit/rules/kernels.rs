@@ -31,7 +31,7 @@ static SCHEDULE_COLLISION: Rule = Rule {
     find: schedule_collision,
 };
 
-/// How long a project's scheduled runs usually take. One that never ran holds a kernel for a moment, at least.
+/// Usual length of a project's scheduled runs. One that never ran holds a kernel for at least a moment.
 fn usual(facts: &Facts, project: &str) -> TimeDelta {
     let seconds = facts.scheduled_stats.get(project).and_then(|stats| stats.p50_seconds).unwrap_or(0.0);
     TimeDelta::seconds(seconds.clamp(60.0, 86_400.0) as i64)

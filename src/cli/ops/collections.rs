@@ -16,7 +16,7 @@ use crate::client::{GroupId, List, UserId};
 pub enum Command {
     /// List collections, by name
     List {
-        /// Sort by; Hex knows name alone
+        /// Sort by; Hex supports only name
         #[arg(long, value_enum, value_name = "BY", ignore_case = true, default_value = "name")]
         sort: SortBy,
         #[command(flatten)]

@@ -209,7 +209,7 @@ fn page_values(page: &Page) -> Result<(Vec<Value>, Option<Value>), Failure> {
     Ok((items.map_err(|e| malformed(e.to_string()))?, trace))
 }
 
-/// How a write is done.
+/// Safeguards for a write.
 #[derive(Debug, Clone, Copy)]
 pub struct Writing {
     dry_run: bool,

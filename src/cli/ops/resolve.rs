@@ -62,7 +62,7 @@ impl Kind {
 
 /// An identifier of something that can be named.
 pub trait Named: From<String> {
-    /// What it identifies.
+    /// Kind of thing that it identifies.
     const KIND: Kind;
 }
 

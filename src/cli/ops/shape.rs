@@ -120,8 +120,8 @@ impl Shape {
     }
 }
 
-/// How long a run took, in seconds. Hex's description says that the raw value is in milliseconds, and other texts
-/// that it is in seconds: where start and end are known, they decide.
+/// Duration of a run, in seconds. Hex's description says that the raw value is in milliseconds, and other texts that it
+/// is in seconds: where start and end are known, they decide.
 fn elapsed_seconds(run: &Value) -> Option<f64> {
     let time = |field: &str| run[field].as_str()?.parse::<DateTime<Utc>>().ok();
     let span = time("startTime").zip(time("endTime")).map(|(from, to)| (to - from).num_milliseconds());

@@ -140,7 +140,7 @@ async fn an_operation_moves_to_the_group_whose_limit_or_name_its_answers_carry()
     assert!(pacer.changes()[0].cause.contains("GetQueriedTables"));
 }
 
-/// What came of sending requests to a server that counts them, each answered after 80 ms.
+/// Result of sending requests to a server that counts them, each answered after 80 ms.
 struct Driven {
     seconds: f64,
     refused: u64,

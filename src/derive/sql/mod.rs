@@ -39,7 +39,7 @@ const OPERATORS: usize = 200_000;
 /// Name in [`Reading::columns`] for all columns of a table.
 pub const ALL_COLUMNS: &str = "*";
 
-/// How a table was found in a cell's SQL; the better evidence comes first.
+/// Evidence for a table in a cell's SQL; the better evidence comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Evidence {
     /// The statement was parsed.
@@ -58,7 +58,7 @@ impl Evidence {
     }
 }
 
-/// How a column was attributed to its table; the surest way comes first.
+/// Evidence that a column belongs to its table; the surest comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Resolution {
     /// The query names the table or its alias.
@@ -121,11 +121,11 @@ pub struct Reading {
     pub files: u32,
     /// Renderings of its template; 1 for SQL without one.
     pub renderings: u32,
-    /// Why its template could not be rendered unchanged.
+    /// Reason that its template could not be rendered unchanged.
     pub template_error: Option<String>,
     /// Kinds of its statements, such as SELECT; of those that parse.
     pub kinds: BTreeSet<String>,
-    /// Why a statement could not be parsed, if one could not.
+    /// Reason that a statement could not be parsed, if one could not.
     pub error: Option<String>,
 }
 
@@ -300,7 +300,7 @@ pub fn cause(error: &str) -> &str {
     error.split(", found").next().unwrap_or(error).split(" at Line").next().unwrap_or(error)
 }
 
-/// How often each cause occurs.
+/// Number of occurrences of each cause.
 pub fn causes<'a>(errors: impl Iterator<Item = &'a str>) -> HashMap<&'a str, usize> {
     let mut counts = HashMap::new();
     errors.for_each(|error| *counts.entry(cause(error)).or_default() += 1);

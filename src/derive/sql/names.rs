@@ -1,6 +1,6 @@
 //! Warehouse table names: database, schema and table by the rules of the connection's type.
 //!
-//! What can't be parsed stays as given and is flagged, never guessed.
+//! A name that can't be parsed stays as given and is flagged, never guessed.
 
 use serde::{Deserialize, Serialize};
 
@@ -223,7 +223,7 @@ impl TableName {
     }
 }
 
-/// What BigQuery's views of metadata begin with. They stand in a dataset or a region, and their name has a dot.
+/// Prefix of BigQuery's views of metadata. They stand in a dataset or a region, and their name has a dot.
 const INFORMATION_SCHEMA: &str = "INFORMATION_SCHEMA.";
 
 /// A part of a name and whether it was quoted.

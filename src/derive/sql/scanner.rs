@@ -54,7 +54,7 @@ struct Level {
     in_from: bool,
 }
 
-/// How a name that follows a keyword takes part.
+/// Role of a name that follows a keyword.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
     Read,

@@ -28,7 +28,7 @@ pub struct Rewritten<'a> {
     pub template: String,
     /// Texts that its marks stand for.
     pub texts: Vec<&'a str>,
-    /// How many conditions there are.
+    /// Number of conditions.
     pub conditions: usize,
     /// First part that isn't Jinja, or can't be rewritten.
     pub error: Option<String>,

@@ -1,6 +1,6 @@
 //! Renders the Jinja of SQL cells without the values that it was written for.
 //!
-//! What isn't known becomes a name that no table has (see [`super::filter`]). Each condition is true in one rendering
+//! Unknown values become names that no table has (see [`super::filter`]). Each condition is true in one rendering
 //! and false in another, so that every branch shows; loops over what isn't known run twice. Time and memory are
 //! bounded whatever the template does: by the engine's fuel, and by counting what values and output take.
 
@@ -40,7 +40,7 @@ pub struct Rendered {
     pub texts: Vec<String>,
     /// Whether they have all branches.
     pub is_whole: bool,
-    /// Why the template could not be rendered as it is.
+    /// Reason that the template could not be rendered as it is.
     pub error: Option<String>,
 }
 
@@ -226,7 +226,7 @@ impl Shared {
 /// A value that isn't known, and gives more such in whatever is done with it.
 #[derive(Debug)]
 struct Unknown {
-    /// How many there are in it, when it is looped over or taken apart.
+    /// Number of items in it, when it is looped over or taken apart.
     items: usize,
 }
 

@@ -39,7 +39,7 @@ fn warehouse_of(kind: &str) -> (Warehouse, bool) {
     }
 }
 
-/// What is wrong with the answer to a case.
+/// Faults in the answer to a case.
 fn faults(case: &Case) -> Vec<String> {
     let (warehouse, dataframes_only) = warehouse_of(&case.connection_type);
     let defaults = Defaults { database: case.database.clone(), schema: case.schema.clone() };

@@ -36,7 +36,7 @@ pub const TABLES: [&str; 9] = [
     "project_sharing",
 ];
 
-/// How proposals are made.
+/// Settings of a hand-off.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Name of the workspace, as DataHub's own Hex source has it (`workspace_name`).
@@ -61,7 +61,7 @@ pub enum Kind {
     Cell,
     /// A project that writes tables.
     Flow,
-    /// What it writes.
+    /// A task of such a flow.
     Job,
 }
 

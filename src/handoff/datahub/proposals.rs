@@ -69,7 +69,7 @@ impl<'a> Shaper<'a> {
         self.proposal(&urn::tag(name), "tagKey", json!({"name": name}))
     }
 
-    /// What is gone.
+    /// Proposal that marks something as removed.
     pub fn tombstone(&self, urn: &str) -> Value {
         self.proposal(urn, "status", json!({"removed": true}))
     }

@@ -42,7 +42,7 @@ impl Artifact {
     }
 }
 
-/// Why a file is no artifact that can be read.
+/// Errors of reading an artifact.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It can't be opened or read.
@@ -58,7 +58,7 @@ pub enum Error {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What it should be.
+        /// Artifact that it should be.
         artifact: Artifact,
         /// Why.
         source: serde_json::Error,
@@ -73,7 +73,7 @@ pub enum Error {
     },
 }
 
-/// Why an artifact isn't used.
+/// Reasons for not using an artifact.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// It doesn't name its schema, so it isn't dbt's.
@@ -156,7 +156,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// How an exposure refers to it, as seen from a project.
+    /// Expression with which an exposure refers to it, as seen from a project.
     pub fn reference(&self, project: &str) -> String {
         let text = |text: &str| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"));
         if let Some(source) = &self.source {

@@ -15,7 +15,7 @@ use crate::handoff::rows::{Edge, Project, User};
 use crate::snapshot::{self, Lake, Manifest, TableReader, rows};
 use crate::tables::{DATA_CONNECTIONS, PROJECTS, USERS};
 
-/// How exposures are made.
+/// Settings of the exposures.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Connections to the warehouse that dbt builds in, by name or identifier; those of the adapter's kind, if none
@@ -37,7 +37,7 @@ pub enum Scope {
     Dependent,
 }
 
-/// How far people may rely on an exposure.
+/// Reliability of an exposure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Maturity {
@@ -108,7 +108,7 @@ pub struct Left {
     pub why: Why,
 }
 
-/// Why a table needs a look.
+/// Reason that a table needs attention.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Why {
     /// dbt neither builds nor declares it.
@@ -151,7 +151,7 @@ impl Exposures {
     }
 }
 
-/// Why there are no exposures.
+/// Errors of making exposures.
 #[derive(Debug, thiserror::Error)]
 pub enum ExposuresError {
     /// The snapshot can't be read.

@@ -46,7 +46,7 @@ impl Kind {
     }
 }
 
-/// How a change names its table.
+/// Form in which a change names its table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Naming {
     /// In full, by the rules of one kind of warehouse.
@@ -119,13 +119,13 @@ impl Change {
     }
 }
 
-/// Why SQL tells no changes.
+/// Errors of reading changes from SQL.
 #[derive(Debug, thiserror::Error)]
 pub enum SqlError {
     /// It isn't SQL.
     #[error("the SQL can't be parsed")]
     Parse {
-        /// What the parser said.
+        /// The parser's error.
         source: ParserError,
     },
     /// A statement that changes something else.
@@ -251,8 +251,8 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// What one manifest no longer builds under the names that an older one had, and which of its columns are no longer
-/// documented. Sources are made by others: leaving one out of a project drops no table.
+/// Changes between two manifests: models that the new one no longer builds under their old names, and columns that it
+/// no longer documents. Sources are made by others: leaving one out of a project drops no table.
 pub fn of_manifests(old: &Manifest, new: &Manifest) -> Vec<Change> {
     let naming = Naming::Of(old.warehouse);
     let key =

@@ -17,7 +17,7 @@ use crate::tables::{CELLS, PROJECT_SCHEDULES, PROJECTS};
 
 pub use changes::{Change, Kind, Naming, SqlError, of_catalogs, of_manifests, of_sql};
 
-/// How far ahead the next scheduled run is looked for.
+/// Time to look ahead for the next scheduled run.
 const HORIZON: TimeDelta = TimeDelta::days(366);
 
 /// Tables that the answer rests on, the one that it can't do without first.
@@ -32,7 +32,7 @@ pub const TABLES: [&str; 8] = [
     "project_schedules",
 ];
 
-/// Why there is no answer.
+/// Errors of an impact analysis.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The snapshot can't be read.
@@ -76,7 +76,7 @@ pub struct Cell {
 /// A project that a change touches.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Hit {
-    /// How much it matters.
+    /// Severity of the impact.
     pub severity: Severity,
     /// Whether it breaks.
     pub certainty: Certainty,

@@ -29,7 +29,7 @@ pub use personal::Personal;
 /// Rows that an answer has at most, unless it asks for fewer.
 const ROWS: usize = 200;
 
-/// Why a tool has no answer.
+/// Errors of a tool.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The lake can't be read.
@@ -78,7 +78,7 @@ pub struct Config {
     pub access: access::Config,
     /// Patterns of sensitive tables and columns.
     pub audit: audit::Config,
-    /// How long a query may take.
+    /// Maximum duration of a query.
     pub deadline: Duration,
 }
 
@@ -88,7 +88,7 @@ pub struct Server {
     config: Arc<Config>,
 }
 
-/// Why a server ended before its client did.
+/// Errors that end a server before its client.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The client doesn't speak the protocol.
@@ -136,11 +136,11 @@ struct FindingsArgs {
 
 #[derive(Debug, Deserialize, schemars::JsonSchema)]
 struct AccessArgs {
-    /// Who can open this project: its identifier or exact title
+    /// Identifier or exact title of a project, to list who can open it
     project: Option<String>,
-    /// Who can reach this warehouse table through projects
+    /// Warehouse table, to list who can reach it through projects
     table: Option<String>,
-    /// What this person can open: an email address; needs a server that was started with --personal
+    /// Email address of a person, to list what they can open; needs a server that was started with --personal
     person: Option<String>,
 }
 
@@ -191,7 +191,7 @@ impl Server {
         self.edges(lineage::Question::Table(args.table), args.column).await
     }
 
-    /// What a project reads and writes.
+    /// Tables that a project reads and writes.
     #[tool(
         description = "Which warehouse tables and columns a Hex project reads or writes",
         annotations(read_only_hint = true)
@@ -200,7 +200,7 @@ impl Server {
         self.edges(lineage::Question::Project(args.project), None).await
     }
 
-    /// What the audit finds.
+    /// Findings of the audit.
     #[tool(
         description = "What the audit found: governance problems with their severity, evidence and what to do",
         annotations(read_only_hint = true)
@@ -218,7 +218,7 @@ impl Server {
         self.answer(move |config, manifest| access_of(config, manifest, args)).await
     }
 
-    /// What a change breaks.
+    /// Breakage that a change causes.
     #[tool(
         description = "What a change of the warehouse breaks: projects, cells, views, the next scheduled run, severity",
         annotations(read_only_hint = true)

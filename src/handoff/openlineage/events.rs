@@ -14,7 +14,7 @@ use crate::handoff::Pages;
 use crate::snapshot::Manifest;
 
 const SPEC: &str = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/";
-/// How long before its start a scheduled run may have been due.
+/// Maximum delay between the time that a scheduled run was due and its start.
 const LATE: TimeDelta = TimeDelta::hours(6);
 
 impl Run {
@@ -140,7 +140,7 @@ impl Shaper {
         names.into_iter().map(|(namespace, name)| json!({"namespace": namespace, "name": name})).collect()
     }
 
-    /// What every event of a project's job and runs says of it: a catalog may keep what the last one said alone.
+    /// Description of a project's job, the same in every event: a catalog may keep only what the last event said.
     fn job_of(&self, project: &Project, more: Map<String, Value>) -> Value {
         let kind = json!({"processingType": "BATCH", "integration": "HEX", "jobType": project.kind});
         let own = json!({"id": project.project_id, "title": project.name(), "type": project.kind});

@@ -71,11 +71,11 @@ pub struct Scope {
     pub told: Option<Told>,
     /// Runs that started before this are left out.
     pub runs_since: Option<DateTime<Utc>>,
-    /// How events look.
+    /// Style of the events.
     pub style: Style,
 }
 
-/// How events look, as their receiver wants them.
+/// Style of events that the receiver expects.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Style {
     /// Which kinds there are.

@@ -1,4 +1,4 @@
-//! How OpenLineage names datasets: a namespace for the warehouse, and a name within it.
+//! Names of datasets in OpenLineage: a namespace for the warehouse, and a name within it.
 //!
 //! By the naming rules of the specification for each kind of warehouse. Where the token may not see a
 //! connection's settings, the namespace is the connection itself, so that names stay apart.

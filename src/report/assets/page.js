@@ -5,7 +5,7 @@
   const number = new Intl.NumberFormat('en');
   const severities = ['high', 'medium', 'low', 'info'];
   const charts = [];
-  // Rows come short: what they share stands once.
+  // Rows are compact: the texts that they share are stored once.
   data.projects.forEach((p) => { p.owner = data.texts[p.owner] ?? null; });
   data.findings = data.findings.map(([rule, severity, project, entity, owner, evidence, since]) => ({
     rule: data.rules[rule].rule, severity: severities[severity], project, owner: data.texts[owner] ?? null, evidence, since,
@@ -51,7 +51,7 @@
       entry.instance.setOption(entry.option(), true);
     };
     entry.draw = draw;
-    // Those far below are drawn when they come near.
+    // Charts far below are drawn when they come near.
     new IntersectionObserver((entries, observer) => {
       if (entries.some((e) => e.isIntersecting)) { observer.disconnect(); draw(); }
     }, { rootMargin: '400px' }).observe(node);
@@ -76,7 +76,7 @@
     series: [{ name, type: 'bar', data: values, itemStyle: { color: colour('accent') } }],
   });
 
-  // A table that can be sorted and filtered, and shows no more rows than are asked for.
+  // A table that can be sorted and filtered, and shows rows a page at a time.
   const table = (parent, id, columns, rows, options = {}) => {
     const state = { sort: options.sort ?? null, down: options.down ?? true, shown: options.page ?? 15, query: '', keep: () => true };
     const body = el('tbody');
@@ -93,7 +93,7 @@
       el('div', { class: 'tools' }, more, said),
     );
     const texts = rows.map((row) => columns.map((column) => String(column.value(row) ?? '')).join('\n').toLowerCase());
-    // A word longer than a column would push the others off the page.
+    // A word wider than its column would push the others off the page.
     const cell = (column, row) => {
       const content = (column.show ?? column.value)(row) ?? '';
       const long = /\S{40}/.test(content.textContent ?? content);
@@ -147,7 +147,7 @@
           animation: false,
           grid: { left: 0, right: 0, top: 4, bottom: 2 },
           xAxis: { type: 'category', show: false, data: figure.trend.map((_, i) => i) },
-          // From nothing on: a small change looks small.
+          // From zero, so that a small change looks small.
           yAxis: { type: 'value', show: false, min: 0, max: figure.kind === 'share' ? 1 : undefined },
           series: [{ name: figure.name, type: 'line', data: figure.trend, symbol: 'none', lineStyle: { width: 2, color: colour('accent') }, areaStyle: { color: colour('accent'), opacity: 0.12 } }],
         }), 'spark');
@@ -163,7 +163,7 @@
         series: severities.map((s) => ({ name: s, type: 'bar', stack: 'findings', data: data.trend.findings[s], itemStyle: { color: colour(s) } })),
       }));
     }
-    const only = el('select', { 'aria-label': 'Severity' }, el('option', { value: '' }, 'Every severity'), ...severities.map((s) => el('option', { value: s }, `${s} (${count(data.findings.filter((f) => f.severity === s).length)})`)));
+    const only = el('select', { 'aria-label': 'Severity' }, el('option', { value: '' }, 'All severities'), ...severities.map((s) => el('option', { value: s }, `${s} (${count(data.findings.filter((f) => f.severity === s).length)})`)));
     const made = table(node, 'table-findings', [
       { name: 'Severity', value: (f) => f.severity, show: (f) => el('span', { class: 'severity ' + f.severity }, f.severity) },
       { name: 'Rule', value: (f) => f.rule },
@@ -190,7 +190,7 @@
     ...data.projects.map((p, i) => ({ kind: 'project', index: i, name: p.title, more: p.owner ?? '' })),
   ].map((s) => ({ ...s, text: (s.name + ' ' + s.more).toLowerCase() }));
 
-  // A text field with a list of what fits: arrows choose, enter takes, escape closes.
+  // A text field with a list of matches: arrows choose, enter selects, escape closes.
   const searchBox = (id, label, choices, take) => {
     const list = el('ul', { id: id + '-list', role: 'listbox', hidden: '' });
     const input = el('input', { id, type: 'search', role: 'combobox', 'aria-expanded': 'false', 'aria-controls': id + '-list', 'aria-autocomplete': 'list', autocomplete: 'off', placeholder: label, 'aria-label': label });
@@ -226,7 +226,7 @@
   };
 
   const lineage = () => {
-    const node = section('lineage', 'Projects and tables', 'Search a table to see who reads it, or a project to see what it reads, who can open it, how its runs go, and its findings. Click a node of the graph to go on from there.');
+    const node = section('lineage', 'Projects and tables', 'Search a table to see who reads it, or a project to see what it reads, who can open it, how its runs are doing, and its findings. Click a node in the graph to continue from there.');
     const grants = data.projects.map(() => []);
     data.grants.forEach(([p, kind, principal, level]) => grants[p].push([data.texts[kind], data.texts[principal], data.texts[level]]));
     const statsOf = new Map(data.stats.map((s) => [s.project, s]));
@@ -271,7 +271,7 @@
         }],
       };
     };
-    // What is known of one project beside its tables.
+    // Facts about one project, apart from its tables.
     const facts = (index) => {
       const project = data.projects[index];
       const stats = statsOf.get(index);
@@ -301,9 +301,9 @@
         { name: 'Evidence', kind: 'wide', value: (f) => f.evidence },
         { name: 'Since', kind: 'date', value: (f) => f.since ?? 'unknown' },
       ], findingsOf[index], { label: 'findings of the project', page: 10 });
-      place.append(el('h3', {}, 'Changes of its cells, last 90 days'));
+      place.append(el('h3', {}, 'Changes to its cells in the last 90 days'));
       const moved = changesOf[index];
-      if (!moved.length) { place.append(el('p', { id: 'no-changes' }, data.changes_since ? 'None between two readings.' : 'Unknown: this snapshot has no earlier reading to compare with.')); return; }
+      if (!moved.length) { place.append(el('p', { id: 'no-changes' }, data.changes_since ? 'No change between two readings.' : 'Unknown: this snapshot has no earlier reading to compare with.')); return; }
       table(place, 'table-changes', [
         { name: 'Cell', kind: 'wide', value: ([cell]) => cell },
         { name: 'Change', value: ([, change]) => change },
@@ -364,7 +364,7 @@
       }
     };
     node.append(place);
-    // To begin with, the table that most projects read.
+    // The table that most projects read comes first.
     if (data.tables.length) {
       const first = readers.reduce((best, list, i) => (list.length > readers[best].length ? i : best), 0);
       box.input.value = data.tables[first].key;
@@ -373,7 +373,7 @@
   };
 
   const runs = () => {
-    const node = section('runs', 'Runs', 'By the day (UTC) that they started on.');
+    const node = section('runs', 'Runs', 'By the day (UTC) on which they started.');
     const { days } = data;
     const pair = el('div', { class: 'pair' }, el('div'), el('div'));
     node.append(pair);
@@ -417,7 +417,7 @@
     ];
     node.append(el('h3', {}, 'Slowest'));
     table(node, 'table-slowest', columns, stats, { label: 'slowest projects', sort: 5, page: 10 });
-    node.append(el('h3', {}, 'Flakiest (of five runs and more)'));
+    node.append(el('h3', {}, 'Flakiest (five runs or more)'));
     table(node, 'table-flakiest', columns, stats.filter((s) => s.runs >= 5 && s.success !== null), { label: 'flakiest projects', sort: 3, down: false, page: 10 });
   };
 
@@ -453,7 +453,7 @@
   const cost = () => {
     if (!data.costs) return;
     const { since, until, currency, projects } = data.costs;
-    const node = section('cost', 'Cost', `What projects' queries used from ${day(since)} to ${day(until)}, by the query history of the warehouses.`);
+    const node = section('cost', 'Cost', `Usage of projects' queries from ${day(since)} to ${day(until)}, according to the warehouses' query histories.`);
     const measures = [['cost', 'Cost' + (currency ? ` (${currency})` : '')], ['credits', 'Credits'], ['hours', 'Hours']];
     const [key, name] = measures.find(([of]) => projects.some((p) => p[of])) ?? measures[2];
     const round = (n) => (n === null || n === undefined ? null : Math.round(n * 100) / 100);
@@ -503,16 +503,16 @@
       node.append(el('h3', {}, title));
       node.append(lines.length ? el('ul', { id }, ...lines.map((line) => el('li', {}, line))) : el('p', {}, none));
     };
-    // Another user may see other projects: what this one can't see is not counted, listed or judged.
+    // Another user may see other projects: whatever this one can't see isn't counted, listed or judged.
     list('Whose view this is', 'acting-as', [
-      `Read as: ${gaps.acting_as}. What this user may not see is not on this page.`,
+      `Read as: ${gaps.acting_as}. Anything this user can't see is not on this page.`,
       ...gaps.seen_by.map(([name, who]) => `${name}: some rows were last seen by ${who}`),
     ], '');
-    list('Not read, or only in part', 'gaps', [
+    list('Not read, or only partly', 'gaps', [
       ...gaps.tables.map(([table, why]) => `${table}: ${why}`),
       ...gaps.operations.map(([name, what]) => `${name}: ${what}`),
     ], 'Nothing.');
-    list('Rules not evaluated, or only in part', 'not-evaluated', gaps.rules.map(([rule, why]) => `${rule}: ${why}`), 'None.');
+    list('Rules not evaluated, or only partly', 'not-evaluated', gaps.rules.map(([rule, why]) => `${rule}: ${why}`), 'None.');
     node.append(el('h3', {}, `Accepted findings (${count(gaps.excepted_count)})`));
     if (gaps.excepted.length) {
       table(node, 'table-excepted', [

@@ -50,7 +50,7 @@ pub struct ProjectRecord {
     pub project: Project,
     /// Published versions so far.
     pub version: i64,
-    /// How often it was edited over the API or by the moving workspace: changes its cells' ids.
+    /// Edits over the API or by the moving workspace; each changes its cells' ids.
     pub edits: u32,
     /// Edits that the published version has.
     pub published_edits: u32,

@@ -27,7 +27,7 @@ use crate::snapshot::{Error, Flaw};
 /// Given a text, gives another, or nothing to leave it.
 pub type Rewrite<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
-/// A file that was written again.
+/// A rewritten file.
 pub struct Written {
     /// Size.
     pub bytes: u64,
@@ -35,9 +35,9 @@ pub struct Written {
     pub sha256: String,
 }
 
-/// What becomes of the texts of a table.
+/// Rewrites for the texts of a table.
 pub struct Change<'a> {
-    /// What becomes of any text.
+    /// Rewrite of any text.
     pub text: &'a Rewrite<'a>,
     /// Given an address, what stands for the name of the person.
     pub name: &'a Rewrite<'a>,
@@ -46,7 +46,7 @@ pub struct Change<'a> {
 }
 
 impl Change<'_> {
-    /// The name that takes the place of one in a row, whose values `of` gives by column.
+    /// The replacement for a name in a row, whose values `of` gives by column.
     fn renamed<'v>(
         &self,
         of: &dyn Fn(&str) -> Option<&'v str>,
@@ -120,7 +120,7 @@ pub fn column(array: &ArrayRef, rewrite: &Rewrite<'_>) -> Result<Option<ArrayRef
             let holds = |bytes: &[u8]| rewrite(&String::from_utf8_lossy(bytes)).is_some();
             match bytes.as_binary::<i64>().iter().flatten().any(holds) {
                 true => Err(ArrowError::InvalidArgumentError(format!(
-                    "it holds the address in bytes ({}), which can't be rewritten: remove it, or make it a text",
+                    "it holds the address in bytes ({}), which can't be rewritten: remove it, or convert it to text",
                     array.data_type()
                 ))),
                 false => Ok(None),

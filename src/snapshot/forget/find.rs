@@ -48,7 +48,7 @@ impl Lake {
             }
         }
         if self.store().is_shared() {
-            // What exports of this machine remember.
+            // The local state of exports from this machine.
             for folder in [CACHE, JOURNALS] {
                 let Ok(entries) = std::fs::read_dir(self.root().join(folder)) else { continue };
                 for path in entries.flatten().map(|entry| entry.path()) {
@@ -74,7 +74,7 @@ fn table_name(file: &str) -> Option<&str> {
     }
 }
 
-/// Where a file names a person, or why it can't be told.
+/// Where a file names a person, or why that is unknown.
 fn look(path: &Path, finder: &Finder, table: Option<&Table>) -> Option<String> {
     let is_wanted = |text: &str| finder.is_in(text);
     let marked = |text: &str| is_wanted(text).then(String::new);
@@ -85,7 +85,7 @@ fn look(path: &Path, finder: &Finder, table: Option<&Table>) -> Option<String> {
     let in_columns = |columns: Vec<String>| {
         (!columns.is_empty()).then(|| format!("names the person in {}", columns.join(", ")))
     };
-    let unread = |e: &dyn std::fmt::Display| Some(format!("can't be read to tell: {e}"));
+    let unread = |e: &dyn std::fmt::Display| Some(format!("can't be read, so it may name the person: {e}"));
     let begins_with = |magic: &[u8]| {
         use std::io::Read;
         let mut start = vec![0; magic.len()];

@@ -1,6 +1,6 @@
-//! Forgetting a person: her address becomes a pseudonym in everything that a lake holds, and stays one. So does her name
-//! where a row or an object has both, and a column is declared to hold the name of the one with the address: a name alone
-//! may be anybody's.
+//! Forgetting a person: a pseudonym replaces their address in everything that a lake holds, for good. It replaces their
+//! name as well where a row or an object has both, and a column is declared to hold the name of the person with the
+//! address: a name on its own may be anybody's.
 //!
 //! The list of forgotten people comes first, so that whatever is written from then on has pseudonyms. A snapshot's
 //! new files are written under `_state/forget/ID/`, and its new manifest after them: from then on the change happens,
@@ -35,14 +35,14 @@ pub use pseudonyms::{DOMAIN, KEY, Key, KeyFlaw, Pseudonyms};
 /// Gives the declaration of the table of a name.
 pub type TableOf = fn(&str) -> Option<&'static Table>;
 
-/// The list of those who are forgotten.
+/// The list of forgotten people.
 const LIST: &str = "_state/forgotten.json";
-/// What is there while people are being forgotten.
+/// Note that exists only while people are being forgotten.
 const GOING_ON: &str = "_state/forgetting.json";
 /// New files of snapshots.
 const NEW: &str = "_state/forget";
 
-/// What a snapshot's manifest says of a person that was forgotten after its commit.
+/// Entry in a snapshot's manifest for a person who was forgotten after its commit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ForgottenEntry {
     /// When.
@@ -53,20 +53,20 @@ pub struct ForgottenEntry {
     pub tables: Vec<String>,
 }
 
-/// What was done to forget a person.
+/// Result of forgetting a person.
 #[derive(Debug, Default)]
 pub struct Forgotten {
     /// The person's pseudonym.
     pub pseudonym: String,
-    /// Tables that were written again, by snapshot.
+    /// Rewritten tables, by snapshot.
     pub snapshots: BTreeMap<SnapshotId, Vec<String>>,
-    /// Delta tables that were written again.
+    /// Rewritten Delta tables.
     pub delta: Vec<String>,
-    /// Journals that were written again.
+    /// Rewritten journals.
     pub journals: Vec<String>,
-    /// Notes that were written again.
+    /// Rewritten notes.
     pub notes: Vec<String>,
-    /// What could not be read, and so may still name the person.
+    /// Files that could not be read, and so may still name the person.
     pub left: Vec<String>,
 }
 
@@ -133,7 +133,7 @@ impl Lake {
         serde_json::from_slice(&text).map(Some).map_err(damaged)
     }
 
-    /// Whether forgetting somebody was begun and not ended.
+    /// Whether a forget was started and not finished.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Store`].
@@ -195,7 +195,7 @@ impl Lake {
         Ok(done)
     }
 
-    /// Forgets in one snapshot. Gives the tables that were written again.
+    /// Forgets in one snapshot. Returns the rewritten tables.
     fn forget_in(
         &self,
         manifest: &Manifest,
@@ -357,7 +357,7 @@ impl Lake {
     ) -> Result<(), Error> {
         let tables = self.delta_tables()?.into_iter();
         done.left.extend(tables.map(|table| {
-            format!("Delta table {table}: this hexport was built without Delta Lake, and can't change it")
+            format!("Delta table {table}: this hexport was built without Delta Lake and can't rewrite it")
         }));
         Ok(())
     }

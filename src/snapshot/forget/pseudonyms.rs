@@ -15,9 +15,9 @@ use sha2::{Digest, Sha256};
 pub const KEY: &str = "HEXPORT_PSEUDONYM_KEY";
 /// A shorter key could be guessed.
 const KEY_BYTES: usize = 16;
-/// Domain of pseudonyms: a reserved one, so that no mail ever reaches anybody.
+/// Domain of pseudonyms: a reserved one, so that mail never reaches anybody.
 pub const DOMAIN: &str = "forgotten.invalid";
-/// What is hashed to recognise a key.
+/// Known text that is hashed to recognise a key.
 const CHECK: &str = "hexport pseudonyms";
 /// Longer local parts aren't valid (RFC 5321).
 const LOCAL_CHARS: usize = 64;
@@ -32,21 +32,21 @@ impl std::fmt::Debug for Key {
     }
 }
 
-/// Why pseudonyms can't be made.
+/// Flaws of the pseudonym key, or its absence.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFlaw {
-    /// People are forgotten, and there is no key.
+    /// People have been forgotten, and there is no key.
     #[error(
         "{people} {} forgotten in {lake}: set {KEY} to the key that was used",
         if *.people == 1 { "person is" } else { "people are" }
     )]
     Missing {
-        /// How many.
+        /// Number of people.
         people: usize,
         /// The destination.
         lake: String,
     },
-    /// The key is another one.
+    /// The key is a different one.
     #[error("{KEY} isn't the key that people were forgotten with in {lake}")]
     Other {
         /// The destination.
@@ -88,7 +88,7 @@ impl Key {
 pub(super) struct List {
     /// Version of the list's form.
     pub version: u32,
-    /// What the right key makes of a known text.
+    /// HMAC of a known text under the right key.
     pub key_check: String,
     /// When each address was forgotten, by its HMAC.
     pub addresses: BTreeMap<String, DateTime<Utc>>,
@@ -116,11 +116,11 @@ impl List {
 pub struct Pseudonyms {
     key: Option<Key>,
     list: List,
-    /// What looked like an address before, with its pseudonym.
+    /// Texts that looked like addresses, with their pseudonyms.
     seen: Mutex<HashMap<String, Option<String>>>,
 }
 
-/// What looks like an address is remembered up to this many times.
+/// Maximum number of address-like texts to remember.
 const SEEN: usize = 100_000;
 
 impl Pseudonyms {
@@ -235,7 +235,7 @@ impl Pseudonyms {
         }
     }
 
-    /// What stands for the name of the person with an address, which may be replaced already.
+    /// Pseudonym to put in place of the name of the person with this address, which may itself be replaced already.
     pub fn name_beside(&self, address: &str) -> Option<String> {
         let is_pseudonym = || address.ends_with(&format!("@{DOMAIN}"));
         self.of(address).or_else(|| is_pseudonym().then(|| address.to_owned()))
@@ -305,7 +305,7 @@ fn starts(text: &str, sign: usize) -> Vec<usize> {
     found
 }
 
-/// Finds one address in texts by reading them, without a key: what checks that it was forgotten.
+/// Finds one address in texts by reading them, without a key, to check that it was forgotten.
 #[derive(Debug, Clone)]
 pub struct Finder(String);
 
