@@ -116,8 +116,8 @@ async fn an_outage_that_ends_behind_the_last_attempt_loses_nothing() {
                     ("GetProjectRuns", 0) => (*failed = 1, Said::Page).1,
                     ("GetProjectRuns", n) if n <= attempts => (*failed += 1, Said::Status(502, &[])).1,
                     ("ListCells", n) if n <= attempts => Said::Status(502, &[]),
-                    // The probe fails with everything else, until the last attempt of a round was made.
-                    ("ListProjects", n) if n < attempts => Said::Nothing,
+                    // The probe fails with everything else.
+                    ("ListProjects", n) if n <= attempts => Said::Nothing,
                     _ => Said::Page,
                 }
             });

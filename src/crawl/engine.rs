@@ -15,7 +15,7 @@ use super::ask::{Answer, Source, ask, journalled};
 use super::gate::{Gates, Passage};
 use super::order::FIRST_LOOK;
 use super::runs::History;
-use super::task::{Rank, Task};
+use super::task::{Intent, Queued, Rank, Task};
 use super::{Base, Coverage, Decision, Endpoint, Error, Options, Progress, ProjectFacts, Scope, State, Stop};
 use crate::client::operation::GET_RUN_STATUS;
 use crate::journal::Journal;
@@ -115,9 +115,9 @@ struct Engine {
     options: Options,
     progress: Arc<dyn Progress>,
     /// One queue per limit group: a group that must wait holds no other one up.
-    queues: BTreeMap<Group, BinaryHeap<Task>>,
+    queues: BTreeMap<Group, BinaryHeap<Queued>>,
     /// With a budget, the fan-out waits until all projects are known and can be ranked.
-    held: Vec<Task>,
+    held: Vec<Queued>,
     tasks: JoinSet<Landed>,
     under_way: HashMap<Group, usize>,
     /// Of those under way, what was never read before, lists and further pages among them.
@@ -130,9 +130,9 @@ struct Engine {
     met: HashSet<Arc<str>>,
     /// Queried tables wait for their project's runs: API runs may have them read that would be reused, and the
     /// latest that is known when they are read is noted.
-    awaiting_runs: HashMap<Arc<str>, (Task, Decision)>,
+    awaiting_runs: HashMap<Arc<str>, (Intent, Decision)>,
     /// Imported components wait for their project's cells, which tell whether there are any.
-    awaiting_cells: HashMap<Arc<str>, (Task, Decision)>,
+    awaiting_cells: HashMap<Arc<str>, (Intent, Decision)>,
     /// Lists that are being read once more, and what they said the first time.
     first_lists: BTreeMap<Endpoint, (Coverage, HashSet<Arc<str>>)>,
     serial: u64,
@@ -150,8 +150,8 @@ impl Engine {
             if endpoint.scope() == Scope::Workspace {
                 self.lists_open += u32::from(endpoint.names().next().is_some());
                 self.progress.expect(endpoint, 1);
-                let task = self.task(endpoint, None, (0, 0, 0));
-                self.queue(task);
+                let list = self.intent(endpoint, None, (0, 0, 0));
+                self.queue(list);
             }
         }
         self.work(stop).await?;
@@ -169,8 +169,9 @@ impl Engine {
         let awaiting = std::mem::take(&mut self.awaiting_runs).into_values();
         let awaiting = awaiting.chain(std::mem::take(&mut self.awaiting_cells).into_values());
         let queued = std::mem::take(&mut self.queues).into_values().flatten();
-        let left = queued.chain(std::mem::take(&mut self.held)).chain(awaiting.map(|(task, _)| task));
-        let left: Vec<Task> = left.collect();
+        let left =
+            queued.chain(std::mem::take(&mut self.held)).chain(awaiting.map(|(intent, _)| intent.into()));
+        let left: Vec<Task> = left.map(Queued::begin).collect();
         debug_assert!(left.is_empty(), "never asked for: {left:?}");
         for task in left {
             self.finish(
@@ -230,8 +231,8 @@ impl Engine {
             self.first_lists.insert(*list, (before, ids));
             self.lists_open += 1;
             self.progress.expect(*list, 1);
-            let task = self.task(*list, None, (0, 0, 0));
-            self.queue(task);
+            let list = self.intent(*list, None, (0, 0, 0));
+            self.queue(list);
         }
         !lists.is_empty()
     }
@@ -265,13 +266,14 @@ impl Engine {
         Err(error)
     }
 
-    fn task(&mut self, endpoint: Endpoint, entity: Option<Arc<str>>, rank: Rank) -> Task {
+    fn intent(&mut self, endpoint: Endpoint, entity: Option<Arc<str>>, rank: Rank) -> Intent {
         self.serial += 1;
-        Task::new(endpoint, entity, rank, self.serial)
+        Intent { endpoint, entity, rank, serial: self.serial, stamp: None, facts: None, history: None }
     }
 
-    fn queue(&mut self, task: Task) {
-        self.queues.entry(group(&task)).or_default().push(task);
+    fn queue(&mut self, queued: impl Into<Queued>) {
+        let queued = queued.into();
+        self.queues.entry(queued.operation().group.name).or_default().push(queued);
     }
 
     /// Starts as many requests as may be under way, in each group.
@@ -289,9 +291,9 @@ impl Engine {
                 if self.has_to_wait(group) {
                     break;
                 }
-                let Some(task) = self.queues.get_mut(group).and_then(BinaryHeap::pop) else { break };
+                let Some(queued) = self.queues.get_mut(group).and_then(BinaryHeap::pop) else { break };
                 any = true;
-                match self.gates.pass(task) {
+                match self.gates.pass(queued.begin()) {
                     Passage::Wait => {}
                     Passage::Refused(task, reason) => {
                         self.finish(*task, State::Forbidden, Some(reason), true);
@@ -314,11 +316,11 @@ impl Engine {
     /// Whether a group's next task is a second look that might take a request which a first look needs: with a
     /// budget of requests, nothing is read again before everything unread, and what it leads to, has been asked for.
     fn has_to_wait(&self, group: Group) -> bool {
-        let is_second_look = |task: &Task| task.rank.0 > FIRST_LOOK;
+        let is_second_look = |queued: &Queued| queued.rank().0 > FIRST_LOOK;
         self.options.budget.requests.is_some()
             && self.queues.get(group).and_then(BinaryHeap::peek).is_some_and(is_second_look)
             && (self.first_looks > 0
-                || self.queues.values().filter_map(BinaryHeap::peek).any(|task| !is_second_look(task)))
+                || self.queues.values().filter_map(BinaryHeap::peek).any(|queued| !is_second_look(queued)))
     }
 
     fn start(&mut self, task: Task, group: Group) {
@@ -468,8 +470,8 @@ impl Engine {
     fn list_ended(&mut self) {
         self.lists_open = self.lists_open.saturating_sub(1);
         if self.lists_open == 0 {
-            for task in std::mem::take(&mut self.held) {
-                self.queue(task);
+            for held in std::mem::take(&mut self.held) {
+                self.queue(held);
             }
         }
     }

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+use super::base::KnownRuns;
 use super::runs::History;
 use super::{Endpoint, ProjectFacts};
+use crate::client::operation::Operation;
 use crate::client::{ApiRequest, identifier};
 
 /// Pages in a row without one new item after which a list is given up: a server that always invents a new cursor
@@ -45,28 +47,6 @@ pub(super) struct Task {
 }
 
 impl Task {
-    pub fn new(endpoint: Endpoint, entity: Option<Arc<str>>, rank: Rank, serial: u64) -> Self {
-        Self {
-            endpoint,
-            request: endpoint.first_request(entity.as_deref()),
-            entity,
-            rank,
-            serial,
-            stamp: None,
-            facts: None,
-            history: None,
-            visited: HashSet::new(),
-            requests: 0,
-            rows: 0,
-            read_at: None,
-            stragglers: Vec::new(),
-            in_stragglers: false,
-            imports: false,
-            seen: HashSet::new(),
-            barren: 0,
-        }
-    }
-
     /// Takes note of a page's items: whether the list still says something new. Items without an identifier
     /// count by their whole text.
     pub fn see<'a>(&mut self, items: impl Iterator<Item = &'a str>) {
@@ -89,23 +69,116 @@ impl Task {
     }
 }
 
-impl PartialEq for Task {
-    fn eq(&self, other: &Self) -> bool {
-        (self.rank, self.serial) == (other.rank, other.serial)
+/// A series of requests that was not begun. A large workspace has hundreds of thousands of them waiting, each a tenth
+/// of what a [`Task`] takes.
+#[derive(Debug)]
+pub(super) struct Intent {
+    pub endpoint: Endpoint,
+    pub entity: Option<Arc<str>>,
+    /// As a task's.
+    pub rank: Rank,
+    pub serial: u64,
+    pub stamp: Option<String>,
+    /// The project, of a fan-out over projects.
+    pub facts: Option<Arc<ProjectFacts>>,
+    /// Of a run history: the runs that are known; all, or the newest of them.
+    pub history: Option<(Option<Arc<KnownRuns>>, Option<u64>)>,
+}
+
+impl Intent {
+    /// The task with its first request.
+    pub fn begin(self) -> Task {
+        Task {
+            endpoint: self.endpoint,
+            request: self.endpoint.first_request(self.entity.as_deref()),
+            entity: self.entity,
+            rank: self.rank,
+            serial: self.serial,
+            stamp: self.stamp,
+            facts: self.facts,
+            history: self.history.map(|(known, part)| History::new(known, part)),
+            visited: HashSet::new(),
+            requests: 0,
+            rows: 0,
+            read_at: None,
+            stragglers: Vec::new(),
+            in_stragglers: false,
+            imports: false,
+            seen: HashSet::new(),
+            barren: 0,
+        }
     }
 }
 
-impl Eq for Task {}
+/// Whatever waits for its turn.
+#[derive(Debug)]
+pub(super) enum Queued {
+    New(Intent),
+    /// One of which a page was read, or whose request was held up.
+    Begun(Box<Task>),
+}
 
-impl PartialOrd for Task {
+impl Queued {
+    /// The task, with the request that is next.
+    pub fn begin(self) -> Task {
+        match self {
+            Queued::New(intent) => intent.begin(),
+            Queued::Begun(task) => *task,
+        }
+    }
+
+    /// The operation of the request that is next.
+    pub fn operation(&self) -> &'static Operation {
+        match self {
+            Queued::New(intent) => intent.endpoint.operation(),
+            Queued::Begun(task) => task.request.operation(),
+        }
+    }
+
+    pub fn rank(&self) -> Rank {
+        match self {
+            Queued::New(intent) => intent.rank,
+            Queued::Begun(task) => task.rank,
+        }
+    }
+
+    fn serial(&self) -> u64 {
+        match self {
+            Queued::New(intent) => intent.serial,
+            Queued::Begun(task) => task.serial,
+        }
+    }
+}
+
+impl From<Intent> for Queued {
+    fn from(intent: Intent) -> Self {
+        Queued::New(intent)
+    }
+}
+
+impl From<Task> for Queued {
+    fn from(task: Task) -> Self {
+        Queued::Begun(Box::new(task))
+    }
+}
+
+impl PartialEq for Queued {
+    fn eq(&self, other: &Self) -> bool {
+        (self.rank(), self.serial()) == (other.rank(), other.serial())
+    }
+}
+
+impl Eq for Queued {}
+
+impl PartialOrd for Queued {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Task {
+impl Ord for Queued {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         // A heap gives its greatest, and the least rank is wanted most.
-        (other.rank, other.serial).cmp(&(self.rank, self.serial))
+        (other.rank(), other.serial()).cmp(&(self.rank(), self.serial()))
     }
 }

@@ -259,7 +259,7 @@ pub async fn tell(
     mode: Mode,
 ) -> Result<Outcome, Error> {
     let mut outcome = Outcome::default();
-    for (channel, findings) in channels(audit, to, config)? {
+    for (channel, findings) in channels(audit, to, config, mode)? {
         let note = channel.note();
         let told: Option<Told> = lake.note(&note)?.and_then(|text| serde_json::from_slice(&text).ok());
         // A snapshot older than the last one sent has no news.
@@ -297,8 +297,10 @@ fn channels<'a>(
     audit: &'a Audit,
     to: To,
     config: &Config,
+    mode: Mode,
 ) -> Result<Vec<(Channel, Vec<&'a Finding>)>, Error> {
     let mut channels: BTreeMap<String, Vec<&Finding>> = BTreeMap::new();
+    let is_told = |finding: &&Finding| finding.severity >= config.severity;
     let usual = usual_address(to, config)?;
     channels.extend(usual.iter().map(|address| (address.clone(), Vec::new())));
     for route in
@@ -306,7 +308,7 @@ fn channels<'a>(
     {
         channels.insert(route_address(route, None)?, Vec::new());
     }
-    for finding in audit.findings.iter().filter(|finding| finding.severity >= config.severity) {
+    for finding in audit.findings.iter().filter(is_told) {
         let address = match config.routes.iter().find(|route| route.fits(to, finding)) {
             Some(route) => Some(route_address(route, Some(finding))?),
             None => usual.clone(),
@@ -320,6 +322,12 @@ fn channels<'a>(
             To::Email => NoAddress::Recipient,
             to => NoAddress::Webhook(to.variable()),
         };
+        // Whoever sets notifications up wants to see a message first.
+        if mode == Mode::DryRun {
+            tracing::warn!("{}: {source}. This is the first message that it would get", to.name());
+            let nowhere = Channel { to, address: String::new() };
+            return Ok(vec![(nowhere, audit.findings.iter().filter(is_told).collect())]);
+        }
         return Err(Error::Address { to: to.name(), source });
     }
     Ok(channels.into_iter().map(|(address, findings)| (Channel { to, address }, findings)).collect())

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringBuilder, StructArray};
+use arrow::compute::concat_batches;
 use arrow::csv::WriterBuilder;
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
@@ -27,6 +28,9 @@ const ROW_GROUP_ROWS: usize = 122_880;
 /// A row group is closed earlier when it holds this many bytes (long SQL and code sources).
 const ROW_GROUP_BYTES: usize = 64 << 20;
 const ZSTD_LEVEL: i32 = 3;
+/// Rows that are handed to the file writers at a time: where a page ends depends on it. With a number of their own, the
+/// same rows make the same file, in whatever batches they come.
+const WRITTEN_ROWS: usize = 1024;
 
 /// File format of tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +55,9 @@ impl Format {
 pub struct TableWriter {
     table: &'static Table,
     rows: u64,
+    /// Rows that don't fill [`WRITTEN_ROWS`] yet.
+    pending: Vec<RecordBatch>,
+    pending_rows: usize,
     sinks: Vec<Sink>,
     pseudonyms: Arc<Pseudonyms>,
 }
@@ -92,7 +99,8 @@ impl TableWriter {
                 }
             });
         }
-        Ok(Self { table, rows: 0, sinks, pseudonyms: Arc::default() })
+        let (pending, pseudonyms) = (Vec::new(), Arc::default());
+        Ok(Self { table, rows: 0, pending, pending_rows: 0, sinks, pseudonyms })
     }
 
     /// Replaces addresses of forgotten people in every row that is written.
@@ -107,7 +115,28 @@ impl TableWriter {
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), Error> {
         self.rows += batch.num_rows() as u64;
         let replaced = self.pseudonyms.batch(self.table, batch).map_err(Error::of_table(self.table))?;
-        let batch = replaced.as_ref().unwrap_or(batch);
+        let mut rest = replaced.unwrap_or_else(|| batch.clone());
+        while self.pending_rows + rest.num_rows() >= WRITTEN_ROWS {
+            let missing = WRITTEN_ROWS - self.pending_rows;
+            self.pending.push(rest.slice(0, missing));
+            rest = rest.slice(missing, rest.num_rows() - missing);
+            self.write_pending()?;
+        }
+        if rest.num_rows() > 0 {
+            self.pending_rows += rest.num_rows();
+            self.pending.push(rest);
+        }
+        Ok(())
+    }
+
+    fn write_pending(&mut self) -> Result<(), Error> {
+        let whole = match self.pending.as_slice() {
+            [one] => one.clone(),
+            several => concat_batches(&self.table.schema(), several).map_err(Error::of_table(self.table))?,
+        };
+        self.pending.clear();
+        self.pending_rows = 0;
+        let batch = &whole;
         for sink in &mut self.sinks {
             match sink {
                 Sink::Parquet { writer, path, .. } => {
@@ -130,9 +159,9 @@ impl TableWriter {
     /// # Errors
     /// [`Error::Io`], [`Error::Table`].
     pub fn finish(mut self) -> Result<TableEntry, Error> {
-        if self.rows == 0 {
-            // A CSV writer that has seen no batch has written no header.
-            self.write(&RecordBatch::new_empty(self.table.schema()))?;
+        // A CSV writer that has seen no batch has written no header.
+        if self.pending_rows > 0 || self.rows == 0 {
+            self.write_pending()?;
         }
         let mut files = Vec::new();
         for sink in self.sinks {
@@ -322,7 +351,53 @@ impl Write for HashingFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schema::{Datum, Type, batch_of};
     use parquet::errors::ParquetError;
+
+    #[test]
+    fn the_same_rows_make_the_same_file_in_whatever_batches_they_come() {
+        // A table with lists and objects: their values are more than its rows.
+        let table = &crate::tables::RUNS;
+        fn datum(ty: &Type, row: usize) -> Datum {
+            match ty {
+                Type::Utf8 | Type::Json => {
+                    Datum::Text(format!("{:08}", row.wrapping_mul(2_654_435_761) % 100_003))
+                }
+                Type::Int64 => Datum::Int(row as i64),
+                Type::Float64 => Datum::Float(row as f64),
+                Type::Boolean => Datum::Bool(row % 3 == 0),
+                Type::Timestamp => Datum::Time(row as i64),
+                Type::Date => Datum::Date(row as i32),
+                Type::List(of) => Datum::List((0..row % 4).map(|i| datum(of, row + i)).collect()),
+                Type::Struct(fields) => Datum::Struct(fields.iter().map(|f| datum(&f.ty, row)).collect()),
+            }
+        }
+        // More than a page takes.
+        const ROWS: usize = 22_000;
+        let row = |at| table.all_columns().map(|column| datum(&column.ty, at)).collect();
+        let all = batch_of(table, (0..ROWS).map(row).collect()).unwrap();
+        let write = |sizes: &[usize]| {
+            let folder = tempfile::tempdir().unwrap();
+            let formats = [Format::Parquet, Format::Csv];
+            let id = "2026-11-01T000000Z".parse().unwrap();
+            let mut writer = TableWriter::create(table, &formats, folder.path(), &id).unwrap();
+            let mut from = 0;
+            for size in sizes.iter().cycle() {
+                let rows = (*size).min(ROWS - from);
+                writer.write(&all.slice(from, rows)).unwrap();
+                from += rows;
+                if from == ROWS {
+                    break;
+                }
+            }
+            writer.finish().unwrap()
+        };
+        let whole = write(&[ROWS]);
+        assert_eq!(whole.rows, ROWS as u64);
+        for sizes in [&[1024][..], &[3], &[7, 5000, 1, 1023], &[9_999]] {
+            assert_eq!(write(sizes).files, whole.files, "{sizes:?}");
+        }
+    }
 
     #[test]
     fn a_full_disk_is_told_from_rows_that_can_not_be_written() {

@@ -84,6 +84,12 @@ fn each_receiver_is_told_what_is_new_and_what_is_resolved_once() {
         nights(&sim, lake, "02", false);
         let dry = tell(lake, to, &receiver, &["--dry-run"], 0);
         assert!(receiver.taken().is_empty() && dry.contains("2026-11-02T060000Z"), "{dry}");
+        // So is one by somebody who has no address yet.
+        let nowhere = ["notify", lake.to_str().unwrap(), "--to", to];
+        let out = run(&mut hexport(&[&nowhere[..], &["--dry-run"]].concat()), 0);
+        assert!(!stdout(&out).is_empty() && dry.starts_with(&stdout(&out)), "{to}: {dry}");
+        assert!(stderr(&out).contains("set HEXPORT_"), "{}", stderr(&out));
+        assert!(stderr(&run(&mut hexport(&nowhere), 2)).contains("set HEXPORT_"));
         // First one summary, after two refusals.
         tell(lake, to, &receiver, &[], 0);
         let first = receiver.taken();
