@@ -267,7 +267,7 @@ COPY (
         'SUCCESS' AS status,
         (h % 1000)::BIGINT << 20 AS bytes_scanned,
         (h % 60000) / 4e6 AS credits
-    FROM q, (SELECT count(*) AS c FROM p), p WHERE p.n = (q.i // 8) % c
+    FROM q JOIN p ON p.n = (q.i // 8) % (SELECT count(*) FROM p)
 ) TO '{file}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 100000)''')
 """
     with simulate(args.projects) as server, tempfile.TemporaryDirectory() as folder:

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use super::source::Tables;
 use crate::derive::LINEAGE;
@@ -29,8 +29,48 @@ pub struct Edge {
     pub table: Arc<WarehouseTable>,
     /// Whether the project reads the table; it writes it otherwise.
     pub is_read: bool,
-    /// Kinds of evidence, with a plus between them.
-    pub evidence: Arc<str>,
+    pub evidence: Kinds,
+}
+
+/// Kinds of evidence that a row of `lineage` rests on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Kinds(u8);
+
+impl Kinds {
+    const NAMES: [&str; 5] = ["component", "executed", "queried", "scanned", "sql"];
+
+    /// Whether the kind of this name is among them.
+    pub fn has(self, kind: &str) -> bool {
+        self.names().any(|name| name == kind)
+    }
+
+    fn names(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMES
+            .into_iter()
+            .enumerate()
+            .filter(move |(at, _)| self.0 & (1 << at) != 0)
+            .map(|(_, name)| name)
+    }
+}
+
+impl<'a> FromIterator<&'a str> for Kinds {
+    fn from_iter<I: IntoIterator<Item = &'a str>>(names: I) -> Self {
+        let place = |name| Self::NAMES.iter().position(|known| *known == name);
+        Self(names.into_iter().filter_map(place).fold(0, |kinds, at| kinds | 1 << at))
+    }
+}
+
+impl From<&str> for Kinds {
+    /// Those whose names stand here with a plus between them.
+    fn from(text: &str) -> Self {
+        text.split('+').collect()
+    }
+}
+
+impl std::fmt::Display for Kinds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.names().collect::<Vec<_>>().join("+"))
+    }
 }
 
 /// A column of a table that a project reads.
@@ -51,12 +91,7 @@ struct LineageRow {
     #[serde(flatten)]
     table: WarehouseTable,
     direction: String,
-    #[serde(deserialize_with = "joined")]
-    evidence: Arc<str>,
-}
-
-fn joined<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<str>, D::Error> {
-    Ok(Vec::<String>::deserialize(from)?.join("+").into())
+    evidence: Vec<String>,
 }
 
 /// The value that is known already, or else this one.
@@ -90,7 +125,7 @@ pub(super) fn edges(tables: &dyn Tables) -> Result<Vec<Edge>, Error> {
             project_id: shared(row.project_id, &mut texts),
             table: shared(Arc::new(row.table), &mut known),
             is_read: row.direction != "write",
-            evidence: shared(row.evidence, &mut texts),
+            evidence: row.evidence.iter().map(String::as_str).collect(),
         }));
     }
     Ok(edges)

@@ -151,6 +151,33 @@ pub struct ConnectionGrant {
     pub access: String,
 }
 
+/// People of other domains who can open a project. There may be hundreds for each project: the first few stand for all.
+#[derive(Debug, Default)]
+pub struct Outsiders {
+    /// How many there are.
+    pub people: usize,
+    /// Addresses of the first few.
+    pub named: Vec<String>,
+    last: String,
+}
+
+impl Outsiders {
+    /// Adds a person. A person who can open the project in several ways stands there several times in a row.
+    pub fn add(&mut self, who: &str) {
+        if self.last == who {
+            return;
+        }
+        who.clone_into(&mut self.last);
+        self.people += 1;
+        if self.named.len() < Self::NAMED {
+            self.named.push(who.to_owned());
+        }
+    }
+
+    /// How many are named.
+    pub const NAMED: usize = 5;
+}
+
 /// Whom a project is shared with.
 #[derive(Debug, Clone)]
 pub struct SharedWith {
@@ -298,7 +325,7 @@ pub struct Facts {
     /// Statistics of scheduled runs, by project.
     pub scheduled_stats: HashMap<String, Stats>,
     /// People of other domains who can open a project, by project.
-    pub external: HashMap<String, BTreeSet<Arc<str>>>,
+    pub external: HashMap<String, Outsiders>,
     /// Changes in the health of runs, by project.
     pub health: HashMap<String, Health>,
     /// Start of the last run, by project.
@@ -378,7 +405,6 @@ impl Facts {
         // Which domain a pseudonym stands for isn't known.
         own.insert(PSEUDONYM_DOMAIN.to_owned());
         let columns = ["project_id", "principal_type", "principal", "domain", "is_active_user"];
-        let mut people = HashSet::new();
         for batch in tables.open(&EFFECTIVE_ACCESS, &columns)?.into_iter().flatten() {
             let batch = batch?;
             let active = batch.column_by_name("is_active_user").map(|column| column.as_boolean());
@@ -392,8 +418,10 @@ impl Facts {
                 if let (Some(project), Some(who)) =
                     (text(&batch, "project_id", row), text(&batch, "principal", row))
                 {
-                    let who = shared(Arc::from(who), &mut people);
-                    self.external.entry(project.to_owned()).or_default().insert(who);
+                    match self.external.get_mut(project) {
+                        Some(outsiders) => outsiders.add(who),
+                        None => self.external.entry(project.to_owned()).or_default().add(who),
+                    }
                 }
             }
         }

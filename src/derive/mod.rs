@@ -155,7 +155,8 @@ impl Derivation {
         let parts = match self.split {
             Split::Whole => vec![inputs.clone()],
             Split::ByProject => inputs.parts(&self.inputs(), 0)?,
-            Split::Growing(count) => inputs.parts(&self.inputs(), count(inputs).map_err(failed)?)?,
+            // Rows that come together are wide, and are held more than once.
+            Split::Growing(count) => inputs.parts(&self.inputs(), 2 * count(inputs).map_err(failed)?)?,
         };
         let mut writer = create(self.table)?;
         for part in parts {

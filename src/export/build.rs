@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use arrow::compute::filter_record_batch;
+use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
 use chrono::{DateTime, Utc};
@@ -23,7 +23,9 @@ use crate::client::split_page;
 use crate::crawl::{Base, Coverage, Endpoint, Report, Scope, Standing, is_given_up};
 use crate::derive;
 use crate::journal::{Entry, Journal};
-use crate::schema::{Context, Drift, GONE, Origin, Row, RowMapper, Table, batch_of, sort_unique};
+use crate::schema::{
+    Context, Drift, GONE, Origin, Row, RowMapper, Table, batch_of, order_unique, sort_unique,
+};
 use crate::snapshot::{
     self, Format, Lake, Pseudonyms, SnapshotId, TableEntry, TableReader, TableWriter, WorkspaceEntry,
 };
@@ -179,7 +181,7 @@ struct Job<'a> {
 /// Rows of whole entities that are not written yet.
 #[derive(Default)]
 struct Chunk {
-    /// Rows that are batches already, which take less memory.
+    /// Rows of a list that are batches already, which take less memory.
     made: Vec<RecordBatch>,
     rows: Vec<Row>,
     old: Vec<RecordBatch>,
@@ -209,7 +211,7 @@ impl Job<'_> {
                     }
                 }
                 self.keep_listed(endpoint, &mut chunk)?;
-                self.flush(chunk, None, &mut writer)?;
+                self.flush_list(chunk, &mut writer)?;
             }
             Some(endpoint) => self.fan_out(endpoint, &mut mapper, &mut writer)?,
         }
@@ -338,7 +340,7 @@ impl Job<'_> {
     }
 
     fn flush(&self, chunk: Chunk, endpoint: Option<Endpoint>, writer: &mut TableWriter) -> Result<(), Error> {
-        if chunk.rows.is_empty() && chunk.old.is_empty() && chunk.made.is_empty() {
+        if chunk.rows.is_empty() && chunk.old.is_empty() {
             return Ok(());
         }
         let batch = self.assemble(chunk, endpoint).map_err(|e| self.failed(e))?;
@@ -346,21 +348,40 @@ impl Job<'_> {
         Ok(())
     }
 
+    /// Writes a whole list: its rows are held once, and put in order as they are written.
+    fn flush_list(&self, chunk: Chunk, writer: &mut TableWriter) -> Result<(), Error> {
+        let failed = |e| self.failed(e);
+        let mut batches = Vec::with_capacity(chunk.old.len() + chunk.made.len() + 1);
+        for old in &chunk.old {
+            batches.push(self.taken_over(old).map_err(failed)?);
+        }
+        batches.extend(chunk.made);
+        batches.push(self.made(chunk.rows).map_err(failed)?);
+        let all = concat_batches(&self.table.schema(), &batches).map_err(failed)?;
+        drop((batches, chunk.old));
+        let order = order_unique(self.table, &all).map_err(failed)?;
+        for start in (0..order.len()).step_by(CHUNK_ROWS) {
+            let rows = order.slice(start, CHUNK_ROWS.min(order.len() - start));
+            let batch = take_record_batch(&all, &rows).map_err(failed)?;
+            let batch = match self.principals {
+                Some(principals) => principals.resolve(&batch).map_err(failed)?,
+                None => batch,
+            };
+            writer.write(&batch)?;
+        }
+        Ok(())
+    }
+
     /// One batch, sorted, unique by key: old rows give way to new ones.
     fn assemble(&self, chunk: Chunk, endpoint: Option<Endpoint>) -> Result<RecordBatch, ArrowError> {
         let new = self.made(chunk.rows)?;
         let fresh = self.table.accumulates().then(|| keys(self.table, &new));
-        let mut batches = Vec::with_capacity(chunk.old.len() + chunk.made.len() + 1);
+        let mut batches = Vec::with_capacity(chunk.old.len() + 1);
         for old in &chunk.old {
             batches.push(self.taken_over(old)?);
         }
-        batches.extend(chunk.made);
         batches.push(new);
         let merged = sort_unique(self.table, &self.table.schema(), &batches)?;
-        let merged = match self.principals {
-            Some(principals) => principals.resolve(&merged)?,
-            None => merged,
-        };
         match (fresh, endpoint) {
             (Some(fresh), Some(endpoint)) => {
                 let merged = self.mark_gone(&merged, &fresh, endpoint)?;

@@ -351,13 +351,13 @@ fn collect(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) -
         .enumerate()
         .map(|(i, t)| ((t.data_connection_id.as_deref(), t.key.as_str()), i))
         .collect();
-    let mut evidence: Vec<String> = Vec::new();
+    let mut evidence = Vec::new();
     let edges = facts.lineage.iter().filter(|edge| edge.is_read).filter_map(|edge| {
         let table = by_table.get(&(edge.table.data_connection_id.as_deref(), &*edge.table.table_key))?;
         let project = *places.get(&*edge.project_id)?;
-        let known = evidence.iter().position(|e| *e == *edge.evidence);
+        let known = evidence.iter().position(|kinds| *kinds == edge.evidence);
         let place = known.unwrap_or_else(|| {
-            evidence.push(edge.evidence.to_string());
+            evidence.push(edge.evidence);
             evidence.len() - 1
         });
         Some((*table, project, place, Vec::new()))
@@ -393,7 +393,7 @@ fn collect(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) -
         grants,
         changes,
         changes_since,
-        evidence,
+        evidence: evidence.iter().map(ToString::to_string).collect(),
         days,
         series,
         stats: stats

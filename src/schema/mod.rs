@@ -17,7 +17,8 @@ use crate::client::Operation;
 
 pub use columns::{Column, NameOf, SubField, Type};
 pub use rows::{
-    Context, Datum, Drift, Row, RowMapper, UNIDENTIFIED, array_of, batch_of, parse_timestamp, sort_unique,
+    Context, Datum, Drift, Row, RowMapper, UNIDENTIFIED, array_of, batch_of, order_unique, parse_timestamp,
+    sort_unique,
 };
 pub(crate) use rows::{float, timestamp};
 

@@ -511,9 +511,14 @@ pub fn sort_unique(
     batches: &[RecordBatch],
 ) -> Result<RecordBatch, ArrowError> {
     let all = concat_batches(schema, batches)?;
-    if all.num_rows() == 0 {
-        return Ok(all);
-    }
+    take_record_batch(&all, &order_unique(table, &all)?)
+}
+
+/// Places of a batch's rows in the order of the table's key; of rows with the same key, that of the last one.
+///
+/// # Errors
+/// If the batch is not of the table.
+pub fn order_unique(table: &Table, all: &RecordBatch) -> Result<UInt32Array, ArrowError> {
     let key: Vec<ArrayRef> = table.key_indices().iter().map(|i| all.column(*i).clone()).collect();
     let fields = key.iter().map(|c| SortField::new(c.data_type().clone())).collect();
     let converter = RowConverter::new(fields)?;
@@ -536,7 +541,7 @@ pub fn sort_unique(
         let (x, y) = (*a as usize, *b as usize);
         rows.row(x) == rows.row(y) && beyond(x) == beyond(y)
     });
-    take_record_batch(&all, &UInt32Array::from(order))
+    Ok(UInt32Array::from(order))
 }
 
 #[cfg(test)]

@@ -5,9 +5,6 @@ use std::collections::BTreeSet;
 use super::{Rule, counted, live};
 use crate::audit::{Config, Facts, Found, Need, Severity};
 
-/// People who are named in the evidence.
-const NAMED: usize = 5;
-
 /// Every rule of this subject.
 pub const RULES: &[&Rule] = &[&ACCESS_THROUGH_FORMER_GROUP, &ACCESS_EXTERNAL];
 
@@ -53,13 +50,13 @@ static ACCESS_EXTERNAL: Rule = Rule {
 
 fn external(facts: &Facts, _: &Config) -> Found {
     live(facts, |p| {
-        let people = facts.external.get(&p.project_id).filter(|people| !people.is_empty())?;
-        let mut named: Vec<&str> = people.iter().take(NAMED).map(|who| &**who).collect();
-        let more = format!("and {} more", people.len().saturating_sub(NAMED));
-        if people.len() > NAMED {
+        let outsiders = facts.external.get(&p.project_id)?;
+        let mut named: Vec<&str> = outsiders.named.iter().map(String::as_str).collect();
+        let more = format!("and {} more", outsiders.people - named.len());
+        if outsiders.people > named.len() {
             named.push(&more);
         }
-        let who = counted(people.len(), "person of another domain", "people of other domains");
+        let who = counted(outsiders.people, "person of another domain", "people of other domains");
         Some(format!("{who} can open it: {}", named.join(", ")))
     })
     .into()
@@ -88,9 +85,9 @@ pub(super) mod tests {
         Case {
             rule: &ACCESS_EXTERNAL,
             entity: "p1",
-            case: |f| drop(f.external.insert("p1".into(), ["eve@elsewhere.example".into()].into())),
+            case: |f| f.external.entry("p1".into()).or_default().add("eve@elsewhere.example"),
             near_misses: &[|f| {
-                f.external.insert("p1".into(), ["eve@elsewhere.example".into()].into());
+                f.external.entry("p1".into()).or_default().add("eve@elsewhere.example");
                 f.projects[0].trashed_at = ago(1);
             }],
         },

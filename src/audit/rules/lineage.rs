@@ -30,7 +30,7 @@ fn lineage_gap(facts: &Facts, _: &Config) -> Found {
     let (mut only_queried, mut only_sql, mut only_executed) =
         (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for edge in facts.lineage.iter().filter(|edge| edge.is_read) {
-        let has = |kinds: &[&str]| edge.evidence.split('+').any(|e| kinds.contains(&e));
+        let has = |kinds: &[&str]| kinds.iter().any(|kind| edge.evidence.has(kind));
         let only: &mut BTreeMap<&str, Vec<&str>> = match (has(&["queried"]), has(&["sql", "scanned"])) {
             // What a component reads runs with the project, and is the component's SQL.
             _ if has(&["component"]) => continue,
