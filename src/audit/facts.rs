@@ -11,12 +11,13 @@ use super::Hit;
 use super::edges::{edges, shared};
 use super::evidence::Evidence;
 use super::moves::Moves;
+use super::outsiders::{self, Outsiders};
 use super::source::Tables;
 use super::spending::Spending;
 use crate::derive::schedule::ScheduleRow;
-use crate::derive::{COLUMN_LINEAGE, EFFECTIVE_ACCESS, RUN_HEALTH, RUN_STATS, SQL_CELLS};
+use crate::derive::{COLUMN_LINEAGE, RUN_HEALTH, RUN_STATS, SQL_CELLS};
 use crate::snapshot::rows;
-use crate::snapshot::{Error, PSEUDONYM_DOMAIN, WorkspaceEntry};
+use crate::snapshot::{Error, WorkspaceEntry};
 use crate::tables::{
     CELLS, COLLECTION_SHARING, COLLECTIONS, DATA_CONNECTION_SHARING, DATA_CONNECTIONS, GROUP_MEMBERS, GROUPS,
     PROJECT_CATEGORIES, PROJECT_SCHEDULES, PROJECT_SHARING, PROJECTS, RUNS, USERS,
@@ -149,33 +150,6 @@ pub struct ConnectionGrant {
     pub data_connection_id: String,
     pub principal_type: String,
     pub access: String,
-}
-
-/// People of other domains who can open a project. There may be hundreds for each project: the first few stand for all.
-#[derive(Debug, Default)]
-pub struct Outsiders {
-    /// How many there are.
-    pub people: usize,
-    /// Addresses of the first few.
-    pub named: Vec<String>,
-    last: String,
-}
-
-impl Outsiders {
-    /// Adds a person. A person who can open the project in several ways stands there several times in a row.
-    pub fn add(&mut self, who: &str) {
-        if self.last == who {
-            return;
-        }
-        who.clone_into(&mut self.last);
-        self.people += 1;
-        if self.named.len() < Self::NAMED {
-            self.named.push(who.to_owned());
-        }
-    }
-
-    /// How many are named.
-    pub const NAMED: usize = 5;
 }
 
 /// Whom a project is shared with.
@@ -386,46 +360,10 @@ impl Facts {
         facts.read_connections(tables)?;
         facts.read_lineage(tables, config)?;
         facts.read_runs(tables)?;
-        facts.read_external(tables, config)?;
+        facts.external = outsiders::read(tables, &facts.users, config)?;
         facts.spending = Spending::load(tables)?;
         facts.moves = Moves::load(tables)?;
         Ok(facts)
-    }
-
-    fn read_external(&mut self, tables: &dyn Tables, config: &super::Config) -> Result<(), Error> {
-        let domain = |email: &str| email.rsplit_once('@').map_or("", |(_, domain)| domain).to_lowercase();
-        let mut own: HashSet<String> = config.domains.iter().map(|domain| domain.to_lowercase()).collect();
-        if own.is_empty() {
-            let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-            for user in &self.users {
-                *counts.entry(domain(&user.email)).or_default() += 1;
-            }
-            own.extend(counts.into_iter().max_by_key(|(_, n)| *n).map(|(domain, _)| domain));
-        }
-        // Which domain a pseudonym stands for isn't known.
-        own.insert(PSEUDONYM_DOMAIN.to_owned());
-        let columns = ["project_id", "principal_type", "principal", "domain", "is_active_user"];
-        for batch in tables.open(&EFFECTIVE_ACCESS, &columns)?.into_iter().flatten() {
-            let batch = batch?;
-            let active = batch.column_by_name("is_active_user").map(|column| column.as_boolean());
-            for row in 0..batch.num_rows() {
-                let can_log_in = active.is_some_and(|active| active.is_valid(row) && active.value(row));
-                let Some(of) = text(&batch, "domain", row).filter(|of| can_log_in && !own.contains(*of))
-                else {
-                    continue;
-                };
-                debug_assert!(text(&batch, "principal_type", row) == Some("person"), "{of}");
-                if let (Some(project), Some(who)) =
-                    (text(&batch, "project_id", row), text(&batch, "principal", row))
-                {
-                    match self.external.get_mut(project) {
-                        Some(outsiders) => outsiders.add(who),
-                        None => self.external.entry(project.to_owned()).or_default().add(who),
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 
     fn read_people(&mut self, tables: &dyn Tables) -> Result<(), Error> {
@@ -619,7 +557,7 @@ impl Facts {
 }
 
 /// A text of a batch; `None` if it is null.
-fn text<'a>(batch: &'a RecordBatch, column: &str, row: usize) -> Option<&'a str> {
+pub(super) fn text<'a>(batch: &'a RecordBatch, column: &str, row: usize) -> Option<&'a str> {
     let column = batch.column_by_name(column)?.as_string::<i32>();
     column.is_valid(row).then(|| column.value(row))
 }

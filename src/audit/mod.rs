@@ -28,6 +28,7 @@ mod facts;
 pub mod forms;
 pub mod glob;
 mod moves;
+mod outsiders;
 mod own;
 mod record;
 mod rules;

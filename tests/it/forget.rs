@@ -192,22 +192,30 @@ fn forgetting_goes_on_after_a_kill_at_any_moment() {
     }
     let rows = rows_of_some(&first);
     let mut halves = 0;
-    for delay in [0, 40, 80, 120, 160, 220, 300, 400, 600] {
-        let lake = dir.path().join(format!("lake-{delay}"));
+    // Killed at once, and so long after it began.
+    for delay in [None, Some(0), Some(10), Some(20), Some(40), Some(80), Some(120), Some(200), Some(400)] {
+        let delay: Option<u64> = delay;
+        let lake = dir.path().join(format!("lake-{}", delay.unwrap_or(9999)));
+        let begun = lake.join("_state/forgetting.json");
         run(Command::new("cp").arg("-r").arg(&first).arg(&lake), 0);
         let mut child = spawn(&mut keyed(hexport(&["forget", lake.to_str().unwrap(), &address])));
-        std::thread::sleep(Duration::from_millis(delay));
+        if let Some(delay) = delay {
+            while !begun.exists() && child.try_wait().unwrap().is_none() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            std::thread::sleep(Duration::from_millis(delay));
+        }
         let _ = child.kill();
         child.wait().unwrap();
-        halves += usize::from(lake.join("_state/forgetting.json").exists());
+        halves += usize::from(begun.exists());
         // Who reads meanwhile reads all rows; who takes the lock next finishes what was begun.
-        assert_eq!(rows_of_some(&lake), rows, "after {delay} ms");
+        assert_eq!(rows_of_some(&lake), rows, "after {delay:?} ms");
         let done = forget(&lake, &address);
-        assert_eq!(done["left"], json!([]), "after {delay} ms: {done}");
-        assert_eq!(naming(&lake, &address), Vec::<String>::new(), "after {delay} ms");
+        assert_eq!(done["left"], json!([]), "after {delay:?} ms: {done}");
+        assert_eq!(naming(&lake, &address), Vec::<String>::new(), "after {delay:?} ms");
         verify(&lake).unwrap();
         run(&mut hexport(&["snapshots", "verify", lake.to_str().unwrap()]), 0);
-        assert_eq!(rows_of_some(&lake), rows, "after {delay} ms");
+        assert_eq!(rows_of_some(&lake), rows, "after {delay:?} ms");
         std::fs::remove_dir_all(&lake).unwrap();
     }
     assert!(halves > 0, "one was killed in the middle");
