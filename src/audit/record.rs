@@ -14,7 +14,7 @@ use crate::snapshot::{Error, Lake, Manifest, TableEntry, TableWriter, rows};
 use crate::tables::{AUDIT_FINDINGS, AUDIT_RULES};
 
 /// Rows of a batch.
-const CHUNK: usize = 16_384;
+const CHUNK: usize = 4_096;
 
 /// Findings as one snapshot recorded them.
 #[derive(Debug, Default)]

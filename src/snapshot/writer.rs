@@ -365,7 +365,7 @@ mod tests {
                 }
                 Type::Int64 => Datum::Int(row as i64),
                 Type::Float64 => Datum::Float(row as f64),
-                Type::Boolean => Datum::Bool(row % 3 == 0),
+                Type::Boolean => Datum::Bool(row.is_multiple_of(3)),
                 Type::Timestamp => Datum::Time(row as i64),
                 Type::Date => Datum::Date(row as i32),
                 Type::List(of) => Datum::List((0..row % 4).map(|i| datum(of, row + i)).collect()),

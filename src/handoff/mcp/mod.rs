@@ -63,7 +63,7 @@ pub enum Error {
     #[error("{0}")]
     Sql(String),
     /// The query takes too long.
-    #[error("the query was stopped after {} seconds", .0.as_secs())]
+    #[error("the query was stopped after {} s (--sql-timeout)", .0.as_secs())]
     Late(Duration),
 }
 

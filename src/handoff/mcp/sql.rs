@@ -3,8 +3,9 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 use super::Error;
 use super::personal::{Personal, select};
@@ -22,6 +23,30 @@ pub struct Answer {
     pub rows: Vec<Value>,
     /// Whether rows beyond the limit were left out.
     pub is_cut: bool,
+}
+
+/// A process and those that it starts, which end when this is dropped: the `duckdb` that PyPI has starts the real one,
+/// and would leave it at work on a query that nobody waits for.
+struct Group(Option<Pid>);
+
+impl Group {
+    /// The group that a process leads.
+    fn of(child: &Child) -> Self {
+        Self(child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?)))
+    }
+
+    /// The process has ended: its number may be another's soon.
+    fn has_ended(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
+    }
 }
 
 /// Runs one `SELECT` over the tables that it names. They are copied into the process's memory first, and then the
@@ -73,13 +98,20 @@ pub async fn query(
         .args(["-cmd", &format!(".read '{}'", path.display())])
         .args(["-c", &format!("SELECT * FROM query({}) LIMIT {}", literal(sql), limit + 1)])
         .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
         .kill_on_drop(true);
-    let out = match tokio::time::timeout(deadline, command.output()).await {
-        Err(_) => return Err(Error::Late(deadline)),
-        Ok(Err(e)) if e.kind() == std::io::ErrorKind::NotFound => return Err(Error::NoDuckDb),
-        Ok(Err(e)) => return Err(failed(e)),
-        Ok(Ok(out)) => out,
+    let child = match command.spawn() {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(Error::NoDuckDb),
+        child => child.map_err(failed)?,
     };
+    let mut group = Group::of(&child);
+    let out = match tokio::time::timeout(deadline, child.wait_with_output()).await {
+        Err(_) => return Err(Error::Late(deadline)),
+        Ok(out) => out.map_err(failed)?,
+    };
+    group.has_ended();
     if !out.status.success() {
         return Err(Error::Sql(String::from_utf8_lossy(&out.stderr).trim().to_owned()));
     }
