@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use super::exit::{Code, Failure, causes};
 use super::lakes;
+use super::progress::stop_on_signals;
 use super::settings::{Settings, StoreArgs};
-use crate::handoff::mcp::{Config, Personal, serve};
+use crate::crawl::Stop;
+use crate::handoff::mcp::{Config, Personal, end_queries, serve};
 
 /// Arguments of `hexport mcp`.
 #[derive(Debug, clap::Args)]
@@ -41,7 +43,14 @@ pub async fn run(args: Args, settings: &Settings) -> Result<Code, Failure> {
         audit: settings.file.audit.clone(),
         deadline: Duration::from_secs(args.sql_timeout),
     };
-    serve(config).await.map_err(|e| {
+    let stop = Stop::default();
+    stop_on_signals(&stop);
+    let served = tokio::select! {
+        served = serve(config) => served,
+        () = stop.stopped() => Ok(()),
+    };
+    end_queries();
+    served.map_err(|e| {
         Failure::new(Code::Usage, causes(&e))
             .next("Start it from an assistant's settings, as the README shows.")
     })?;

@@ -100,8 +100,8 @@ pub static RUNS: Table = Table {
 /// Longest time that a run is taken to have taken, in seconds: a year.
 const LONGEST: f64 = 366.0 * 86_400.0;
 
-/// Adds the duration in seconds and whether the API's two ways of telling it agree; in place of one that can't be,
-/// why, which ends up in `extra`.
+/// Adds the duration in seconds and whether the API's two ways of telling it agree. A duration that can't be is
+/// left out, and the reason goes to `extra`.
 fn with_duration(mut item: Value) -> Vec<Value> {
     if let Some(ordered) = happened_at(&item) {
         item["@ordered"] = json!(ordered);

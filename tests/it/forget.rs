@@ -226,16 +226,22 @@ fn rows_of_some(lake: &Path) -> Vec<Vec<Value>> {
     ask(lake, &["projects", "users", "project_sharing"].map(count).join(" UNION ALL "))
 }
 
+/// A folder whose `lake` has one night of two tables, its workspace, and the address of somebody in it.
+fn small_lake() -> (tempfile::TempDir, Sim, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(3);
+    let address = an_owner(&sim);
+    sim.export(&dir.path().join("lake"), &["--tables", "projects,users", "--fixed-time", NIGHTS[0]], 0);
+    (dir, sim, address)
+}
+
 #[test]
 fn forgetting_fails_where_a_column_cannot_be_rewritten() {
     use arrow::array::{ArrayRef, AsArray, BinaryArray, RecordBatch};
     use parquet::arrow::ArrowWriter;
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-    let dir = tempfile::tempdir().unwrap();
+    let (dir, _sim, address) = small_lake();
     let lake = dir.path().join("lake");
-    let sim = Sim::of_projects(3);
-    let address = an_owner(&sim);
-    sim.export(&lake, &["--tables", "projects,users", "--fixed-time", NIGHTS[0]], 0);
     // Somebody has added a column of bytes to the file, which holds the addresses once more.
     let folder = lake.join("snapshot=2026-11-01T020000Z");
     let file = folder.join("users.parquet");
@@ -316,11 +322,8 @@ fn an_import_after_forgetting_names_the_pseudonym() {
 
 #[test]
 fn an_interrupted_swap_of_files_is_ended_by_the_next_export() {
-    let dir = tempfile::tempdir().unwrap();
+    let (dir, sim, address) = small_lake();
     let lake = dir.path().join("lake");
-    let sim = Sim::of_projects(3);
-    let address = an_owner(&sim);
-    sim.export(&lake, &["--tables", "projects,users", "--fixed-time", NIGHTS[0]], 0);
     let folder = lake.join("snapshot=2026-11-01T020000Z");
     let old = std::fs::read(folder.join("manifest.json")).unwrap();
     forget(&lake, &address);

@@ -1,7 +1,10 @@
 //! `hexport mcp`, driven by the protocol's own client.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -255,11 +258,54 @@ fn a_query_that_takes_too_long_is_stopped_and_the_server_answers_the_next() {
     assert_eq!(said(&answers[1])["rows"][0]["n"], ask_one(dir.path(), "SELECT count(*) FROM projects"));
     assert!(started.elapsed().as_secs() < 50);
     // Not the command alone, which may be a script that started another.
-    let processes = std::fs::read_dir("/proc").unwrap().flatten();
-    let lines = processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
-    let left: Vec<String> = lines.map(|line| String::from_utf8_lossy(&line).into_owned()).collect();
-    let left: Vec<&String> = left.iter().filter(|line| line.contains("hash(a.range + b.range)")).collect();
-    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(processes_with("hash(a.range + b.range)"), 0);
     let none = ["mcp", dir.path().to_str().unwrap(), "--sql-timeout", "0"];
     assert!(stderr(&run(&mut hexport(&none), 2)).contains("1..=3600"));
+}
+
+/// Processes of this machine whose command line holds a text.
+fn processes_with(text: &str) -> usize {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
+    lines.filter(|line| String::from_utf8_lossy(line).contains(text)).count()
+}
+
+#[test]
+fn a_server_that_ends_leaves_no_query_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(3);
+    sim.export(dir.path(), &NIGHT, 0);
+    for (at, by_signal) in [true, false].into_iter().enumerate() {
+        let mark = format!("= {at}{}", std::process::id());
+        let endless =
+            format!("SELECT count(*) FROM range(9999999) a, range(9999999) b WHERE a.range * b.range {mark}");
+        let mut command = hexport(&["mcp", dir.path().to_str().unwrap()]);
+        command.env("PATH", path_with_venv()).stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut server = command.spawn().unwrap();
+        let mut stdin = server.stdin.take().unwrap();
+        let client = json!({"name": "test", "version": "1"});
+        let begin = json!({"protocolVersion": "2025-03-26", "capabilities": {}, "clientInfo": client});
+        for message in [
+            json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": begin}),
+            json!({"jsonrpc": "2.0", "method": "notifications/initialized"}),
+            json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call",
+                "params": {"name": "query_sql", "arguments": {"sql": endless}}}),
+        ] {
+            writeln!(stdin, "{message}").unwrap();
+        }
+        let wait_for = |wanted: &dyn Fn(usize) -> bool, what: &str| {
+            let began = Instant::now();
+            while !wanted(processes_with(&mark)) {
+                assert!(began.elapsed() < Duration::from_secs(60), "{what}");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        };
+        wait_for(&|processes| processes > 0, "the query never began");
+        match by_signal {
+            true => drop(Command::new("kill").arg(server.id().to_string()).status().unwrap()),
+            false => drop(stdin),
+        }
+        assert!(server.wait().unwrap().success());
+        wait_for(&|processes| processes == 0, "the query goes on");
+    }
 }

@@ -110,6 +110,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     Ok(())
 }
 
+pub use sql::end_all as end_queries;
+
 #[derive(Debug, Deserialize, schemars::JsonSchema)]
 struct TableArgs {
     /// A warehouse table: its whole name or the end of it, such as core.orders, in any case

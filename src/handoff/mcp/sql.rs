@@ -1,6 +1,7 @@
 //! SQL over a snapshot, by the `duckdb` command, in a process that can read and write nothing else.
 
 use std::process::Stdio;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -29,23 +30,42 @@ pub struct Answer {
 /// and would leave it at work on a query that nobody waits for.
 struct Group(Option<Pid>);
 
+/// Leaders of the groups that are at work.
+static AT_WORK: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+
+fn at_work() -> MutexGuard<'static, Vec<Pid>> {
+    AT_WORK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Group {
     /// The group that a process leads.
     fn of(child: &Child) -> Self {
-        Self(child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?)))
+        let leader = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
+        at_work().extend(leader);
+        Self(leader)
     }
 
     /// The process has ended: its number may be another's soon.
     fn has_ended(&mut self) {
-        self.0 = None;
+        let ended = self.0.take();
+        at_work().retain(|leader| Some(*leader) != ended);
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if let Some(leader) = self.0 {
-            let _ = kill_process_group(leader, Signal::KILL);
+        let mut at_work = at_work();
+        // Unless all were ended already.
+        if let Some(place) = at_work.iter().position(|leader| Some(*leader) == self.0) {
+            let _ = kill_process_group(at_work.swap_remove(place), Signal::KILL);
         }
+    }
+}
+
+/// Ends all queries that are at work: the process is about to end, and they are in groups of their own.
+pub fn end_all() {
+    for leader in std::mem::take(&mut *at_work()) {
+        let _ = kill_process_group(leader, Signal::KILL);
     }
 }
 

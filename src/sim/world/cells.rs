@@ -120,8 +120,8 @@ impl World {
                     // Drawn apart, so that what follows does not depend on it.
                     let r = &mut rng::of(config.seed, "cell-detail", key);
                     let is_import = cell.cell_type == "COMPONENT_IMPORT";
-                    // Components of components are rare: were they as common as components, every project would
-                    // run half of all there are.
+                    // Components of components are rare: were they as common as components, their chains would
+                    // lead one project in ten to over 600 tables.
                     if is_import && record.project.kind == "COMPONENT" && chance(r, 0.7) {
                         cell.cell_type = "INPUT".into();
                     } else if is_import && !self.components.is_empty() {

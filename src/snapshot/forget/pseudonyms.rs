@@ -235,7 +235,7 @@ impl Pseudonyms {
         }
     }
 
-    /// Pseudonym to put in place of the name of the person with this address, which may itself be replaced already.
+    /// The pseudonym that replaces the name of the person with this address. The address may be a pseudonym already.
     pub fn name_beside(&self, address: &str) -> Option<String> {
         let is_pseudonym = || address.ends_with(&format!("@{DOMAIN}"));
         self.of(address).or_else(|| is_pseudonym().then(|| address.to_owned()))
