@@ -3,11 +3,16 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Date32Array, Float64Array, Int64Array, ListBuilder, RecordBatch, StringArray,
-    StringBuilder, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, BooleanArray, Date32Array, Float64Array, Int64Array, ListBuilder, RecordBatch,
+    StringArray, StringBuilder, TimestampMicrosecondArray,
 };
+use arrow::datatypes::{Date32Type, Float64Type, Int64Type, TimestampMicrosecondType};
 use chrono::{DateTime, Utc};
-use polars::prelude::{Column, DataFrame, DataType, PolarsError, TimeUnit, TimeZone, polars_err};
+use polars::prelude::{
+    BooleanChunked, Column, DataFrame, DataType, Float64Chunked, Int32Chunked, Int64Chunked, IntoColumn,
+    IntoSeries, ListBuilderTrait, ListStringChunkedBuilder, PolarsError, PolarsResult, StringChunked,
+    TimeUnit, TimeZone, polars_err,
+};
 
 use crate::schema::{Table, Type};
 
@@ -67,4 +72,63 @@ fn to_array(column: &Column, ty: &Type) -> Result<ArrayRef, PolarsError> {
             return Err(polars_err!(ComputeError: "derived columns are scalars or lists of text"));
         }
     })
+}
+
+/// Type of a column in polars; `None` if derived tables don't compute with such columns.
+pub(super) fn dtype(ty: &Type) -> Option<DataType> {
+    Some(match ty {
+        Type::Utf8 | Type::Json => DataType::String,
+        Type::Int64 => DataType::Int64,
+        Type::Float64 => DataType::Float64,
+        Type::Boolean => DataType::Boolean,
+        Type::Date => DataType::Date,
+        Type::Timestamp => DataType::Datetime(TimeUnit::Microseconds, Some(TimeZone::UTC)),
+        Type::List(Type::Utf8) => DataType::List(Box::new(DataType::String)),
+        Type::List(_) | Type::Struct(_) => return None,
+    })
+}
+
+/// A table's columns with these names, of a record batch of some of its columns.
+///
+/// # Errors
+/// If one is missing, or polars doesn't compute with its type.
+pub(super) fn to_frame(table: &Table, names: &[&str], batch: &RecordBatch) -> PolarsResult<DataFrame> {
+    let mut columns = Vec::with_capacity(names.len());
+    for name in names {
+        let declared = table.all_columns().find(|column| column.name == *name);
+        let array = declared.zip(batch.column_by_name(name)).and_then(|(column, array)| {
+            let dtype = dtype(&column.ty)?;
+            Some(to_column(&column.ty, array, &dtype))
+        });
+        let missing = || polars_err!(ColumnNotFound: "{} in {}", name, table.name);
+        let mut column = array.ok_or_else(missing)??;
+        column.rename((*name).into());
+        columns.push(column);
+    }
+    DataFrame::new(batch.num_rows(), columns)
+}
+
+fn to_column(ty: &Type, array: &ArrayRef, dtype: &DataType) -> PolarsResult<Column> {
+    let series = match ty {
+        Type::Int64 => array.as_primitive::<Int64Type>().iter().collect::<Int64Chunked>().into_series(),
+        Type::Float64 => array.as_primitive::<Float64Type>().iter().collect::<Float64Chunked>().into_series(),
+        Type::Boolean => array.as_boolean().iter().collect::<BooleanChunked>().into_series(),
+        Type::Date => array.as_primitive::<Date32Type>().iter().collect::<Int32Chunked>().into_series(),
+        Type::Timestamp => {
+            array.as_primitive::<TimestampMicrosecondType>().iter().collect::<Int64Chunked>().into_series()
+        }
+        Type::Utf8 | Type::Json => array.as_string::<i32>().iter().collect::<StringChunked>().into_series(),
+        Type::List(_) | Type::Struct(_) => {
+            let lists = array.as_list::<i32>();
+            let mut builder = ListStringChunkedBuilder::new("".into(), lists.len(), lists.values().len());
+            for list in lists.iter() {
+                match list {
+                    Some(list) => builder.append_values_iter(list.as_string::<i32>().iter().flatten()),
+                    None => builder.append_null(),
+                }
+            }
+            builder.finish().into_series()
+        }
+    };
+    Ok(series.cast(dtype)?.into_column())
 }

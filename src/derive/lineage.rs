@@ -6,7 +6,7 @@ use super::cells::READ;
 use super::components;
 use super::connections::{Naming, namings, text as text_at};
 use super::names::reported;
-use super::{Inputs, RUN_STATS, SQL_TABLES, by_nullable_key, scan};
+use super::{Inputs, RUN_STATS, SQL_TABLES, by_nullable_key};
 use crate::schema::columns::{boolean, int, text, time};
 use crate::schema::{self, Origin, Table, itself};
 use crate::tables::{CELLS, DATA_CONNECTIONS, EXECUTED_TABLES, PROJECTS};
@@ -141,13 +141,9 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
     let found = match &inputs.last_lineage {
         None => joined.with_column(now.alias("first_seen_at")).collect()?,
         Some(path) => {
-            let mut last = scan(path)?;
-            // Snapshots of before have reads alone.
-            if !last.collect_schema()?.contains("direction") {
-                last = last.with_column(lit(READ).alias("direction"));
-            }
             let first = col("first_seen_at").alias("known_at");
-            let known = inputs.cut(last).select([col(KEY[0]), col(KEY[1]), col(KEY[2]), col(KEY[3]), first]);
+            let last = inputs.scan_file(path.clone(), &LINEAGE)?;
+            let known = last.select([col(KEY[0]), col(KEY[1]), col(KEY[2]), col(KEY[3]), first]);
             joined
                 .join(known, by_key(), by_key(), by_nullable_key(JoinType::Left))
                 .with_column(coalesce(&[col("known_at"), now]).alias("first_seen_at"))

@@ -28,6 +28,7 @@ mod run_cost;
 mod run_daily;
 mod run_health;
 mod run_stats;
+mod scan;
 mod sql_cells;
 mod sql_columns;
 mod sql_tables;
@@ -40,9 +41,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use chrono::{DateTime, Utc};
-use polars::prelude::{
-    DataFrame, HiveOptions, JoinArgs, JoinType, LazyFrame, PlRefPath, PolarsError, ScanArgsParquet, col, lit,
-};
+use polars::prelude::{DataFrame, JoinArgs, JoinType, LazyFrame, PolarsError};
 
 use crate::schema::{Origin, Table};
 use crate::snapshot::{self, KeyRange, TableEntry, TableReader, TableWriter};
@@ -213,21 +212,15 @@ impl Inputs<'_> {
     ///
     /// # Errors
     /// If it can't be read.
-    pub fn scan(&self, table: &Table) -> Result<LazyFrame, PolarsError> {
-        let frame = scan(&self.path(table.name))?;
-        Ok(if table.key[0] == PROJECT { self.cut(frame) } else { frame })
+    pub fn scan(&self, table: &'static Table) -> Result<LazyFrame, PolarsError> {
+        self.scan_file(self.path(table.name), table)
     }
 
-    /// The rows of a frame that are of the projects that are looked at.
-    fn cut(&self, frame: LazyFrame) -> LazyFrame {
-        let KeyRange { from, to } = &self.projects;
-        let frame = match from {
-            Some(from) => frame.filter(col(PROJECT).gt_eq(lit(from.as_str()))),
-            None => frame,
-        };
-        match to {
-            Some(to) => frame.filter(col(PROJECT).lt(lit(to.as_str()))),
-            None => frame,
+    /// A table of another snapshot, to compute with.
+    fn scan_file(&self, path: PathBuf, table: &'static Table) -> Result<LazyFrame, PolarsError> {
+        match table.key[0] == PROJECT {
+            true => scan::scan(path, table, &self.projects),
+            false => scan::scan(path, table, &KeyRange::default()),
         }
     }
 
@@ -286,10 +279,3 @@ fn by_nullable_key(how: JoinType) -> JoinArgs {
 
 /// First column of the key of tables that say something of projects.
 const PROJECT: &str = "project_id";
-
-fn scan(path: &Path) -> Result<LazyFrame, PolarsError> {
-    // A path is a path: no part of it is a pattern, and none a column.
-    let hive_options = HiveOptions { enabled: Some(false), ..HiveOptions::default() };
-    let plain = ScanArgsParquet { glob: false, hive_options, ..ScanArgsParquet::default() };
-    LazyFrame::scan_parquet(PlRefPath::try_from_path(path)?, plain)
-}

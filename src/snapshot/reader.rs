@@ -124,6 +124,19 @@ impl TableReader {
         Self::read(path, table, table.schema(), range.clone())
     }
 
+    /// Opens some columns of the rows of a range in a table's file.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Damaged`].
+    pub fn open_range_columns(
+        path: &Path,
+        table: &'static Table,
+        range: &KeyRange,
+        columns: &[&str],
+    ) -> Result<Self, Error> {
+        Self::read(path, table, some_columns(table, columns), range.clone())
+    }
+
     fn with_schema(
         lake: &Lake,
         manifest: &Manifest,
