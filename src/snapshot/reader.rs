@@ -50,9 +50,11 @@ impl KeyRange {
         !(ends && (before || after))
     }
 
-    /// The rows of a sorted batch that are in it.
-    fn cut(&self, batch: &RecordBatch, column: usize) -> RecordBatch {
-        let values = batch.column(column).as_string::<i32>();
+    /// The rows of a batch that are in it, which is sorted by this column.
+    fn cut(&self, batch: &RecordBatch, column: &str) -> RecordBatch {
+        let Some(values) = batch.column_by_name(column).and_then(|column| column.as_string_opt::<i32>()) else {
+            return batch.clone();
+        };
         let first_not = |is_before: &dyn Fn(&str) -> bool| {
             let (mut low, mut high) = (0, values.len());
             while low < high {
@@ -160,7 +162,9 @@ impl TableReader {
         let input = File::open(path).map_err(Error::io("can't read", path))?;
         let damaged = |e| Flaw::Parquet(e).of(path);
         let builder = ParquetRecordBatchReaderBuilder::try_new(input).map_err(damaged)?;
-        let names = schema.fields().iter().map(|f| f.name().as_str());
+        // A range is cut by the first column of the key, whether that is wanted or not.
+        let cut_by = (!range.is_all()).then_some(table.key[0]);
+        let names = schema.fields().iter().map(|f| f.name().as_str()).chain(cut_by);
         let mask = ProjectionMask::columns(builder.parquet_schema(), names);
         let rows = builder.metadata().file_metadata().num_rows() as u64;
         let key = table.key_indices()[0];
@@ -183,6 +187,10 @@ impl TableReader {
     }
 
     fn adapt(&self, batch: &RecordBatch) -> Result<RecordBatch, Error> {
+        let batch = match self.range.is_all() {
+            true => batch,
+            false => &self.range.cut(batch, self.table.key[0]),
+        };
         let columns: Vec<ArrayRef> = self
             .schema
             .fields()
@@ -192,11 +200,7 @@ impl TableReader {
                 upgrade::column(self.table.name, field, stored, batch.num_rows())
             })
             .collect();
-        let batch = RecordBatch::try_new(self.schema.clone(), columns).map_err(|e| self.failed(e))?;
-        Ok(match self.range.is_all() {
-            true => batch,
-            false => self.range.cut(&batch, self.table.key_indices()[0]),
-        })
+        RecordBatch::try_new(self.schema.clone(), columns).map_err(|e| self.failed(e))
     }
 
     fn failed(&self, error: ArrowError) -> Error {
