@@ -1,6 +1,6 @@
 //! Which project reads or writes which table: the longest of the tables that the rules look at.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -21,15 +21,83 @@ pub struct WarehouseTable {
     pub table_name: Arc<str>,
 }
 
-/// A row of `lineage`. A workspace has millions of them, of few projects, tables and kinds of evidence: they share
-/// what they name.
+/// A row of `lineage`, as it is read.
 #[derive(Debug, Clone)]
-pub struct Edge {
+pub struct LineageRow {
     pub project_id: Arc<str>,
-    pub table: Arc<WarehouseTable>,
+    pub table: WarehouseTable,
     /// Whether the project reads the table; it writes it otherwise.
     pub is_read: bool,
     pub evidence: Kinds,
+}
+
+/// A row of `lineage`, as it is looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct Edge<'a> {
+    pub project_id: &'a str,
+    pub table: &'a WarehouseTable,
+    /// Whether the project reads the table; it writes it otherwise.
+    pub is_read: bool,
+    pub evidence: Kinds,
+}
+
+/// All of `lineage`. A workspace has millions of rows, of few projects, tables and kinds of evidence: a row is held in
+/// eight bytes.
+#[derive(Debug, Default)]
+pub struct Lineage {
+    tables: Vec<Arc<WarehouseTable>>,
+    /// Places of the tables.
+    known: HashMap<Arc<WarehouseTable>, u32>,
+    projects: BTreeMap<Arc<str>, Vec<Use>>,
+}
+
+/// A table that a project reads or writes.
+#[derive(Debug)]
+struct Use {
+    table: u32,
+    is_read: bool,
+    evidence: Kinds,
+}
+
+impl Lineage {
+    /// Adds a row.
+    pub fn push(&mut self, row: LineageRow) {
+        let table = match self.known.get(&row.table) {
+            Some(place) => *place,
+            None => {
+                let (place, table) = (self.tables.len() as u32, Arc::new(row.table));
+                self.tables.push(table.clone());
+                self.known.insert(table, place);
+                place
+            }
+        };
+        let uses = self.projects.entry(row.project_id).or_default();
+        uses.push(Use { table, is_read: row.is_read, evidence: row.evidence });
+    }
+
+    /// All rows, by project.
+    pub fn iter(&self) -> impl Iterator<Item = Edge<'_>> {
+        self.projects.iter().flat_map(|(project, uses)| uses.iter().map(|of| self.edge(project, of)))
+    }
+
+    /// The rows of a project.
+    pub fn of(&self, project: &str) -> impl Iterator<Item = Edge<'_>> {
+        let found = self.projects.get_key_value(project);
+        found.into_iter().flat_map(|(project, uses)| uses.iter().map(|of| self.edge(project, of)))
+    }
+
+    fn edge<'a>(&'a self, project_id: &'a str, of: &Use) -> Edge<'a> {
+        let table = &self.tables[of.table as usize];
+        Edge { project_id, table, is_read: of.is_read, evidence: of.evidence }
+    }
+}
+
+impl FromIterator<LineageRow> for Lineage {
+    fn from_iter<I: IntoIterator<Item = LineageRow>>(rows: I) -> Self {
+        let mut lineage = Self::default();
+        rows.into_iter().for_each(|row| lineage.push(row));
+        lineage
+    }
 }
 
 /// Kinds of evidence that a row of `lineage` rests on.
@@ -83,10 +151,10 @@ pub struct ColumnEdge {
     pub column_name: String,
 }
 
-/// The row as it is read.
+/// The row as it stands in the table.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct LineageRow {
+struct Stored {
     project_id: Arc<str>,
     #[serde(flatten)]
     table: WarehouseTable,
@@ -105,8 +173,8 @@ pub(super) fn shared<T: ?Sized + Eq + Hash>(value: Arc<T>, known: &mut HashSet<A
     }
 }
 
-/// All of `lineage`.
-pub(super) fn edges(tables: &dyn Tables) -> Result<Vec<Edge>, Error> {
+/// Reads all of `lineage`.
+pub(super) fn lineage(tables: &dyn Tables) -> Result<Lineage, Error> {
     let columns = [
         "project_id",
         "data_connection_id",
@@ -117,16 +185,16 @@ pub(super) fn edges(tables: &dyn Tables) -> Result<Vec<Edge>, Error> {
         "direction",
         "evidence",
     ];
-    let (mut texts, mut known) = (HashSet::new(), HashSet::new());
-    let mut edges = Vec::new();
+    let mut lineage = Lineage::default();
     for batch in tables.open(&LINEAGE, &columns)?.into_iter().flatten() {
-        let rows: Vec<LineageRow> = rows::of_batch(&LINEAGE, &batch?)?;
-        edges.extend(rows.into_iter().map(|row| Edge {
-            project_id: shared(row.project_id, &mut texts),
-            table: shared(Arc::new(row.table), &mut known),
-            is_read: row.direction != "write",
-            evidence: row.evidence.iter().map(String::as_str).collect(),
-        }));
+        for row in rows::of_batch::<Stored>(&LINEAGE, &batch?)? {
+            lineage.push(LineageRow {
+                project_id: row.project_id,
+                table: row.table,
+                is_read: row.direction != "write",
+                evidence: row.evidence.iter().map(String::as_str).collect(),
+            });
+        }
     }
-    Ok(edges)
+    Ok(lineage)
 }

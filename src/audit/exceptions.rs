@@ -149,9 +149,9 @@ impl<'a> Ledger<'a> {
         let none = vec![0; config.exceptions.len()];
         let mut used = Used::new();
         if config.exceptions.iter().any(|exception| exception.connection.is_some()) {
-            for edge in &facts.lineage {
+            for edge in facts.lineage.iter() {
                 let id = edge.table.data_connection_id.as_deref().unwrap_or("");
-                used.entry(&edge.project_id).or_default().insert(id);
+                used.entry(edge.project_id).or_default().insert(id);
             }
         }
         Self { used, matched: none.clone(), refused: none.clone(), expired: none }
@@ -282,7 +282,7 @@ mod tests {
         for (exception, accepted, notice) in cases {
             let name = exception.describe();
             let audit = with(vec![exception]);
-            let mut rules: Vec<&str> = audit.excepted.iter().map(|e| e.finding.rule.as_str()).collect();
+            let mut rules: Vec<&str> = audit.excepted.iter().map(|e| &*e.finding.rule).collect();
             rules.sort();
             assert_eq!(rules, accepted, "{name}");
             assert_eq!(audit.findings.len() + rules.len(), 2, "{name}: nothing is lost");

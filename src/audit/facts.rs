@@ -1,6 +1,6 @@
 //! Input of the rules: the small tables of a snapshot, in memory.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
 use super::Hit;
-use super::edges::{edges, shared};
+use super::edges::{lineage, shared};
 use super::evidence::Evidence;
 use super::moves::Moves;
 use super::outsiders::{self, Outsiders};
@@ -24,8 +24,8 @@ use crate::tables::{
 };
 
 #[cfg(test)]
-pub use super::edges::WarehouseTable;
-pub use super::edges::{ColumnEdge, Edge};
+pub use super::edges::LineageRow;
+pub use super::edges::{ColumnEdge, Lineage};
 
 /// A row of `projects`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -291,7 +291,7 @@ pub struct Facts {
     /// Names of groups that each collection is shared with, by the collection's name.
     pub collection_groups: HashMap<String, BTreeSet<String>>,
     /// Which project reads which table.
-    pub lineage: Vec<Edge>,
+    pub lineage: Lineage,
     /// Columns that projects read and that are sensitive.
     pub sensitive_columns: Vec<ColumnEdge>,
     /// Connections that a cell names: a SQL cell that runs on it, or code that mentions it.
@@ -457,7 +457,7 @@ impl Facts {
 
     fn read_lineage(&mut self, tables: &dyn Tables, config: &super::Config) -> Result<(), Error> {
         let open = |table| tables.open(table, &[]);
-        self.lineage = edges(tables)?;
+        self.lineage = lineage(tables)?;
         self.sql_cells = rows::some(&open, &SQL_CELLS, |cell: &SqlCell| !cell.parsed)?;
         let is_sensitive = |edge: &ColumnEdge| config.is_sensitive_column(&edge.table_key, &edge.column_name);
         self.sensitive_columns = rows::some(&open, &COLUMN_LINEAGE, is_sensitive)?;
@@ -510,15 +510,6 @@ impl Facts {
     /// Whether the person is not among the users: deactivated users are not listed.
     pub fn is_gone(&self, email: &str) -> bool {
         !email.is_empty() && !self.emails.contains(&email.to_lowercase())
-    }
-
-    /// Lineage by project.
-    pub fn edges(&self) -> BTreeMap<&str, Vec<&Edge>> {
-        let mut edges: BTreeMap<&str, Vec<&Edge>> = BTreeMap::new();
-        for edge in &self.lineage {
-            edges.entry(&edge.project_id).or_default().push(edge);
-        }
-        edges
     }
 
     /// Names of groups that hold at least this share of the people of the workspace.

@@ -119,10 +119,10 @@ pub struct Finding {
     /// Severity.
     pub severity: Severity,
     /// The rule.
-    pub rule: String,
+    pub rule: Arc<str>,
     /// `project`, `component`, `user`, `group`, `connection`, `table`, `query` or `workspace`; the user's own rules
     /// may say something else.
-    pub entity_type: String,
+    pub entity_type: Cow<'static, str>,
     /// Identifier of what it was found on.
     pub entity_id: String,
     /// Title or name of what it was found on.
@@ -135,7 +135,7 @@ pub struct Finding {
     /// anything about the rule.
     pub since: Option<DateTime<Utc>>,
     /// Recommended action.
-    pub action: String,
+    pub action: Arc<str>,
     /// Page in Hex.
     pub url: Option<String>,
 }
@@ -359,30 +359,40 @@ impl<'a> Work<'a> {
                     self.audit.not_evaluated.push(note(&why, Some(entities)));
                     (outcome.entities_left_out, outcome.left_out) = (entities, Some(why));
                 }
+                let shared = (rule.id.into(), rule.action.into());
                 for hit in found.hits {
-                    self.take(rule, usual, hit, &mut outcome);
+                    self.take(rule, &shared, usual, hit, &mut outcome);
                 }
             }
         }
         self.audit.rules.push(outcome);
     }
 
-    fn take(&mut self, rule: Shape<'_>, usual: Option<Severity>, hit: Hit, outcome: &mut RuleOutcome) {
+    fn take(
+        &mut self,
+        rule: Shape<'_>,
+        (id_of_rule, action): &(Arc<str>, Arc<str>),
+        usual: Option<Severity>,
+        mut hit: Hit,
+        outcome: &mut RuleOutcome,
+    ) {
         let severity = usual.or(hit.severity).unwrap_or(rule.severity);
         let accepted = self.ledger.accepts(self.config, rule.id, severity, &hit, self.facts);
+        // There may be hundreds of thousands: none keeps room that it doesn't need.
+        hit.evidence.shrink_to_fit();
         let finding = Finding {
             id: id(rule.id, &hit),
             severity,
-            rule: rule.id.into(),
+            rule: id_of_rule.clone(),
             url: self.facts.url(&hit),
-            entity_type: hit.entity_type.into_owned(),
+            entity_type: hit.entity_type,
             entity_id: hit.entity_id,
             // A title of nothing is nothing to point at, or to click on.
             entity: if hit.entity.trim().is_empty() { UNTITLED.into() } else { hit.entity },
             owner: hit.owner,
             evidence: hit.evidence,
             since: Some(self.facts.now),
-            action: rule.action.into(),
+            action: action.clone(),
         };
         match accepted {
             None => {
@@ -412,8 +422,8 @@ impl<'a> Work<'a> {
             exception: "[audit]".into(),
             what,
         }));
-        audit.findings.sort_by(order);
-        audit.excepted.sort_by(|a, b| order(&a.finding, &b.finding));
+        audit.findings.sort_unstable_by(order);
+        audit.excepted.sort_unstable_by(|a, b| order(&a.finding, &b.finding));
         audit
     }
 }
@@ -434,7 +444,7 @@ impl Audit {
 
     /// Leaves what is about these rules and at least this severe; all rules, if none is named.
     pub fn only(&mut self, rules: &[String], least: Severity) {
-        let is_wanted = |rule: &String| rules.is_empty() || rules.contains(rule);
+        let is_wanted = |rule: &str| rules.is_empty() || rules.iter().any(|wanted| wanted == rule);
         self.findings.retain(|f| f.severity >= least && is_wanted(&f.rule));
         self.excepted.retain(|e| e.finding.severity >= least && is_wanted(&e.finding.rule));
         self.not_evaluated.retain(|n| is_wanted(&n.rule));

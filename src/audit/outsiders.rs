@@ -1,6 +1,7 @@
 //! People of other domains, by the projects that they can open.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
 
@@ -19,20 +20,15 @@ pub struct Outsiders {
     /// How many there are.
     pub people: usize,
     /// Addresses of the first few.
-    pub named: Vec<String>,
-    last: String,
+    pub named: Vec<Arc<str>>,
 }
 
 impl Outsiders {
-    /// Adds a person. A person who can open the project in several ways stands there several times in a row.
-    pub fn add(&mut self, who: &str) {
-        if self.last == who {
-            return;
-        }
-        who.clone_into(&mut self.last);
+    /// Adds a person.
+    pub fn add(&mut self, who: impl Into<Arc<str>>) {
         self.people += 1;
         if self.named.len() < NAMED {
-            self.named.push(who.to_owned());
+            self.named.push(who.into());
         }
     }
 }
@@ -48,6 +44,9 @@ pub(super) fn read(
 ) -> Result<HashMap<String, Outsiders>, Error> {
     let own = own_domains(users, config);
     let mut external: HashMap<String, Outsiders> = HashMap::new();
+    // A person who can open a project in several ways stands there several times in a row.
+    let mut last = (String::new(), String::new());
+    let mut people: HashSet<Arc<str>> = HashSet::new();
     let columns = ["project_id", "principal_type", "principal", "domain", "is_active_user"];
     for batch in tables.open(&EFFECTIVE_ACCESS, &columns)?.into_iter().flatten() {
         let batch = batch?;
@@ -61,6 +60,19 @@ pub(super) fn read(
             if let (Some(project), Some(who)) =
                 (text(&batch, "project_id", row), text(&batch, "principal", row))
             {
+                if last.0 == project && last.1 == who {
+                    continue;
+                }
+                project.clone_into(&mut last.0);
+                who.clone_into(&mut last.1);
+                let who = match people.get(who) {
+                    Some(known) => known.clone(),
+                    None => {
+                        let new: Arc<str> = who.into();
+                        people.insert(new.clone());
+                        new
+                    }
+                };
                 match external.get_mut(project) {
                     Some(outsiders) => outsiders.add(who),
                     None => external.entry(project.to_owned()).or_default().add(who),

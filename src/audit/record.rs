@@ -78,7 +78,7 @@ impl Record {
         if let Some(since) = self.since.get(&finding.id) {
             return Some(*since);
         }
-        let is_settled = self.evaluated.contains(&finding.rule) && !self.in_part.contains(&finding.rule);
+        let is_settled = self.evaluated.contains(&*finding.rule) && !self.in_part.contains(&*finding.rule);
         is_settled.then_some(finding.since)
     }
 
@@ -182,14 +182,14 @@ fn row(finding: &Finding, exception: Option<(&str, &str)>, snapshot_at: DateTime
     let row = vec![
         Datum::Text(finding.id.clone()),
         Datum::Text(finding.severity.name().into()),
-        Datum::Text(finding.rule.clone()),
-        Datum::Text(finding.entity_type.clone()),
+        Datum::Text(finding.rule.to_string()),
+        Datum::Text(finding.entity_type.to_string()),
         Datum::Text(finding.entity_id.clone()),
         Datum::Text(finding.entity.clone()),
         Datum::text(finding.owner.as_deref()),
         Datum::Text(finding.evidence.clone()),
         finding.since.map_or(Datum::Null, Datum::time),
-        Datum::Text(finding.action.clone()),
+        Datum::Text(finding.action.to_string()),
         Datum::text(finding.url.as_deref()),
         Datum::Text(if exception.is_some() { "excepted" } else { "open" }.into()),
         Datum::text(exception.map(|(reason, _)| reason)),

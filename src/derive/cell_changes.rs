@@ -11,7 +11,7 @@ use chrono::TimeDelta;
 use sha2::{Digest, Sha256};
 
 use super::connections::text as text_at;
-use super::earlier::{Earlier, Projects, Sink, time_at};
+use super::earlier::{Earlier, time_at};
 use super::{Error, Inputs};
 use crate::schema::columns::{text, time};
 use crate::schema::{Datum, Origin, Row, Table, itself};
@@ -82,22 +82,13 @@ pub fn write_changes(
 ) -> Result<TableEntry, Error> {
     let now = inputs.snapshot_at.timestamp_micros();
     let first = (inputs.snapshot_at - KEPT).timestamp_micros();
-    let mut sink = Sink::new(&CELL_CHANGES, &create)?;
-    let mut history = Projects::new(earlier.moves);
-    let mut old = Projects::new(earlier.rows);
-    let path = inputs.path(CELLS.name);
-    let mut new = Projects::new(Some(TableReader::open_file_columns(&path, &CELLS, &COMPARED_CELLS)?));
-    while let Some(project) = [history.project()?, old.project()?, new.project()?].into_iter().flatten().min()
-    {
-        let mut rows = Vec::new();
-        for batch in history.take(&project)? {
-            rows.extend(kept(&batch, first, now));
-        }
-        let (before, after) = (cells(&old.take(&project)?), cells(&new.take(&project)?));
-        rows.extend(changes(&project, &before, &after, now));
-        sink.add(rows)?;
-    }
-    Ok(sink.finish()?)
+    let today = TableReader::open_file_columns(&inputs.path(CELLS.name), &CELLS, &COMPARED_CELLS)?;
+    let written = earlier.compare(today, &CELL_CHANGES, create, |project| {
+        let mut rows: Vec<Row> = project.moves.iter().flat_map(|batch| kept(batch, first, now)).collect();
+        rows.extend(changes(&project.id, &cells(&project.before), &cells(&project.after), now));
+        rows
+    });
+    Ok(written?)
 }
 
 /// Earlier changes that are carried forward.

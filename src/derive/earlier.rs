@@ -20,24 +20,51 @@ pub struct Earlier {
     pub moves: Option<TableReader>,
 }
 
+/// What two snapshots say of a project.
+pub struct Compared {
+    /// The project.
+    pub id: String,
+    /// Its moves up to the earlier snapshot.
+    pub moves: Vec<RecordBatch>,
+    /// Its rows there.
+    pub before: Vec<RecordBatch>,
+    /// Its rows today.
+    pub after: Vec<RecordBatch>,
+}
+
+impl Earlier {
+    /// Writes a table of moves: of each project that either snapshot knows, the rows that are made of what they say.
+    ///
+    /// # Errors
+    /// If a table can't be read or written.
+    pub fn compare(
+        self,
+        today: TableReader,
+        table: &'static Table,
+        create: impl Fn(&'static Table) -> Result<TableWriter, snapshot::Error>,
+        rows: impl Fn(Compared) -> Vec<Row>,
+    ) -> Result<TableEntry, snapshot::Error> {
+        let mut sink = Sink { table, writer: create(table)?, rows: Vec::new() };
+        let (mut moves, mut old) = (Projects::new(self.moves), Projects::new(self.rows));
+        let mut new = Projects::new(Some(today));
+        while let Some(id) = [moves.project()?, old.project()?, new.project()?].into_iter().flatten().min() {
+            let (moves, before, after) = (moves.take(&id)?, old.take(&id)?, new.take(&id)?);
+            sink.add(rows(Compared { id, moves, before, after }))?;
+        }
+        sink.finish()
+    }
+}
+
 /// A table that is written a chunk at a time.
-pub struct Sink {
+struct Sink {
     table: &'static Table,
     writer: TableWriter,
     rows: Vec<Row>,
 }
 
 impl Sink {
-    /// Begins the table's files.
-    pub fn new(
-        table: &'static Table,
-        create: impl Fn(&'static Table) -> Result<TableWriter, snapshot::Error>,
-    ) -> Result<Self, snapshot::Error> {
-        Ok(Self { table, writer: create(table)?, rows: Vec::new() })
-    }
-
     /// Adds the rows of a project; projects come in the order of their identifiers.
-    pub fn add(&mut self, rows: impl IntoIterator<Item = Row>) -> Result<(), snapshot::Error> {
+    fn add(&mut self, rows: Vec<Row>) -> Result<(), snapshot::Error> {
         self.rows.extend(rows);
         if self.rows.len() >= CHUNK_ROWS { self.flush() } else { Ok(()) }
     }
@@ -50,8 +77,7 @@ impl Sink {
         self.writer.write(&sort_unique(self.table, &self.table.schema(), &[rows]).map_err(failed)?)
     }
 
-    /// Ends the files.
-    pub fn finish(mut self) -> Result<TableEntry, snapshot::Error> {
+    fn finish(mut self) -> Result<TableEntry, snapshot::Error> {
         self.flush()?;
         self.writer.finish()
     }
@@ -64,19 +90,19 @@ pub fn time_at(batch: &RecordBatch, name: &str, row: usize) -> Option<i64> {
 }
 
 /// A table that is sorted by project, cut into the rows of each.
-pub struct Projects {
+struct Projects {
     reader: Option<TableReader>,
     batch: Option<RecordBatch>,
 }
 
 impl Projects {
     /// From the beginning of a table; without one, of none.
-    pub fn new(reader: Option<TableReader>) -> Self {
+    fn new(reader: Option<TableReader>) -> Self {
         Self { reader, batch: None }
     }
 
     /// The project whose rows come next.
-    pub fn project(&mut self) -> Result<Option<String>, snapshot::Error> {
+    fn project(&mut self) -> Result<Option<String>, snapshot::Error> {
         while self.batch.as_ref().is_none_or(|batch| batch.num_rows() == 0) {
             let Some(next) = self.reader.as_mut().and_then(Iterator::next) else { return Ok(None) };
             self.batch = Some(next?);
@@ -85,7 +111,7 @@ impl Projects {
     }
 
     /// The rows of a project, if they come next.
-    pub fn take(&mut self, project: &str) -> Result<Vec<RecordBatch>, snapshot::Error> {
+    fn take(&mut self, project: &str) -> Result<Vec<RecordBatch>, snapshot::Error> {
         let mut parts = Vec::new();
         while self.project()?.as_deref() == Some(project) {
             let Some(batch) = self.batch.take() else { break };

@@ -10,7 +10,7 @@ use arrow::array::RecordBatch;
 use chrono::TimeDelta;
 
 use super::connections::text as text_at;
-use super::earlier::{Earlier, Projects, Sink, time_at};
+use super::earlier::{Earlier, time_at};
 use super::{Error, Inputs};
 use crate::schema::columns::{text, time};
 use crate::schema::{Datum, Origin, Row, Table, itself};
@@ -83,19 +83,13 @@ pub fn write_edits(
 ) -> Result<TableEntry, Error> {
     let now = inputs.snapshot_at.timestamp_micros();
     let first = (inputs.snapshot_at - KEPT).timestamp_micros();
-    let mut sink = Sink::new(&PROJECT_EDITS, &create)?;
-    let mut history = Projects::new(earlier.moves);
-    let mut old = Projects::new(earlier.rows);
-    let path = inputs.path(PROJECTS.name);
-    let mut new = Projects::new(Some(TableReader::open_file_columns(&path, &PROJECTS, &COMPARED_PROJECTS)?));
-    while let Some(project) = [history.project()?, old.project()?, new.project()?].into_iter().flatten().min()
-    {
-        let known: Vec<Edit> = history.take(&project)?.iter().flat_map(edits).collect();
-        let (before, after) = (reading(&old.take(&project)?), reading(&new.take(&project)?));
-        let rows = kept(known, before, after, snapshot_id, first);
-        sink.add(rows.into_iter().map(|edit| row(&project, edit, now)))?;
-    }
-    Ok(sink.finish()?)
+    let today = TableReader::open_file_columns(&inputs.path(PROJECTS.name), &PROJECTS, &COMPARED_PROJECTS)?;
+    let written = earlier.compare(today, &PROJECT_EDITS, create, |project| {
+        let known: Vec<Edit> = project.moves.iter().flat_map(edits).collect();
+        let edits = kept(known, reading(&project.before), reading(&project.after), snapshot_id, first);
+        edits.into_iter().map(|edit| row(&project.id, edit, now)).collect()
+    });
+    Ok(written?)
 }
 
 /// Edits of a project that the snapshot has: the earlier ones, and what it sees for the first time. The last of each

@@ -388,7 +388,7 @@ fn checked(to: To, address: &str) -> Result<String, Error> {
 fn brief(finding: &Finding) -> Brief {
     Brief {
         severity: finding.severity,
-        rule: finding.rule.clone(),
+        rule: finding.rule.to_string(),
         entity: finding.entity.clone(),
         owner: finding.owner.clone(),
     }

@@ -354,7 +354,7 @@ fn collect(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) -
     let mut evidence = Vec::new();
     let edges = facts.lineage.iter().filter(|edge| edge.is_read).filter_map(|edge| {
         let table = by_table.get(&(edge.table.data_connection_id.as_deref(), &*edge.table.table_key))?;
-        let project = *places.get(&*edge.project_id)?;
+        let project = *places.get(edge.project_id)?;
         let known = evidence.iter().position(|kinds| *kinds == edge.evidence);
         let place = known.unwrap_or_else(|| {
             evidence.push(edge.evidence);
@@ -439,7 +439,7 @@ fn lines(found: &Audit, places: &HashMap<String, usize>, texts: &mut Texts) -> (
     let mut counts = vec![0; found.rules.len()];
     let mut lines = Vec::new();
     for finding in &found.findings {
-        let Some(rule) = rules.get(finding.rule.as_str()) else { continue };
+        let Some(rule) = rules.get(&*finding.rule) else { continue };
         counts[*rule] += 1;
         if counts[*rule] > FINDINGS_PER_RULE {
             continue;

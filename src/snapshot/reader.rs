@@ -52,7 +52,8 @@ impl KeyRange {
 
     /// The rows of a batch that are in it, which is sorted by this column.
     fn cut(&self, batch: &RecordBatch, column: &str) -> RecordBatch {
-        let Some(values) = batch.column_by_name(column).and_then(|column| column.as_string_opt::<i32>()) else {
+        let Some(values) = batch.column_by_name(column).and_then(|column| column.as_string_opt::<i32>())
+        else {
             return batch.clone();
         };
         let first_not = |is_before: &dyn Fn(&str) -> bool| {

@@ -51,7 +51,7 @@ static ACCESS_EXTERNAL: Rule = Rule {
 fn external(facts: &Facts, _: &Config) -> Found {
     live(facts, |p| {
         let outsiders = facts.external.get(&p.project_id)?;
-        let mut named: Vec<&str> = outsiders.named.iter().map(String::as_str).collect();
+        let mut named: Vec<&str> = outsiders.named.iter().map(|who| &**who).collect();
         let more = format!("and {} more", outsiders.people - named.len());
         if outsiders.people > named.len() {
             named.push(&more);

@@ -119,17 +119,18 @@ fn one_per_table(hits: Vec<Hit>) -> Vec<Hit> {
 pub(super) mod tests {
     use super::super::fixtures::*;
     use super::*;
+    use crate::audit::facts::Lineage;
 
     pub const CASES: &[Case] = &[
         Case {
             rule: &CONNECTION_UNUSED,
             entity: "c1",
-            case: |f| f.lineage.clear(),
+            case: |f| f.lineage = Lineage::default(),
             near_misses: &[
-                |f| f.lineage[0].evidence = "queried".into(),
+                |f| f.lineage = [edge("p1", "c1", "db.core.orders", "queried")].into_iter().collect(),
                 // A cell on it whose SQL could not be read, or code that names it.
                 |f| {
-                    f.lineage.clear();
+                    f.lineage = Lineage::default();
                     f.connections_in_cells.insert("c1".into());
                 },
             ],

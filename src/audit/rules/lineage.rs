@@ -27,46 +27,64 @@ fn lineage_gap(facts: &Facts, _: &Config) -> Found {
     for cell in facts.sql_cells.iter().filter(|cell| !cell.parsed) {
         *unread.entry(&cell.project_id).or_default() += 1;
     }
-    let (mut only_queried, mut only_sql, mut only_executed) =
-        (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    for edge in facts.lineage.iter().filter(|edge| edge.is_read) {
-        let has = |kinds: &[&str]| kinds.iter().any(|kind| edge.evidence.has(kind));
-        let only: &mut BTreeMap<&str, Vec<&str>> = match (has(&["queried"]), has(&["sql", "scanned"])) {
-            // What a component reads runs with the project, and is the component's SQL.
-            _ if has(&["component"]) => continue,
-            (true, true) => continue,
-            (true, false) => &mut only_queried,
-            (false, true) => &mut only_sql,
-            (false, false) => &mut only_executed,
-        };
-        only.entry(&edge.project_id).or_default().push(&edge.table.table_key);
-    }
     live(facts, |p| {
         let id = p.project_id.as_str();
+        let Only { queried, sql, executed } = Only::of(facts, id);
         let mut gaps = Vec::new();
         gaps.extend(
             unread.get(id).map(|n| format!("{} could not be read", counted(*n, "SQL cell", "SQL cells"))),
         );
-        if let Some(tables) = only_queried.get(id) {
-            let verb = if tables.len() == 1 { "table is" } else { "tables are" };
-            gaps.push(format!("{} {verb} queried that no SQL cell names{}", tables.len(), samples(tables)));
+        if !queried.is_empty() {
+            let verb = if queried.len() == 1 { "table is" } else { "tables are" };
+            gaps.push(format!(
+                "{} {verb} queried that no SQL cell names{}",
+                queried.len(),
+                samples(&queried)
+            ));
             // Alone this is no gap: drafts are ahead of what was published and run.
-            if let Some(tables) = only_sql.get(id) {
-                let count = counted(tables.len(), "table", "tables");
-                gaps.push(format!("{count} in its SQL not among the queried{}", samples(tables)));
+            if !sql.is_empty() {
+                let count = counted(sql.len(), "table", "tables");
+                gaps.push(format!("{count} in its SQL not among the queried{}", samples(&sql)));
             }
         }
-        if let Some(tables) = only_executed.get(id) {
-            let verb = if tables.len() == 1 { "table was" } else { "tables were" };
-            let n = tables.len();
+        if !executed.is_empty() {
+            let verb = if executed.len() == 1 { "table was" } else { "tables were" };
+            let n = executed.len();
             gaps.push(format!(
                 "{n} {verb} read by queries that neither Hex nor its SQL name{}",
-                samples(tables)
+                samples(&executed)
             ));
         }
         (!gaps.is_empty()).then(|| gaps.join("; "))
     })
     .into()
+}
+
+/// Tables that a project reads by one kind of evidence alone.
+#[derive(Default)]
+struct Only<'a> {
+    queried: Vec<&'a str>,
+    sql: Vec<&'a str>,
+    executed: Vec<&'a str>,
+}
+
+impl<'a> Only<'a> {
+    fn of(facts: &'a Facts, project: &str) -> Self {
+        let mut only = Self::default();
+        for edge in facts.lineage.of(project).filter(|edge| edge.is_read) {
+            let has = |kinds: &[&str]| kinds.iter().any(|kind| edge.evidence.has(kind));
+            let tables = match (has(&["queried"]), has(&["sql", "scanned"])) {
+                // What a component reads runs with the project, and is the component's SQL.
+                _ if has(&["component"]) => continue,
+                (true, true) => continue,
+                (true, false) => &mut only.queried,
+                (false, true) => &mut only.sql,
+                (false, false) => &mut only.executed,
+            };
+            tables.push(&edge.table.table_key);
+        }
+        only
+    }
 }
 
 /// Tables that a finding names.
@@ -97,7 +115,7 @@ pub(super) mod tests {
     #[test]
     fn a_gap_names_what_one_side_has_and_the_other_lacks() {
         let mut facts = calm();
-        facts.lineage.extend((0..4).map(|i| edge("p1", "c1", &format!("db.core.t{i}"), "queried")));
+        (0..4).for_each(|i| facts.lineage.push(edge("p1", "c1", &format!("db.core.t{i}"), "queried")));
         facts.lineage.push(edge("p1", "c1", "db.core.draft", "scanned+sql"));
         let hits = lineage_gap(&facts, &Config::default()).hits;
         assert_eq!(
@@ -110,7 +128,7 @@ pub(super) mod tests {
     #[test]
     fn what_only_executed_queries_read_is_a_gap_of_the_other_two() {
         let mut facts = calm();
-        facts.lineage[0].evidence = "executed+queried+sql".into();
+        facts.lineage = [edge("p1", "c1", "db.core.orders", "executed+queried+sql")].into_iter().collect();
         assert!(lineage_gap(&facts, &Config::default()).hits.is_empty());
         facts.lineage.push(edge("p1", "c1", "db.core.python", "executed"));
         facts.lineage.push(edge("p1", "c1", "db.core.display", "executed+queried"));

@@ -114,7 +114,7 @@ pub(in crate::audit) mod fixtures {
     //! Facts that no rule has anything against, to change in one place.
 
     use super::super::facts::{
-        Connection, ConnectionGrant, Edge, Facts, Group, Project, SharedWith, Stats, User, WarehouseTable,
+        Connection, ConnectionGrant, Facts, Group, LineageRow, Project, SharedWith, Stats, User,
     };
     use chrono::{DateTime, TimeDelta, Utc};
 
@@ -173,7 +173,7 @@ pub(in crate::audit) mod fixtures {
             port: Some(5432),
             ..Connection::default()
         }];
-        facts.lineage = vec![edge("p1", "c1", "db.core.orders", "queried+sql")];
+        facts.lineage.push(edge("p1", "c1", "db.core.orders", "queried+sql"));
         facts
     }
 
@@ -185,16 +185,16 @@ pub(in crate::audit) mod fixtures {
         facts.connections.last_mut().unwrap()
     }
 
-    pub fn edge(project: &str, connection: &str, table: &str, evidence: &str) -> Edge {
+    pub fn edge(project: &str, connection: &str, table: &str, evidence: &str) -> LineageRow {
         let mut parts = table.rsplit('.');
-        let table = WarehouseTable {
+        let table = crate::audit::edges::WarehouseTable {
             data_connection_id: Some(connection.into()),
             table_key: table.into(),
             table_name: parts.next().unwrap().into(),
             schema_name: parts.next().map(Into::into),
             database_name: parts.next().map(Into::into),
         };
-        Edge { project_id: project.into(), table: table.into(), is_read: true, evidence: evidence.into() }
+        LineageRow { project_id: project.into(), table, is_read: true, evidence: evidence.into() }
     }
 
     pub fn grant(connection: &str, who: &str, access: &str) -> ConnectionGrant {
@@ -292,7 +292,7 @@ mod tests {
                 let audit = find(&facts, &Config::default());
                 let why = audit.not_evaluated.iter().find(|n| n.rule == rule.id && n.entities.is_none());
                 assert!(why.is_some_and(|n| n.why.contains("could not be read")), "{} {need:?}", rule.id);
-                assert!(audit.findings.iter().all(|f| f.rule != rule.id), "{} {need:?}", rule.id);
+                assert!(audit.findings.iter().all(|f| *f.rule != *rule.id), "{} {need:?}", rule.id);
                 let outcome = audit.rules.iter().find(|r| r.rule == rule.id).unwrap();
                 assert!(outcome.why_not.is_some() && outcome.findings == 0);
             }
@@ -309,7 +309,7 @@ mod tests {
                 facts.evidence = Evidence::whole().lacking(table, entity);
                 let audit = find(&facts, &Config::default());
                 let said = audit.not_evaluated.iter().find(|n| n.rule == rule.id);
-                let is_found = audit.findings.iter().any(|f| f.rule == rule.id && f.entity_id == *entity);
+                let is_found = audit.findings.iter().any(|f| *f.rule == *rule.id && f.entity_id == *entity);
                 match need {
                     Need::Present(_) => assert!(is_found, "{} {need:?}", rule.id),
                     Need::Any(_) => assert!(is_found && said.is_some(), "{} {need:?}", rule.id),

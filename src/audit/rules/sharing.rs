@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Rule, connections_with, of_project};
-use crate::audit::facts::Edge;
+use crate::audit::edges::WarehouseTable;
 use crate::audit::{Circle, Config, Facts, Found, Need, Severity};
 
 /// Every rule of this subject.
@@ -32,17 +32,12 @@ static SENSITIVE_SHARED_WIDELY: Rule = Rule {
 type Read = (String, Option<Arc<str>>);
 
 /// A table's whole name, as far as it is known.
-fn whole_name(edge: &Edge) -> String {
-    let parts = [
-        edge.table.database_name.as_deref(),
-        edge.table.schema_name.as_deref(),
-        Some(&*edge.table.table_name),
-    ];
+fn whole_name(table: &WarehouseTable) -> String {
+    let parts = [table.database_name.as_deref(), table.schema_name.as_deref(), Some(&*table.table_name)];
     parts.into_iter().flatten().collect::<Vec<_>>().join(".")
 }
 
 fn sensitive_shared(facts: &Facts, config: &Config) -> Found {
-    let edges = facts.edges();
     let everybody = facts.groups_of_everybody(config.everybody);
     let mut columns: BTreeMap<&str, Vec<Read>> = BTreeMap::new();
     for column in &facts.sensitive_columns {
@@ -53,8 +48,8 @@ fn sensitive_shared(facts: &Facts, config: &Config) -> Found {
     for project in facts.projects.iter().filter(|p| p.is_alive()) {
         let circles = facts.circles(&project.project_id, &everybody);
         let Some(circle) = circles.first() else { continue };
-        let read = edges.get(project.project_id.as_str()).into_iter().flatten();
-        let tables = read.filter(|e| config.is_sensitive(&whole_name(e)));
+        let read = facts.lineage.of(&project.project_id);
+        let tables = read.filter(|e| config.is_sensitive(&whole_name(e.table)));
         let mut sensitive: Vec<Read> =
             tables.map(|e| (e.table.table_key.to_string(), e.table.data_connection_id.clone())).collect();
         sensitive.extend(columns.remove(project.project_id.as_str()).unwrap_or_default());
