@@ -132,3 +132,44 @@ fn to_column(ty: &Type, array: &ArrayRef, dtype: &DataType) -> PolarsResult<Colu
     };
     Ok(series.cast(dtype)?.into_column())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::{Column as Declared, Datum, batch_of};
+    use crate::tables::RUNS;
+
+    #[test]
+    fn what_goes_to_polars_comes_back() {
+        // Every type that derived tables compute with, nulls included.
+        let datum = |column: &Declared, row: usize| match (&column.ty, row % 5) {
+            (_, 0) if column.nullable => Datum::Null,
+            (Type::Utf8 | Type::Json, _) => Datum::Text(format!("\u{e4}{row}")),
+            (Type::Int64, _) => Datum::Int(row as i64 - 7),
+            (Type::Float64, _) => Datum::Float(row as f64 / 3.0),
+            (Type::Boolean, _) => Datum::Bool(row.is_multiple_of(2)),
+            (Type::Timestamp, _) => Datum::Time(row as i64 * 1_000_003),
+            (Type::Date, _) => Datum::Date(row as i32 - 3),
+            (Type::List(Type::Utf8), n) => Datum::List(vec![Datum::Text(format!("l{row}")); n]),
+            _ => Datum::Null,
+        };
+        let mut types = std::collections::BTreeSet::new();
+        for table in [&RUNS, &crate::derive::LINEAGE, &crate::derive::RUN_DAILY] {
+            let rows = (0..50).map(|row| table.all_columns().map(|column| datum(column, row)).collect());
+            let batch = batch_of(table, rows.collect()).unwrap();
+            let known = || table.all_columns().filter(|column| dtype(&column.ty).is_some());
+            let names: Vec<&str> = known().map(|column| column.name).collect();
+            let frame = to_frame(table, &names, &batch).unwrap();
+            assert_eq!(frame.height(), 50);
+            for column in known() {
+                let back = to_array(frame.column(column.name).unwrap(), &column.ty).unwrap();
+                let original = batch.column_by_name(column.name).unwrap();
+                assert_eq!(back.as_ref(), original.as_ref(), "{}", column.name);
+                types.insert(format!("{:?}", column.ty));
+            }
+        }
+        assert!(types.len() >= 7, "{types:?}");
+        let absent = batch_of(&RUNS, Vec::new()).unwrap().project(&[0]).unwrap();
+        assert!(to_frame(&RUNS, &["status"], &absent).is_err());
+    }
+}

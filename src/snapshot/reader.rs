@@ -225,3 +225,66 @@ impl Iterator for TableReader {
         Some(batch.map_err(|e| self.failed(e)).and_then(|batch| self.adapt(&batch)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::TableWriter;
+    use super::*;
+    use crate::schema::{Datum, batch_of};
+    use crate::snapshot::Format;
+    use crate::tables::PROJECT_CATEGORIES;
+
+    #[test]
+    fn a_range_is_cut_by_the_key_whatever_is_read_of_it() {
+        let table = &PROJECT_CATEGORIES;
+        let folder = tempfile::tempdir().unwrap();
+        let id = "2026-11-01T000000Z".parse().unwrap();
+        let mut writer = TableWriter::create(table, &[Format::Parquet], folder.path(), &id).unwrap();
+        // Several row groups' worth of projects with two rows each.
+        let row = |at: usize| {
+            let of = |column: &crate::schema::Column| match column.name {
+                "project_id" => Datum::Text(format!("p{:06}", at / 2)),
+                _ if !column.nullable && column.ty == crate::schema::Type::Utf8 => {
+                    Datum::Text(format!("c{:06}", at))
+                }
+                _ if column.ty == crate::schema::Type::Timestamp => Datum::Time(at as i64),
+                _ => Datum::Null,
+            };
+            table.all_columns().map(of).collect()
+        };
+        writer.write(&batch_of(table, (0..40_000).map(row).collect()).unwrap()).unwrap();
+        writer.finish().unwrap();
+        let path = folder.path().join(format!("{}.parquet", table.name));
+        let range = |from: Option<&str>, to: Option<&str>| KeyRange {
+            from: from.map(str::to_owned),
+            to: to.map(str::to_owned),
+        };
+        for (range, rows) in [
+            (range(None, None), 40_000),
+            (range(Some("p000010"), Some("p000011")), 2),
+            (range(Some("p0000105"), Some("p0000106")), 0),
+            (range(Some("p019000"), None), 2_000),
+            (range(None, Some("p000100")), 200),
+            (range(Some("q"), None), 0),
+        ] {
+            let all = TableReader::open_range(&path, table, &range).unwrap();
+            let whole: Vec<RecordBatch> = all.map(Result::unwrap).collect();
+            assert_eq!(whole.iter().map(RecordBatch::num_rows).sum::<usize>(), rows, "{range:?}");
+            for columns in [&["project_id", "fetched_at"][..], &["fetched_at"]] {
+                let some = TableReader::open_range_columns(&path, table, &range, columns).unwrap();
+                let found: Vec<RecordBatch> = some.map(Result::unwrap).collect();
+                let expected = whole.iter().map(|batch| {
+                    let places: Vec<usize> =
+                        columns.iter().map(|name| batch.schema().index_of(name).unwrap()).collect();
+                    batch.project(&places).unwrap()
+                });
+                let columns_of = |batch: &RecordBatch| batch.columns().to_vec();
+                assert_eq!(
+                    found.iter().map(columns_of).collect::<Vec<_>>(),
+                    expected.map(|batch| columns_of(&batch)).collect::<Vec<_>>(),
+                    "{range:?} {columns:?}"
+                );
+            }
+        }
+    }
+}
