@@ -3,6 +3,7 @@
 use polars::prelude::*;
 
 use super::different::Different;
+use super::frame::compact;
 use super::table_usage::{live, recent_runs};
 use super::{Inputs, LINEAGE, SQL_CELLS};
 use crate::schema::columns::{int, text, time};
@@ -49,7 +50,7 @@ pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
     let recent = recent_runs(inputs)?.collect()?;
     let mut usage = Vec::new();
     for part in inputs.parts(&[&LINEAGE, &SQL_CELLS], 0).map_err(failed)? {
-        usage.push(of_part(&part, recent.clone().lazy())?.collect()?.lazy());
+        usage.push(compact(of_part(&part, recent.clone().lazy())?.collect()?)?.lazy());
     }
     let different = |value: &'static str, name: &str| -> PolarsResult<LazyFrame> {
         let by = ["data_connection_id"];

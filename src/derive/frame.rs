@@ -1,5 +1,6 @@
 //! Between polars and Arrow.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -9,9 +10,9 @@ use arrow::array::{
 use arrow::datatypes::{Date32Type, Float64Type, Int64Type, TimestampMicrosecondType};
 use chrono::{DateTime, Utc};
 use polars::prelude::{
-    BooleanChunked, Column, DataFrame, DataType, Float64Chunked, Int32Chunked, Int64Chunked, IntoColumn,
-    IntoSeries, ListBuilderTrait, ListStringChunkedBuilder, PolarsError, PolarsResult, StringChunked,
-    TimeUnit, TimeZone, polars_err,
+    BooleanChunked, ChunkTake, Column, DataFrame, DataType, Float64Chunked, IdxCa, IdxSize, Int32Chunked,
+    Int64Chunked, IntoColumn, IntoSeries, ListBuilderTrait, ListStringChunkedBuilder, NewChunkedArray,
+    PlSmallStr, PolarsError, PolarsResult, StringChunked, TimeUnit, TimeZone, polars_err,
 };
 
 use crate::schema::{Table, Type};
@@ -108,6 +109,41 @@ pub(super) fn to_frame(table: &Table, names: &[&str], batch: &RecordBatch) -> Po
     DataFrame::new(batch.num_rows(), columns)
 }
 
+/// Texts of which equal ones share their bytes: most columns name few things, and polars keeps the bytes of a column for
+/// as long as there is any frame that was made of it.
+fn shared(texts: &StringArray) -> PolarsResult<StringChunked> {
+    let mut places: HashMap<&str, IdxSize> = HashMap::new();
+    let mut different: Vec<&str> = Vec::new();
+    let of_rows: IdxCa = texts
+        .iter()
+        .map(|text| {
+            text.map(|text| {
+                *places.entry(text).or_insert_with(|| {
+                    different.push(text);
+                    (different.len() - 1) as IdxSize
+                })
+            })
+        })
+        .collect();
+    StringChunked::from_slice(PlSmallStr::EMPTY, &different).take(&of_rows)
+}
+
+/// A frame whose texts are its own: without the bytes of the frames that it was made of.
+pub(super) fn compact(mut frame: DataFrame) -> PolarsResult<DataFrame> {
+    let texts: Vec<_> = frame.columns().iter().filter(|column| column.dtype() == &DataType::String).collect();
+    let texts: Vec<Column> = texts
+        .into_iter()
+        .map(|column| {
+            let own: StringChunked = column.str()?.iter().collect();
+            Ok(own.with_name(column.name().clone()).into_column())
+        })
+        .collect::<PolarsResult<_>>()?;
+    for column in texts {
+        frame.with_column(column)?;
+    }
+    Ok(frame)
+}
+
 fn to_column(ty: &Type, array: &ArrayRef, dtype: &DataType) -> PolarsResult<Column> {
     let series = match ty {
         Type::Int64 => array.as_primitive::<Int64Type>().iter().collect::<Int64Chunked>().into_series(),
@@ -117,7 +153,7 @@ fn to_column(ty: &Type, array: &ArrayRef, dtype: &DataType) -> PolarsResult<Colu
         Type::Timestamp => {
             array.as_primitive::<TimestampMicrosecondType>().iter().collect::<Int64Chunked>().into_series()
         }
-        Type::Utf8 | Type::Json => array.as_string::<i32>().iter().collect::<StringChunked>().into_series(),
+        Type::Utf8 | Type::Json => shared(array.as_string())?.into_series(),
         Type::List(_) | Type::Struct(_) => {
             let lists = array.as_list::<i32>();
             let mut builder = ListStringChunkedBuilder::new("".into(), lists.len(), lists.values().len());

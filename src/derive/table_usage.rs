@@ -4,6 +4,7 @@ use polars::prelude::*;
 
 use super::cells::READ;
 use super::different::Different;
+use super::frame::compact;
 use super::{COLUMN_LINEAGE, Inputs, LINEAGE, RUN_DAILY, by_nullable_key};
 use crate::schema::columns::{int, text, time};
 use crate::schema::{Column, Origin, Table, Type, itself};
@@ -46,30 +47,39 @@ const KEY: [&str; 2] = ["data_connection_id", "table_key"];
 
 /// Computes the rows.
 pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
-    // Part by part, and the parts' results once more: a table has many readers, and only its own row is held.
+    // Part by part, each added to the ones before: a table has many readers, and only its own row is held.
     let failed = |e: crate::snapshot::Error| polars_err!(ComputeError: "{}", e);
     let recent = recent_runs(inputs)?.collect()?;
-    let mut usage = Vec::new();
+    let mut usage: Option<DataFrame> = None;
     for part in inputs.parts(&[&LINEAGE], 0).map_err(failed)? {
-        usage.push(of_part(&part, recent.clone().lazy())?.collect()?.lazy());
+        let next = of_part(&part, recent.clone().lazy())?;
+        let all = match usage.take() {
+            None => next,
+            Some(usage) => added(concat([usage.lazy(), next], UnionArgs::default())?),
+        };
+        usage = Some(compact(all.collect()?)?);
     }
+    let usage = usage.expect("there is always a part").lazy();
     let columns = Different::read(inputs, &COLUMN_LINEAGE, &KEY, "column_name", None)?;
     let columns = columns.counted(&KEY, "columns")?.lazy();
     let owners = Different::read(inputs, &LINEAGE, &KEY, "owner_email", Some(("direction", READ)))?;
     let owners = owners.listed(&KEY, "owners", "owner_emails")?.lazy();
     let left = || by_nullable_key(JoinType::Left);
-    concat(usage, UnionArgs::default())?
-        .group_by(KEY.map(col))
-        .agg([
-            by_name(NAMES, true, false).as_expr().first(),
-            by_name(SUMS, true, false).as_expr().sum(),
-            col("first_seen_at").min(),
-            col("last_run_at").max(),
-        ])
+    usage
         .join(owners, KEY.map(col), KEY.map(col), left())
         .join(columns, KEY.map(col), KEY.map(col), left())
         .with_columns(["owners", "columns"].map(|name| col(name).fill_null(lit(0i64))))
         .collect()
+}
+
+/// Usage by the projects of several parts, from that by the projects of each.
+fn added(parts: LazyFrame) -> LazyFrame {
+    parts.group_by(KEY.map(col)).agg([
+        by_name(NAMES, true, false).as_expr().first(),
+        by_name(SUMS, true, false).as_expr().sum(),
+        col("first_seen_at").min(),
+        col("last_run_at").max(),
+    ])
 }
 
 const NAMES: [&str; 5] = ["database_name", "schema_name", "table_name", "connection_name", "connection_type"];
@@ -127,7 +137,7 @@ pub(super) fn recent_runs(inputs: &Inputs<'_>) -> PolarsResult<LazyFrame> {
     for part in inputs.parts(&[&RUN_DAILY], 0).map_err(failed)? {
         let days = part.scan(&RUN_DAILY)?.filter(col("day").gt(lit(days).cast(DataType::Date)));
         let runs = days.group_by([col("project_id")]).agg([col("runs").sum().alias("recent_runs")]);
-        recent.push(runs.collect()?.lazy());
+        recent.push(compact(runs.collect()?)?.lazy());
     }
     concat(recent, UnionArgs::default())
 }
