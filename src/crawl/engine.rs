@@ -59,6 +59,15 @@ impl Report {
         self.coverage.push(coverage);
     }
 
+    /// Lets go of what is in the tables by now: all but the sums, and the entities that were not read.
+    pub fn let_go(&mut self) {
+        let is_read = |state| matches!(state, State::Fetched | State::Skipped | State::Reused);
+        let coverage = std::mem::take(&mut self.coverage);
+        let endpoints = std::mem::take(&mut self.endpoints);
+        let coverage = coverage.into_iter().filter(|of| !is_read(of.state)).collect();
+        *self = Self { coverage, endpoints, replayed: self.replayed, ..Self::default() };
+    }
+
     /// Whether a list of the workspace was read to its end.
     pub fn is_whole(&self, list: Endpoint) -> bool {
         let of = |c: &&Coverage| c.endpoint == list && c.entity.is_none();

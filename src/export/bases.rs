@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Error;
-use crate::crawl::Base;
 use crate::derive::Earlier;
 use crate::journal::CrawlHeader;
 use crate::schema::Table;
@@ -57,17 +56,20 @@ pub fn of_journal(
 /// If they can't be read.
 pub fn earlier(
     lake: &Lake,
-    base: &Base,
+    bases: &Bases,
     moves: &'static Table,
     (of, columns): (&'static Table, &[&str]),
 ) -> Result<Earlier, snapshot::Error> {
     let open = |manifest| TableReader::open_columns(lake, manifest, of, columns);
-    if let Some(manifest) = base.manifest(moves)
+    if let Some(manifest) = bases.get(moves.name)
         && let Some(rows) = open(manifest)?
     {
         return Ok(Earlier { rows: Some(rows), moves: TableReader::open(lake, manifest, moves)? });
     }
-    Ok(Earlier { rows: base.manifest(of).map(|manifest| open(manifest)).transpose()?.flatten(), moves: None })
+    Ok(Earlier {
+        rows: bases.get(of.name).map(|manifest| open(manifest)).transpose()?.flatten(),
+        moves: None,
+    })
 }
 
 fn is_readable(lake: &Lake, manifest: &Manifest, table: &'static Table) -> bool {

@@ -32,8 +32,8 @@ pub(super) struct Commit {
 }
 
 impl Commit {
-    pub(super) fn run(self) -> Result<Outcome, Error> {
-        let header = self.journal.header();
+    pub(super) fn run(mut self) -> Result<Outcome, Error> {
+        let header = self.journal.header().clone();
         let states = truth::states(&self.report, &self.base, &self.options.tables);
         self.check_rebuilt(&states)?;
         let staging = self.lake.stage(&header.snapshot_id)?;
@@ -51,7 +51,7 @@ impl Commit {
             resumed: 0,
             base: base.cloned(),
             manifest,
-            coverage: self.report.coverage,
+            not_read: self.report.coverage,
             side_failures: Vec::new(),
         })
     }
@@ -70,8 +70,9 @@ impl Commit {
         }
     }
 
+    /// Writes the tables. What only those need that come from the crawl is let go of before the others are derived.
     fn build(
-        &self,
+        &mut self,
         folder: &std::path::Path,
         pseudonyms: &Arc<Pseudonyms>,
     ) -> Result<Vec<build::Built>, Error> {
@@ -100,7 +101,11 @@ impl Commit {
             pseudonyms,
         };
         let mut built = build::build(&sources, &target, &plain)?;
-        built.extend(derived::derive(&target, &sources, &derived)?);
+        let bases = base.manifests().clone();
+        journal.release();
+        self.report.let_go();
+        self.base = Arc::default();
+        built.extend(derived::derive(&target, &self.lake, &bases, &derived)?);
         build::strip(&mut built, folder, &self.options.formats)?;
         Ok(built)
     }

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::build::{Built, Sources, Target};
-use super::{Error, bases};
+use super::Error;
+use super::bases::{self, Bases};
+use super::build::{Built, Target};
 use crate::audit;
 use crate::derive;
 use crate::schema::{Drift, Table};
-use crate::snapshot::{self, KeyRange, TableEntry, TableWriter};
+use crate::snapshot::{self, KeyRange, Lake, Manifest, TableEntry, TableWriter};
 use crate::tables::{AUDIT_FINDINGS, AUDIT_RULES, CELLS, PROJECTS};
 
 /// Writes a table.
@@ -21,15 +22,16 @@ type Write<'a> = dyn Fn() -> Result<TableEntry, Error> + 'a;
 /// The first that any table met.
 pub fn derive(
     target: &Target<'_>,
-    sources: &Sources<'_>,
+    lake: &Lake,
+    bases: &Bases,
     tables: &[&'static Table],
 ) -> Result<Vec<Built>, Error> {
     let is_wanted = |table: &Table| tables.iter().any(|t| t.name == table.name);
-    let last_lineage = match sources.base.manifest(&derive::LINEAGE) {
+    let last_lineage = match bases.get(derive::LINEAGE.name) {
         Some(manifest) => {
             let files = manifest.tables.get(derive::LINEAGE.name).map(|table| table.files.as_slice());
             let file = files.unwrap_or_default().iter().find(|f| f.format == "parquet");
-            file.map(|file| sources.lake.file(manifest, file)).transpose()?
+            file.map(|file| lake.file(manifest, file)).transpose()?
         }
         None => None,
     };
@@ -64,7 +66,7 @@ pub fn derive(
         let entry = derivation.write(&inputs, create)?;
         built.push(Built { table: derivation.table, entry, drift: Drift::new(), took: started.elapsed() });
     }
-    let earlier = |table, of| bases::earlier(sources.lake, sources.base, table, of);
+    let earlier = |table, of| bases::earlier(lake, bases, table, of);
     let access = || Ok(derive::write_access(&inputs, create)?);
     let changes = || {
         let earlier = earlier(&derive::CELL_CHANGES, (&CELLS, &derive::COMPARED_CELLS))?;
@@ -84,22 +86,24 @@ pub fn derive(
         built.push(Built { table, entry: write()?, drift: Drift::new(), took: started.elapsed() });
     }
     if is_wanted(&AUDIT_FINDINGS) || is_wanted(&AUDIT_RULES) {
-        built.extend(audited(target, sources, create)?);
+        let findings_before = bases.get(AUDIT_FINDINGS.name).map(|manifest| (lake, &**manifest));
+        built.extend(audited(target, findings_before, create)?);
     }
     Ok(built)
 }
 
-/// Audits the tables that were written, and writes the tables of findings and rules.
+/// Audits the tables that were written, and writes the tables of findings and rules. The findings of an earlier snapshot
+/// tell since when each is there.
 fn audited(
     target: &Target<'_>,
-    sources: &Sources<'_>,
+    before: Option<(&Lake, &Manifest)>,
     create: impl Fn(&'static Table) -> Result<TableWriter, snapshot::Error>,
 ) -> Result<[Built; 2], Error> {
     let started = Instant::now();
     let folder = audit::Folder(target.folder);
     let mut found = audit::audit_folder(&folder, target.snapshot_at, target.workspace, target.audit)?;
-    if let Some(manifest) = sources.base.manifest(&AUDIT_FINDINGS) {
-        audit::Record::date_new(&mut found, sources.lake, manifest)?;
+    if let Some((lake, manifest)) = before {
+        audit::Record::date_new(&mut found, lake, manifest)?;
     }
     for notice in &found.notices {
         tracing::warn!("{}: {}: {}", notice.kind, notice.exception, notice.what);

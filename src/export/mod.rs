@@ -238,8 +238,8 @@ pub struct Outcome {
     pub resumed: usize,
     /// Snapshot that rows were taken over from.
     pub base: Option<SnapshotId>,
-    /// Outcome for each endpoint and entity.
-    pub coverage: Vec<Coverage>,
+    /// Endpoints and entities that were not read, and why: what is neither fetched, nor reused, nor known to be empty.
+    pub not_read: Vec<Coverage>,
     /// Failures to write an additional format; the snapshot itself is committed.
     pub side_failures: Vec<String>,
 }
@@ -247,7 +247,7 @@ pub struct Outcome {
 impl Outcome {
     /// Entities that are missing from the snapshot, or old.
     pub fn gaps(&self) -> impl Iterator<Item = &Coverage> {
-        self.coverage.iter().filter(|c| {
+        self.not_read.iter().filter(|c| {
             use crawl::Standing;
             matches!(c.standing(), Standing::Partial | Standing::Stale)
                 || (c.standing() == Standing::Unreadable && self.is_gap(c.endpoint))
@@ -256,7 +256,7 @@ impl Outcome {
 
     /// Entities that the token or the plan doesn't allow.
     pub fn forbidden(&self) -> impl Iterator<Item = &Coverage> {
-        self.coverage.iter().filter(|c| c.state == State::Forbidden)
+        self.not_read.iter().filter(|c| c.state == State::Forbidden)
     }
 
     /// Tables in a state, by name.

@@ -193,6 +193,8 @@ struct Inner {
     entries: Vec<Entry>,
     by_key: HashMap<u64, usize>,
     generations: HashMap<Asked, Generations>,
+    /// Answers that are in the file and no longer known of.
+    released: usize,
     committed: Option<DateTime<Utc>>,
     /// Set when a write failed half way and could not be taken back.
     broken: bool,
@@ -206,6 +208,7 @@ impl Inner {
             entries: Vec::new(),
             by_key: HashMap::new(),
             generations: HashMap::new(),
+            released: 0,
             committed: None,
             broken: false,
         }
@@ -523,7 +526,17 @@ impl Journal {
 
     /// Number of responses.
     pub fn len(&self) -> usize {
-        self.inner().entries.len()
+        let inner = self.inner();
+        inner.released + inner.entries.len()
+    }
+
+    /// Forgets where the answers are, which takes memory for each of them: all were read, and none is looked up again
+    /// before the file is opened anew.
+    pub fn release(&self) {
+        let mut inner = self.inner();
+        inner.released += std::mem::take(&mut inner.entries).len();
+        inner.by_key = HashMap::new();
+        inner.generations = HashMap::new();
     }
 
     /// Whether there is no response yet.

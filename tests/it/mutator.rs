@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 use futures::FutureExt;
 use hexport::client::operation::{self, Operation};
 use hexport::client::{BaseUrl, Client, ClientConfig, Pace, RetryPolicy, Token};
-use hexport::crawl::{Quiet, Source, State, Stop};
+use hexport::crawl::{Quiet, Source, Stop};
 use hexport::export::{self, Options, Outcome, choose, export};
 use hexport::schema::{Context, RowMapper, Table, batch_of};
 use hexport::sim::{ProjectRecord, SimConfig, World, WorldConfig};
@@ -496,7 +496,7 @@ impl Bench {
             _ => None,
         };
         let entity = entity_of(case);
-        let said: Vec<_> = outcome.coverage.iter().filter(|c| c.state != State::Fetched).collect();
+        let said: Vec<_> = outcome.not_read.iter().collect();
         let own = tables_of(case);
         // No content says that there is nothing.
         let is_said_empty = matches!(case.wrong, Wrong::Whole { whole: Whole::Is(204, ..), .. });
