@@ -430,7 +430,7 @@ fn a_diff_names_titles_beside_identifiers() {
 #[test]
 fn a_person_who_watches_sees_one_calm_bar_and_a_summary_that_fits_a_screen() {
     let dir = tempfile::tempdir().unwrap();
-    let sim = Sim::of_projects(60);
+    let sim = Sim::of_projects(20);
     let (lake, token, url) = (dir.path().join("lake"), dir.path().join("token"), sim.server.url());
     std::fs::write(&token, SECRET).unwrap();
     let args = ["export", path(&lake), "--url", &url, "--token-file", path(&token)];
