@@ -7,6 +7,8 @@
 //! [`lineage`], [`cost`], [`diff`], [`audit`] and [`access`] answer from it, and [`handoff`] gives it to other tools. [`sim`]
 //! is a simulated workspace to run them against. [`cli`] is the `hexport` command.
 
+#![forbid(unsafe_code)]
+
 #[cfg(feature = "lake")]
 pub mod access;
 #[cfg(feature = "lake")]

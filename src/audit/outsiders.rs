@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray};
 
 use super::Config;
+use super::edges::shared;
 use super::facts::{User, text};
 use super::source::Tables;
 use crate::derive::EFFECTIVE_ACCESS;
@@ -65,14 +66,7 @@ pub(super) fn read(
                 }
                 project.clone_into(&mut last.0);
                 who.clone_into(&mut last.1);
-                let who = match people.get(who) {
-                    Some(known) => known.clone(),
-                    None => {
-                        let new: Arc<str> = who.into();
-                        people.insert(new.clone());
-                        new
-                    }
-                };
+                let who = shared(Arc::from(who), &mut people);
                 match external.get_mut(project) {
                     Some(outsiders) => outsiders.add(who),
                     None => external.entry(project.to_owned()).or_default().add(who),

@@ -44,7 +44,7 @@ pub static CELL_COST: Table = Table {
 
 /// Computes the rows.
 pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
-    let failed = |e: crate::snapshot::Error| polars_err!(ComputeError: "{}", e);
+    let failed = super::unreadable;
     let prices = &inputs.given.prices;
     let mut spent: BTreeMap<(String, String), (Spent, i32, i32)> = BTreeMap::new();
     for batch in inputs.read(&QUERY_DAYS).map_err(failed)? {

@@ -27,7 +27,7 @@ impl Components {
         if let Some(known) = inputs.components.get() {
             return Ok(known);
         }
-        let failed = |e: snapshot::Error| polars_err!(ComputeError: "{}", e);
+        let failed = super::unreadable;
         let imports = imports(inputs).map_err(failed)?;
         let components: BTreeSet<&str> = imports.values().flatten().map(String::as_str).collect();
         let reads = reads(inputs, &components)?;
@@ -94,7 +94,7 @@ const HANDED_ON: [&str; 7] = [
 
 /// Tables that the cells of components read or write, with when the cells were read.
 fn reads(inputs: &Inputs<'_>, components: &BTreeSet<&str>) -> PolarsResult<DataFrame> {
-    let failed = |e: snapshot::Error| polars_err!(ComputeError: "{}", e);
+    let failed = super::unreadable;
     let mut columns: [Vec<Option<String>>; HANDED_ON.len()] = Default::default();
     let mut seen: Vec<Option<i64>> = Vec::new();
     if !components.is_empty() {

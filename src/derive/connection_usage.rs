@@ -46,7 +46,7 @@ pub static CONNECTION_USAGE: Table = Table {
 /// Computes the rows.
 pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
     // Part by part: a project is in one part alone, so what is counted of projects adds up.
-    let failed = |e: crate::snapshot::Error| polars_err!(ComputeError: "{}", e);
+    let failed = super::unreadable;
     let recent = recent_runs(inputs)?.collect()?;
     let mut usage = Vec::new();
     for part in inputs.parts(&[&LINEAGE, &SQL_CELLS], 0).map_err(failed)? {

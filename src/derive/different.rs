@@ -7,7 +7,7 @@ use polars::prelude::*;
 
 use super::Inputs;
 use crate::schema::Table;
-use crate::snapshot::{self, TableReader};
+use crate::snapshot::TableReader;
 
 /// Different values by group. Texts are held once; which value goes with which group, as two numbers: a workspace has
 /// millions of pairs of a table and an owner.
@@ -48,7 +48,7 @@ impl Different {
         value: &'static str,
         only: Option<(&'static str, &str)>,
     ) -> PolarsResult<Self> {
-        let failed = |e: snapshot::Error| polars_err!(ComputeError: "{}", e);
+        let failed = super::unreadable;
         let mut found = Self {
             groups: Texts::default(),
             keys: Vec::new(),

@@ -216,7 +216,7 @@ fn nothing_executed() -> PolarsResult<DataFrame> {
 
 /// Hex's queried tables with their names taken apart.
 fn queried(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
-    let failed = |e: crate::snapshot::Error| polars_err!(ComputeError: "{}", e);
+    let failed = super::unreadable;
     let namings = namings(inputs).map_err(failed)?;
     let unknown = Naming::unknown();
     let (mut projects, mut connections, mut keys, mut names) =

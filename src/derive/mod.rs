@@ -37,6 +37,7 @@ mod user_activity;
 
 pub use crate::crawl::schedule;
 use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -85,6 +86,24 @@ pub enum Error {
         /// Error of polars.
         source: PolarsError,
     },
+}
+
+/// An error of reading a snapshot, on its way through polars; [`Error::of`] takes it out again.
+fn unreadable(error: snapshot::Error) -> PolarsError {
+    PolarsError::IO { error: Arc::new(io::Error::other(error)), msg: None }
+}
+
+impl Error {
+    /// Error of a table that polars was to compute: of a table that can't be read, if that is why.
+    fn of(table: &'static Table, source: PolarsError) -> Self {
+        let compute = |source| Error::Compute { table: table.name, source };
+        let PolarsError::IO { error, msg } = source else { return compute(source) };
+        match Arc::try_unwrap(error).map(io::Error::downcast::<snapshot::Error>) {
+            Ok(Ok(inner)) => inner.into(),
+            Ok(Err(error)) => compute(PolarsError::IO { error: Arc::new(error), msg }),
+            Err(error) => compute(PolarsError::IO { error, msg }),
+        }
+    }
 }
 
 /// A derived table and the function that computes it.
@@ -150,7 +169,7 @@ impl Derivation {
         inputs: &Inputs<'_>,
         create: impl Fn(&'static Table) -> Result<TableWriter, snapshot::Error>,
     ) -> Result<TableEntry, Error> {
-        let failed = |source| Error::Compute { table: self.table.name, source };
+        let failed = |source| Error::of(self.table, source);
         let parts = match self.split {
             Split::Whole => vec![inputs.clone()],
             Split::ByProject => inputs.parts(&self.inputs(), 0)?,
@@ -279,3 +298,33 @@ fn by_nullable_key(how: JoinType) -> JoinArgs {
 
 /// First column of the key of tables that say something of projects.
 const PROJECT: &str = "project_id";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_cannot_be_read_is_no_fault_of_what_is_computed() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("runs.parquet"), "PAR1 no more").unwrap();
+        let given = Given::default();
+        let inputs = Inputs {
+            folder: folder.path(),
+            elsewhere: HashMap::new(),
+            snapshot_at: Utc::now(),
+            last_lineage: None,
+            given: &given,
+            projects: KeyRange::default(),
+            part_rows: PART_ROWS,
+            components: Arc::default(),
+        };
+        let error = run_daily::derive(&inputs).unwrap_err();
+        match Error::of(&RUN_DAILY, error) {
+            Error::Snapshot(snapshot::Error::Damaged { .. }) => {}
+            other => panic!("{other:?}"),
+        }
+        // What is an error of polars stays one.
+        let other = Error::of(&RUN_DAILY, polars::prelude::polars_err!(ComputeError: "x"));
+        assert!(matches!(other, Error::Compute { table: "run_daily", .. }));
+    }
+}

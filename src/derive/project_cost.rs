@@ -42,7 +42,7 @@ pub static PROJECT_COST: Table = Table {
 
 /// Computes the rows.
 pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
-    let failed = |e: crate::snapshot::Error| polars_err!(ComputeError: "{}", e);
+    let failed = super::unreadable;
     let prices = &inputs.given.prices;
     let mut spent: BTreeMap<(String, i32, Option<String>, Option<String>), Spent> = BTreeMap::new();
     for batch in inputs.read(&QUERY_DAYS).map_err(failed)? {

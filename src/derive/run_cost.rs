@@ -86,7 +86,7 @@ struct Group {
 
 /// Computes the rows.
 pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
-    let failed = |e: crate::snapshot::Error| polars_err!(ComputeError: "{}", e);
+    let failed = super::unreadable;
     let prices = &inputs.given.prices;
     let runs = runs(inputs).map_err(failed)?;
     let none = Runs::default();

@@ -117,7 +117,7 @@ struct Health {
 
 /// Computes the rows.
 pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
-    let failed = |e: snapshot::Error| polars_err!(ComputeError: "{}", e);
+    let failed = super::unreadable;
     let now = inputs.snapshot_at.timestamp_micros();
     let stamps = stamps(inputs).map_err(failed)?;
     let mut rows: Vec<(String, Health)> = Vec::new();

@@ -163,7 +163,7 @@ pub(super) fn ratio(part: Expr, of: Expr) -> Expr {
 
 /// For each project with enabled schedules: runs that were due in the window, and scheduled runs seen in it.
 fn schedules(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
-    let failed = |e: crate::snapshot::Error| polars_err!(ComputeError: "{}", e);
+    let failed = super::unreadable;
     let windows = windows(inputs).map_err(failed)?;
     let mut due: HashMap<String, Option<BTreeSet<DateTime<Utc>>>> = HashMap::new();
     let table = &crate::tables::PROJECT_SCHEDULES;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use polars::prelude::{
     AnonymousScan, AnonymousScanArgs, DataFrame, LazyFrame, PolarsError, PolarsResult, ScanArgsAnonymous,
-    Schema, polars_err,
+    Schema,
 };
 
 use super::frame::{dtype, to_frame};
 use crate::schema::Table;
-use crate::snapshot::{self, KeyRange, TableReader};
+use crate::snapshot::{KeyRange, TableReader};
 
 /// A table's file, to compute with: the columns that polars can hold, in today's schema.
 ///
@@ -40,7 +40,7 @@ impl AnonymousScan for Scan {
     }
 
     fn scan(&self, wanted: AnonymousScanArgs) -> PolarsResult<DataFrame> {
-        let failed = |e: snapshot::Error| polars_err!(ComputeError: "{}", e);
+        let failed = super::unreadable;
         let names: Vec<&str> = match &wanted.with_columns {
             Some(names) => names.iter().map(|name| name.as_str()).collect(),
             None => wanted.schema.iter_names().map(|name| name.as_str()).collect(),

@@ -48,7 +48,7 @@ const KEY: [&str; 2] = ["data_connection_id", "table_key"];
 /// Computes the rows.
 pub fn derive(inputs: &Inputs<'_>) -> PolarsResult<DataFrame> {
     // Part by part, each added to the ones before: a table has many readers, and only its own row is held.
-    let failed = |e: crate::snapshot::Error| polars_err!(ComputeError: "{}", e);
+    let failed = super::unreadable;
     let recent = recent_runs(inputs)?.collect()?;
     let mut usage: Option<DataFrame> = None;
     for part in inputs.parts(&[&LINEAGE], 0).map_err(failed)? {
@@ -132,7 +132,7 @@ pub(super) fn live() -> Expr {
 pub(super) fn recent_runs(inputs: &Inputs<'_>) -> PolarsResult<LazyFrame> {
     let since = (inputs.snapshot_at - chrono::TimeDelta::days(30)).date_naive();
     let days = (since - chrono::NaiveDate::default()).num_days() as i32;
-    let failed = |e: crate::snapshot::Error| polars_err!(ComputeError: "{}", e);
+    let failed = super::unreadable;
     let mut recent = Vec::new();
     for part in inputs.parts(&[&RUN_DAILY], 0).map_err(failed)? {
         let days = part.scan(&RUN_DAILY)?.filter(col("day").gt(lit(days).cast(DataType::Date)));

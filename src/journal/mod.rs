@@ -530,8 +530,7 @@ impl Journal {
         inner.released + inner.entries.len()
     }
 
-    /// Forgets where the answers are, which takes memory for each of them: all were read, and none is looked up again
-    /// before the file is opened anew.
+    /// Frees the index of the answers, once all have been read into tables. To look one up, open the file again.
     pub fn release(&self) {
         let mut inner = self.inner();
         inner.released += std::mem::take(&mut inner.entries).len();

@@ -146,3 +146,19 @@ fn a_journal_is_private_and_other_files_are_refused() {
     std::fs::write(&other, "id,name\n").unwrap();
     assert!(matches!(Journal::open(&other), Err(Error::Foreign { .. })));
 }
+
+#[test]
+fn a_journal_whose_index_is_freed_is_not_empty_and_opens_with_all_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.hxj");
+    let journal = Journal::create(&path, header()).unwrap();
+    assert!(journal.is_empty());
+    write(&journal, "GET /a", b"first");
+    write(&journal, "GET /b", b"second");
+    journal.release();
+    // An empty journal is removed when an export fails.
+    assert_eq!((journal.len(), journal.is_empty()), (2, false));
+    assert!(journal.entries().is_empty());
+    drop(journal);
+    assert_eq!(Journal::open(&path).unwrap().entries().len(), 2);
+}

@@ -8,7 +8,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 
 use super::manifest::Manifest;
 use super::views::preferred;
@@ -37,9 +37,12 @@ impl KeyRange {
         self.from.is_none() && self.to.is_none()
     }
 
-    /// Whether a row group may have rows in it, by its statistics.
-    fn may_be_in(&self, group: &RowGroupMetaData, column: usize) -> bool {
-        let Some(statistics) = group.column(column).statistics() else { return true };
+    /// Whether a row group may have rows in it, by its statistics of this column.
+    fn may_be_in(&self, group: &RowGroupMetaData, column: &str) -> bool {
+        let of = |found: &&ColumnChunkMetaData| found.column_path().parts() == [column];
+        let Some(statistics) = group.columns().iter().find(of).and_then(|of| of.statistics()) else {
+            return true;
+        };
         fn text(bytes: Option<&[u8]>) -> Option<&str> {
             std::str::from_utf8(bytes?).ok()
         }
@@ -51,10 +54,10 @@ impl KeyRange {
     }
 
     /// The rows of a batch that are in it, which is sorted by this column.
-    fn cut(&self, batch: &RecordBatch, column: &str) -> RecordBatch {
+    fn cut(&self, batch: &RecordBatch, column: &str) -> Result<RecordBatch, ArrowError> {
         let Some(values) = batch.column_by_name(column).and_then(|column| column.as_string_opt::<i32>())
         else {
-            return batch.clone();
+            return Err(ArrowError::SchemaError(format!("{column} is no column of texts")));
         };
         let first_not = |is_before: &dyn Fn(&str) -> bool| {
             let (mut low, mut high) = (0, values.len());
@@ -66,7 +69,7 @@ impl KeyRange {
         };
         let start = self.from.as_deref().map_or(0, |from| first_not(&|value| value < from));
         let end = self.to.as_deref().map_or(values.len(), |to| first_not(&|value| value < to));
-        batch.slice(start, end.saturating_sub(start))
+        Ok(batch.slice(start, end.saturating_sub(start)))
     }
 }
 
@@ -168,10 +171,9 @@ impl TableReader {
         let names = schema.fields().iter().map(|f| f.name().as_str()).chain(cut_by);
         let mask = ProjectionMask::columns(builder.parquet_schema(), names);
         let rows = builder.metadata().file_metadata().num_rows() as u64;
-        let key = table.key_indices()[0];
         let groups = (!range.is_all()).then(|| {
             let groups = builder.metadata().row_groups().iter().enumerate();
-            groups.filter(|(_, group)| range.may_be_in(group, key)).map(|(i, _)| i).collect()
+            groups.filter(|(_, group)| range.may_be_in(group, table.key[0])).map(|(i, _)| i).collect()
         });
         let builder = builder.with_projection(mask).with_batch_size(BATCH_ROWS);
         let builder = match groups {
@@ -190,7 +192,7 @@ impl TableReader {
     fn adapt(&self, batch: &RecordBatch) -> Result<RecordBatch, Error> {
         let batch = match self.range.is_all() {
             true => batch,
-            false => &self.range.cut(batch, self.table.key[0]),
+            false => &self.range.cut(batch, self.table.key[0]).map_err(|e| self.failed(e))?,
         };
         let columns: Vec<ArrayRef> = self
             .schema

@@ -247,9 +247,8 @@ fn cost_is_what_duckdb_finds_in_the_histories_themselves() {
              start_time: 'VARCHAR', end_time: 'VARCHAR', error_result: 'VARCHAR', total_bytes_billed: 'VARCHAR'})",
         ),
     ];
-    let mut compared = 0;
-    for (kind, columns, reader) in &forms {
-        let Some((_, file, _)) = fixture.histories.iter().find(|(of, ..)| of == kind) else { continue };
+    for (kind, columns, reader) in forms {
+        let (_, file, _) = fixture.histories.iter().find(|(of, ..)| *of == kind).unwrap();
         import(&fixture.lake, file, kind, &[], 0);
         let reader = reader.replace("FILE", file.to_str().unwrap());
         let in_file = format!(
@@ -268,9 +267,7 @@ fn cost_is_what_duckdb_finds_in_the_histories_themselves() {
             (keyed(ask(&fixture.lake, &in_file), 1), keyed(ask(&fixture.lake, &in_lake), 1));
         assert!(expected.len() > 3, "{kind}: {expected:?}");
         assert_same(&found, &expected);
-        compared += 1;
     }
-    assert_eq!(compared, forms.len());
 }
 
 #[test]
