@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::{Error, Journal, MAGIC, Strange, ZSTD_LEVEL, scan, split};
+use super::{Error, Journal, MAGIC, Strange, UNFINISHED, ZSTD_LEVEL, scan, split};
 
 /// Given a text, gives another, or nothing to leave it.
 pub type Rewrite<'a> = dyn Fn(&str) -> Option<String> + 'a;
@@ -30,7 +30,7 @@ impl Journal {
             return Ok(false);
         }
         let io = |source| Error::Io { path: path.to_owned(), source };
-        let beside = path.with_extension("tmp");
+        let beside = path.with_extension(UNFINISHED);
         let mut options = OpenOptions::new();
         let file = options.write(true).create(true).truncate(true).mode(0o600).open(&beside).map_err(io)?;
         let mut out = BufWriter::new(file);

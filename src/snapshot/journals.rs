@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::lake::JOURNALS;
 use super::{Error, Lake, SnapshotId};
-use crate::journal::EXTENSION;
+use crate::journal::{EXTENSION, UNFINISHED};
 
 impl Lake {
     /// Folder of journals.
@@ -18,6 +18,18 @@ impl Lake {
     /// Path of a snapshot's journal.
     pub fn journal_path(&self, snapshot_id: &SnapshotId) -> PathBuf {
         self.journal_folder().join(format!("{snapshot_id}.{EXTENSION}"))
+    }
+
+    /// Removes what is left of journals that were being rewritten when the process was killed. The lock is held by
+    /// the caller.
+    pub(super) fn remove_unfinished_journals(&self) -> Result<(), Error> {
+        let Ok(entries) = fs::read_dir(self.journal_folder()) else { return Ok(()) };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            if path.extension().is_some_and(|e| e == UNFINISHED) {
+                fs::remove_file(&path).map_err(Error::io("can't remove", path))?;
+            }
+        }
+        Ok(())
     }
 
     /// Journals in the destination, the oldest first, with the snapshots they belong to.

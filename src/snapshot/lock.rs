@@ -70,6 +70,7 @@ impl Lake {
         written.map_err(Error::io("can't write", &path))?;
         let lock = LakeLock { file, path };
         self.store().restore()?;
+        self.remove_unfinished_journals()?;
         self.finish_forgetting()?;
         Ok(lock)
     }

@@ -1,9 +1,10 @@
 //! A folder on this machine, or on a file system that is mounted on it.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use chrono::{DateTime, Utc};
 use object_store::ObjectStore;
@@ -35,6 +36,45 @@ impl Local {
     fn make_room(&self, path: &Path) -> Result<(), Error> {
         let folder = path.parent().unwrap_or(&self.root);
         fs::create_dir_all(folder).map_err(Error::io("can't create", folder))
+    }
+
+    /// Writes a file under a name that nobody reads, and then gives it its own. What a killed process leaves is in one
+    /// folder, which [`Store::restore`] empties.
+    fn replace(
+        &self,
+        path: &Path,
+        write: &dyn Fn(&Path) -> io::Result<()>,
+        name: fn(&Path, &Path) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut tries = 0;
+        loop {
+            let staged = self.staged();
+            let done = staged.make().and_then(|()| {
+                write(&staged.file)?;
+                File::open(&staged.file)?.sync_all()?;
+                name(&staged.file, path)
+            });
+            drop(staged);
+            match done {
+                // Others remove the folder when it is empty, or when they take the lock.
+                Err(e) if e.kind() == ErrorKind::NotFound && tries < 5 => tries += 1,
+                // A snapshot's folder may be a link to another disk.
+                Err(e) if e.kind() == ErrorKind::CrossesDevices => {
+                    let beside = Staged { file: beside(path), folder: None };
+                    write(&beside.file)?;
+                    File::open(&beside.file)?.sync_all()?;
+                    return name(&beside.file, path);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn staged(&self) -> Staged {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let folder = self.path(WRITING);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        Staged { file: folder.join(format!("{}-{number}", std::process::id())), folder: Some(folder) }
     }
 
     fn walk(&self, folder: &Path, name: &str, start: &str, found: &mut Vec<Object>) -> Result<(), Error> {
@@ -90,6 +130,29 @@ impl Local {
     }
 }
 
+/// A file that is being written, and goes with its folder unless it was given another name.
+struct Staged {
+    file: PathBuf,
+    folder: Option<PathBuf>,
+}
+
+impl Staged {
+    fn make(&self) -> io::Result<()> {
+        self.folder.as_ref().map_or(Ok(()), fs::create_dir_all)
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.file);
+        if let Some(folder) = &self.folder {
+            let _ = fs::remove_dir(folder);
+        }
+    }
+}
+
+/// Folder of files that are being written.
+const WRITING: &str = "_staging-writing";
 /// Beginning of the names of folders that are being replaced.
 pub(crate) const REPLACED: &str = "_staging-replaced-";
 
@@ -113,19 +176,6 @@ fn is_unsupported(error: &io::Error) -> bool {
         || [Errno::INVAL, Errno::NOSYS, Errno::NOTSUP, Errno::OPNOTSUPP, Errno::PERM]
             .iter()
             .any(|errno| code == Some(errno.raw_os_error()))
-}
-
-/// Writes a file and makes its bytes durable; its name is durable when its folder was synced.
-fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let write = || -> io::Result<()> {
-        let mut file = File::create(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().map_err(|e| {
-        let _ = fs::remove_file(path);
-        Error::io("can't write", path)(e)
-    })
 }
 
 fn sync_folder(path: &Path) -> Result<(), Error> {
@@ -196,27 +246,25 @@ impl Store for Local {
     fn put(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         let path = self.path(name);
         self.make_room(&path)?;
-        let beside = beside(&path);
-        write_durably(&beside, bytes)?;
-        fs::rename(&beside, &path).map_err(Error::io("can't replace", &path))?;
+        let rename = |from: &Path, to: &Path| fs::rename(from, to);
+        self.replace(&path, &|to| fs::write(to, bytes), rename).map_err(Error::io("can't write", &path))?;
         sync_folder(path.parent().unwrap_or(&self.root))
     }
 
     fn put_if_absent(&self, name: &str, bytes: &[u8]) -> Result<bool, Error> {
         let path = self.path(name);
         self.make_room(&path)?;
-        let beside = beside(&path);
-        write_durably(&beside, bytes)?;
         // A link never replaces what is there; where there are no links, a rename that doesn't either.
-        let made = fs::hard_link(&beside, &path).or_else(|e| match is_unsupported(&e) {
-            true => {
-                use rustix::fs::{CWD, RenameFlags, renameat_with};
-                Ok(renameat_with(CWD, &beside, CWD, &path, RenameFlags::NOREPLACE)?)
-            }
-            false => Err(e),
-        });
-        let _ = fs::remove_file(&beside);
-        match made {
+        let link = |from: &Path, to: &Path| {
+            fs::hard_link(from, to).or_else(|e| match is_unsupported(&e) {
+                true => {
+                    use rustix::fs::{CWD, RenameFlags, renameat_with};
+                    Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
+                }
+                false => Err(e),
+            })
+        };
+        match self.replace(&path, &|to| fs::write(to, bytes), link) {
             Ok(()) => sync_folder(path.parent().unwrap_or(&self.root)).map(|()| true),
             Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(self.get(name)?.as_deref() == Some(bytes)),
             Err(e) => Err(Error::io("can't write", path)(e)),
@@ -248,10 +296,11 @@ impl Store for Local {
         for (from, name) in files {
             let to = self.path(name);
             self.make_room(&to)?;
-            let beside = beside(&to);
-            fs::copy(from, &beside).map_err(Error::io("can't write", &to))?;
-            File::open(&beside).and_then(|file| file.sync_all()).map_err(Error::io("can't write", &to))?;
-            fs::rename(&beside, &to).map_err(Error::io("can't write", &to))?;
+            // Opened first: a file that isn't there is not taken for the folder of what is written.
+            File::open(from).map_err(Error::io("can't read", from))?;
+            let copy = |to: &Path| fs::copy(from, to).map(drop);
+            self.replace(&to, &copy, |from, to| fs::rename(from, to))
+                .map_err(Error::io("can't write", &to))?;
             sync_folder(to.parent().unwrap_or(&self.root))?;
         }
         Ok(())
@@ -277,6 +326,11 @@ impl Store for Local {
     }
 
     fn restore(&self) -> Result<(), Error> {
+        let writing = self.path(WRITING);
+        match fs::remove_dir_all(&writing) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(Error::io("can't remove", writing)(e)),
+            _ => {}
+        }
         for name in self.top()? {
             let Some(of) = name.strip_prefix(REPLACED) else { continue };
             let (aside, target) = (self.path(&name), self.path(of));
@@ -310,6 +364,38 @@ mod tests {
     fn a_folder_conforms() {
         let dir = tempfile::tempdir().unwrap();
         super::super::suite::conforms(&Local::new(dir.path().join("new/lake")));
+    }
+
+    #[test]
+    fn what_a_killed_write_leaves_is_nowhere_among_the_files_and_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Local::new(dir.path());
+        store.put("snapshot=a/t.parquet", b"old").unwrap();
+        // Killed before the file got its name.
+        let staged = store.staged();
+        staged.make().unwrap();
+        fs::write(&staged.file, b"half").unwrap();
+        std::mem::forget(staged);
+        let names: Vec<String> = store.list("snapshot=").unwrap().into_iter().map(|o| o.name).collect();
+        assert_eq!(names, ["snapshot=a/t.parquet"]);
+        assert_eq!(store.top().unwrap(), ["_staging-writing", "snapshot=a"]);
+        store.restore().unwrap();
+        assert_eq!(store.top().unwrap(), ["snapshot=a"]);
+    }
+
+    #[test]
+    fn writers_do_not_remove_each_others_folder_of_files_that_are_being_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Local::new(dir.path());
+        std::thread::scope(|scope| {
+            for writer in 0..4 {
+                let store = &store;
+                scope.spawn(move || {
+                    (0..100).for_each(|_| store.put(&format!("note-{writer}"), b"text").unwrap());
+                });
+            }
+        });
+        assert_eq!(store.top().unwrap(), ["note-0", "note-1", "note-2", "note-3"]);
     }
 
     #[test]

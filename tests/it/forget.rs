@@ -349,6 +349,41 @@ fn an_interrupted_swap_of_files_is_ended_by_the_next_export() {
 }
 
 #[test]
+fn what_killed_writes_left_names_nobody_afterwards() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(3);
+    let address = an_owner(&sim);
+    let lake = dir.path().join("lake");
+    let more =
+        ["--format", "delta", "--tables", "projects,users", "--keep-journal", "--fixed-time", NIGHTS[0]];
+    sim.export(&lake, &more, 0);
+    let whole = std::fs::read(lake.join("snapshot=2026-11-01T020000Z/users.parquet")).unwrap();
+    // Each of them is written by somebody, here or in an engine, under a name like this before it gets its own.
+    let text = address.as_bytes();
+    let left = [
+        ("_staging-writing/4711-0", text),
+        ("_staging-2026-11-02T020000Z/users.parquet", &whole),
+        ("_journal/2026-10-31T020000Z.tmp", text),
+        ("delta/users/snapshot_date=2026-11-02/a.parquet#1", &whole),
+        ("delta/users/snapshot_date=2026-11-02/b.parquet#1", &whole[..whole.len() / 2]),
+        ("delta/users/_delta_log/00000000000000000001.json#1", text),
+    ];
+    for (name, bytes) in left {
+        let path = lake.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+    assert!(naming(&lake, &address).len() > left.len() - 1);
+    assert_eq!(forget(&lake, &address)["left"], json!([]));
+    assert_eq!(naming(&lake, &address), Vec::<String>::new());
+    for (name, _) in left {
+        assert!(!lake.join(name).exists(), "{name}");
+    }
+    verify(&lake).unwrap();
+    run(&mut hexport(&["snapshots", "verify", lake.to_str().unwrap()]), 0);
+}
+
+#[test]
 fn prune_removes_the_rows_of_what_is_gone_from_delta_tables() {
     let dir = tempfile::tempdir().unwrap();
     let sim = Sim::of_projects(3);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, StructArray};
 use arrow::datatypes::{DataType, Field, Schema};
+use chrono::{TimeDelta, Utc};
 use delta_kernel::committer::FileSystemCommitter;
 use delta_kernel::engine::arrow_conversion::TryIntoKernel;
 use delta_kernel::engine::arrow_data::ArrowEngineData;
@@ -26,6 +27,9 @@ use crate::schema::Table;
 use crate::snapshot::forget::{self, Pseudonyms};
 use crate::snapshot::{Error, Lake};
 use crate::store::scratch;
+
+/// Nobody goes on writing a file for so long.
+const ABANDONED: TimeDelta = TimeDelta::days(1);
 
 /// A data file of a table.
 #[derive(Debug, Clone)]
@@ -79,6 +83,7 @@ pub fn forget(
         let is_changed = live.changed;
         // Files of earlier versions, and what a killed attempt left.
         let mut old = Vec::new();
+        edit.delete(&edit.unfinished(None)?)?;
         for name in edit.files()? {
             let is_log = name.starts_with("_delta_log/");
             if !is_log && !live.names.contains(&name) && again(&name, usize::MAX)?.is_some() {
@@ -117,6 +122,8 @@ pub fn remove(
             Ok(if goes { Fate::Drop } else { Fate::Keep })
         };
         edit.apply("prune", &mut fate)?;
+        // Others' may still be written.
+        edit.delete(&edit.unfinished(Some(ABANDONED))?)?;
         Ok(count)
     })
 }
@@ -150,6 +157,21 @@ impl<'a> Edit<'a> {
 
     fn within(&self, name: &str) -> String {
         format!("{DELTA}/{}/{name}", self.table)
+    }
+
+    /// Files whose writer was killed before they got their names, and that are older than that. Engines name them like
+    /// the file, with `#` and a number.
+    fn unfinished(&self, age: Option<TimeDelta>) -> Result<Vec<String>, Error> {
+        let folder = self.within("");
+        let is_unfinished = |name: &str| {
+            name.rsplit_once('#').is_some_and(|(_, number)| {
+                !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+            })
+        };
+        let found = self.lake.store().list(&folder)?.into_iter();
+        let old = found.filter(|object| age.is_none_or(|age| Utc::now() - object.written > age));
+        let names = old.filter_map(|object| object.name.strip_prefix(&folder).map(str::to_owned));
+        Ok(names.filter(|name| is_unfinished(name)).collect())
     }
 
     /// Names of all files in the table's folder.
@@ -260,7 +282,7 @@ impl<'a> Edit<'a> {
             let stats =
                 StructArray::from(vec![(Arc::new(Field::new("numRecords", DataType::Int64, true)), rows)]);
             let location = self.url.join(name).map_err(|e| KernelError::generic(e.to_string()))?;
-            let last_modified = chrono::Utc::now().timestamp_millis();
+            let last_modified = Utc::now().timestamp_millis();
             let meta = FileMeta { location, last_modified, size: bytes };
             let added = build_add_file_metadata(DataFileMetadata::new(meta, stats), &context.build()?)?;
             transaction.add_files(added);

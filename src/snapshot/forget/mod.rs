@@ -341,7 +341,9 @@ impl Lake {
             match super::delta::forget(self, &table, people, table_of(&table)) {
                 Ok(true) => done.delta.push(table),
                 Ok(false) => {}
-                Err(error @ Error::Delta { .. }) => done.left.push(error.to_string()),
+                Err(error @ (Error::Delta { .. } | Error::Damaged { .. })) => {
+                    done.left.push(error.to_string())
+                }
                 Err(error) => return Err(error),
             }
         }
