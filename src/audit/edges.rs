@@ -162,19 +162,31 @@ struct Stored {
     evidence: Vec<String>,
 }
 
-/// The value that is known already, or else this one.
-pub(super) fn shared<T: ?Sized + Eq + Hash>(value: Arc<T>, known: &mut HashSet<Arc<T>>) -> Arc<T> {
-    match known.get(&value) {
+/// Texts that are held once each: identifiers and addresses stand in many tables.
+pub(super) type Texts = HashSet<Arc<str>>;
+
+/// Puts the value that is known already in the place of its like, or else gets to know it.
+pub(super) fn shared<T: ?Sized + Eq + Hash>(value: &mut Arc<T>, known: &mut HashSet<Arc<T>>) {
+    match known.get(value) {
+        Some(known) => *value = known.clone(),
+        None => drop(known.insert(value.clone())),
+    }
+}
+
+/// The text as it is known.
+pub(super) fn known(text: &str, texts: &mut Texts) -> Arc<str> {
+    match texts.get(text) {
         Some(known) => known.clone(),
         None => {
-            known.insert(value.clone());
-            value
+            let text: Arc<str> = text.into();
+            texts.insert(text.clone());
+            text
         }
     }
 }
 
 /// Reads all of `lineage`.
-pub(super) fn lineage(tables: &dyn Tables) -> Result<Lineage, Error> {
+pub(super) fn lineage(tables: &dyn Tables, texts: &mut Texts) -> Result<Lineage, Error> {
     let columns = [
         "project_id",
         "data_connection_id",
@@ -187,7 +199,8 @@ pub(super) fn lineage(tables: &dyn Tables) -> Result<Lineage, Error> {
     ];
     let mut lineage = Lineage::default();
     for batch in tables.open(&LINEAGE, &columns)?.into_iter().flatten() {
-        for row in rows::of_batch::<Stored>(&LINEAGE, &batch?)? {
+        for mut row in rows::of_batch::<Stored>(&LINEAGE, &batch?)? {
+            shared(&mut row.project_id, texts);
             lineage.push(LineageRow {
                 project_id: row.project_id,
                 table: row.table,
@@ -196,5 +209,6 @@ pub(super) fn lineage(tables: &dyn Tables) -> Result<Lineage, Error> {
             });
         }
     }
+    lineage.projects.values_mut().for_each(Vec::shrink_to_fit);
     Ok(lineage)
 }

@@ -102,7 +102,7 @@ impl Exception {
             return Fit::No;
         }
         let entity =
-            self.entity.as_ref().map_or(Fit::Yes, |e| Fit::of(*e == hit.entity_id, *e == hit.entity));
+            self.entity.as_ref().map_or(Fit::Yes, |e| Fit::of(**e == *hit.entity_id, **e == *hit.entity));
         let pattern = self.pattern.as_ref().map_or(Fit::Yes, |pattern| {
             Fit::of(glob::matches(pattern, &hit.entity_id), glob::matches(pattern, &hit.entity))
         });
@@ -118,7 +118,7 @@ impl Exception {
 fn through(named: &str, hit: &Hit, used: &Used<'_>, facts: &Facts) -> Fit {
     let mut ids: Vec<&str> = hit.connections.iter().map(|id| &**id).collect();
     if ids.is_empty() && matches!(&*hit.entity_type, "project" | "component") {
-        ids.extend(used.get(hit.entity_id.as_str()).into_iter().flatten());
+        ids.extend(used.get(&*hit.entity_id).into_iter().flatten());
     }
     if ids.is_empty() {
         return Fit::No;

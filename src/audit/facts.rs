@@ -7,13 +7,13 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
-use super::Hit;
-use super::edges::{lineage, shared};
+use super::edges::{Texts, known, lineage, shared};
 use super::evidence::Evidence;
 use super::moves::Moves;
 use super::outsiders::{self, Outsiders};
 use super::source::Tables;
 use super::spending::Spending;
+use super::{Hit, Page};
 use crate::derive::schedule::ScheduleRow;
 use crate::derive::{COLUMN_LINEAGE, RUN_HEALTH, RUN_STATS, SQL_CELLS};
 use crate::snapshot::rows;
@@ -31,14 +31,14 @@ pub use super::edges::{ColumnEdge, Lineage};
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Project {
-    pub project_id: String,
-    pub title: String,
+    pub project_id: Arc<str>,
+    pub title: Arc<str>,
     pub description: Option<String>,
     #[serde(rename = "type")]
-    pub kind: String,
-    pub status: Option<String>,
-    pub creator_email: Option<String>,
-    pub owner_email: Option<String>,
+    pub kind: Arc<str>,
+    pub status: Option<Arc<str>>,
+    pub creator_email: Option<Arc<str>>,
+    pub owner_email: Option<Arc<str>>,
     pub created_at: Option<DateTime<Utc>>,
     pub last_edited_at: Option<DateTime<Utc>>,
     pub last_published_at: Option<DateTime<Utc>>,
@@ -59,7 +59,7 @@ impl Project {
 
     /// Whether it is a component, which other projects import.
     pub fn is_component(&self) -> bool {
-        self.kind == "COMPONENT"
+        &*self.kind == "COMPONENT"
     }
 
     /// Its title on one line.
@@ -152,21 +152,21 @@ pub struct ConnectionGrant {
     pub access: String,
 }
 
-/// Whom a project is shared with.
-#[derive(Debug, Clone)]
+/// Whom a project is shared with: many are shared with the same few.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 pub struct SharedWith {
-    pub principal_type: Arc<str>,
-    pub principal: Option<Arc<str>>,
+    pub principal_type: Box<str>,
+    pub principal: Option<Box<str>>,
 }
 
 /// A row of `project_sharing`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, Deserialize)]
 struct Grant {
-    pub project_id: String,
-    pub principal_type: Arc<str>,
-    pub principal: Option<Arc<str>>,
-    pub access: Arc<str>,
+    project_id: Arc<str>,
+    #[serde(flatten)]
+    with: SharedWith,
+    #[serde(default)]
+    access: String,
 }
 
 /// A row of `collections`.
@@ -187,25 +187,21 @@ struct CollectionGrant {
     access: String,
 }
 
-/// A row of `run_stats`.
+/// A row of `run_stats`, without what it is about.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Stats {
-    pub project_id: String,
-    pub run_trigger: String,
     pub failure_streak: i64,
-    pub last_run_at: Option<DateTime<Utc>>,
     pub seen_runs: Option<i64>,
     pub late_runs: Option<i64>,
     pub missed_runs: Option<i64>,
     pub p50_seconds: Option<f64>,
 }
 
-/// A row of `run_health`.
+/// A row of `run_health`, without what it is about.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Health {
-    pub project_id: String,
     pub recent_median_seconds: Option<f64>,
     pub baseline_median_seconds: Option<f64>,
     pub is_slower: Option<bool>,
@@ -215,7 +211,7 @@ pub struct Health {
     pub recent_no_kernel: i64,
     pub failing_since: Option<DateTime<Utc>>,
     pub last_success_at: Option<DateTime<Utc>>,
-    pub preceded_by: Option<String>,
+    pub preceded_by: Option<Box<str>>,
     pub preceded_at: Option<DateTime<Utc>>,
 }
 
@@ -235,7 +231,23 @@ struct Member {
 
 #[derive(Deserialize)]
 struct Category {
-    project_id: String,
+    project_id: Arc<str>,
+}
+
+#[derive(Deserialize)]
+struct StatsRow {
+    project_id: Arc<str>,
+    run_trigger: String,
+    last_run_at: Option<DateTime<Utc>>,
+    #[serde(flatten)]
+    stats: Stats,
+}
+
+#[derive(Deserialize)]
+struct HealthRow {
+    project_id: Arc<str>,
+    #[serde(flatten)]
+    health: Health,
 }
 
 /// Who may open a project by a grant to many at once.
@@ -285,7 +297,7 @@ pub struct Facts {
     /// Grants on data connections.
     pub connection_grants: Vec<ConnectionGrant>,
     /// Grants on projects to the web, the workspace, groups and collections, by project.
-    pub grants: HashMap<String, Vec<SharedWith>>,
+    pub grants: HashMap<Arc<str>, Vec<Arc<SharedWith>>>,
     /// Names of collections that all members may open.
     pub open_collections: HashSet<String>,
     /// Names of groups that each collection is shared with, by the collection's name.
@@ -297,29 +309,29 @@ pub struct Facts {
     /// Connections that a cell names: a SQL cell that runs on it, or code that mentions it.
     pub connections_in_cells: HashSet<String>,
     /// Statistics of scheduled runs, by project.
-    pub scheduled_stats: HashMap<String, Stats>,
+    pub scheduled_stats: HashMap<Arc<str>, Stats>,
     /// People of other domains who can open a project, by project.
-    pub external: HashMap<String, Outsiders>,
+    pub external: HashMap<Arc<str>, Outsiders>,
     /// Changes in the health of runs, by project.
-    pub health: HashMap<String, Health>,
+    pub health: HashMap<Arc<str>, Health>,
     /// Start of the last run, by project.
-    pub last_runs: HashMap<String, DateTime<Utc>>,
+    pub last_runs: HashMap<Arc<str>, DateTime<Utc>>,
     /// Projects with a run that notified somebody.
-    pub notifying: HashSet<String>,
+    pub notifying: HashSet<Arc<str>>,
     /// SQL cells that could not be read.
     pub sql_cells: Vec<SqlCell>,
     /// Projects that have a category.
-    pub categorised: HashSet<String>,
+    pub categorised: HashSet<Arc<str>>,
     /// Projects with a schedule that runs.
-    pub scheduled: HashSet<String>,
+    pub scheduled: HashSet<Arc<str>>,
     /// Schedules that run.
     pub schedules: Vec<ScheduleRow>,
     /// Changes of cells.
     pub moves: Moves,
     /// Cost of warehouse queries.
     pub spending: Spending,
-    origin: Option<String>,
-    org_id: Option<String>,
+    /// The pages of projects in Hex, without a project's identifier.
+    pub pages: Option<Arc<str>>,
 }
 
 #[cfg(test)]
@@ -329,8 +341,7 @@ impl Facts {
         Self {
             now,
             evidence: Evidence::whole(),
-            origin: Some("https://app.hex.tech".into()),
-            org_id: Some("org".into()),
+            pages: Some("https://app.hex.tech/org/hex".into()),
             ..Self::default()
         }
     }
@@ -347,20 +358,18 @@ impl Facts {
         workspace: &WorkspaceEntry,
         config: &super::Config,
     ) -> Result<Self, Error> {
-        let url = workspace.base_url.split("/api").next().filter(|url| url.starts_with("http"));
-        let mut facts = Self {
-            now,
-            evidence: Evidence::load(tables)?,
-            origin: url.map(str::to_owned),
-            org_id: workspace.org_id.clone(),
-            ..Self::default()
-        };
+        let origin = workspace.base_url.split("/api").next().filter(|url| url.starts_with("http"));
+        let pages = origin.zip(workspace.org_id.as_ref()).map(|(origin, org)| format!("{origin}/{org}/hex"));
+        let mut facts =
+            Self { now, evidence: Evidence::load(tables)?, pages: pages.map(Into::into), ..Self::default() };
+        let mut texts = Texts::default();
         facts.read_people(tables)?;
-        facts.read_projects(tables)?;
+        facts.read_projects(tables, &mut texts)?;
+        facts.read_sharing(tables, &mut texts)?;
         facts.read_connections(tables)?;
-        facts.read_lineage(tables, config)?;
-        facts.read_runs(tables)?;
-        facts.external = outsiders::read(tables, &facts.users, config)?;
+        facts.read_lineage(tables, config, &mut texts)?;
+        facts.read_runs(tables, &mut texts)?;
+        facts.external = outsiders::read(tables, &facts.users, config, &mut texts)?;
         facts.spending = Spending::load(tables)?;
         facts.moves = Moves::load(tables)?;
         Ok(facts)
@@ -377,23 +386,40 @@ impl Facts {
         Ok(())
     }
 
-    fn read_projects(&mut self, tables: &dyn Tables) -> Result<(), Error> {
+    fn read_projects(&mut self, tables: &dyn Tables, texts: &mut Texts) -> Result<(), Error> {
         let open = |table| tables.open(table, &[]);
         self.projects = rows::all(&open, &PROJECTS)?;
+        for project in &mut self.projects {
+            // Titles are of one project, mostly.
+            let own = [&mut project.project_id, &mut project.kind].into_iter();
+            let others = [&mut project.status, &mut project.creator_email, &mut project.owner_email];
+            own.chain(others.into_iter().flatten()).for_each(|text| shared(text, texts));
+        }
+        rows::each(&open, &PROJECT_CATEGORIES, |mut row: Category| {
+            shared(&mut row.project_id, texts);
+            self.categorised.insert(row.project_id);
+        })?;
+        self.schedules = rows::some(&open, &PROJECT_SCHEDULES, |s: &ScheduleRow| s.enabled == Some(true))?;
+        self.scheduled = self.schedules.iter().map(|s| known(&s.project_id, texts)).collect();
+        Ok(())
+    }
+
+    fn read_sharing(&mut self, tables: &dyn Tables, texts: &mut Texts) -> Result<(), Error> {
+        let open = |table| tables.open(table, &[]);
         let is_wide = |grant: &Grant| {
-            matches!(&*grant.principal_type, "WORKSPACE" | "PUBLIC_WEB" | "GROUP" | "COLLECTION")
-                && &*grant.access != "NONE"
+            matches!(&*grant.with.principal_type, "WORKSPACE" | "PUBLIC_WEB" | "GROUP" | "COLLECTION")
+                && grant.access != "NONE"
         };
-        let mut texts = HashSet::new();
-        rows::each(&open, &PROJECT_SHARING, |grant: Grant| {
+        let mut principals = HashSet::new();
+        rows::each(&open, &PROJECT_SHARING, |mut grant: Grant| {
             if is_wide(&grant) {
-                let mut share = |text| shared(text, &mut texts);
-                self.grants.entry(grant.project_id).or_default().push(SharedWith {
-                    principal_type: share(grant.principal_type),
-                    principal: grant.principal.map(&mut share),
-                });
+                shared(&mut grant.project_id, texts);
+                let mut with = Arc::new(grant.with);
+                shared(&mut with, &mut principals);
+                self.grants.entry(grant.project_id).or_default().push(with);
             }
         })?;
+        self.grants.values_mut().for_each(Vec::shrink_to_fit);
         let names: HashMap<String, String> = rows::all::<Collection>(&open, &COLLECTIONS)?
             .into_iter()
             .filter_map(|collection| Some((collection.collection_id, collection.name?)))
@@ -412,11 +438,6 @@ impl Facts {
                 _ => {}
             }
         }
-        self.categorised =
-            rows::all::<Category>(&open, &PROJECT_CATEGORIES)?.into_iter().map(|c| c.project_id).collect();
-        let schedules = rows::some(&open, &PROJECT_SCHEDULES, |s: &ScheduleRow| s.enabled == Some(true))?;
-        self.scheduled = schedules.iter().map(|s| s.project_id.clone()).collect();
-        self.schedules = schedules;
         Ok(())
     }
 
@@ -455,24 +476,33 @@ impl Facts {
         Ok(())
     }
 
-    fn read_lineage(&mut self, tables: &dyn Tables, config: &super::Config) -> Result<(), Error> {
+    fn read_lineage(
+        &mut self,
+        tables: &dyn Tables,
+        config: &super::Config,
+        texts: &mut Texts,
+    ) -> Result<(), Error> {
         let open = |table| tables.open(table, &[]);
-        self.lineage = lineage(tables)?;
+        self.lineage = lineage(tables, texts)?;
         self.sql_cells = rows::some(&open, &SQL_CELLS, |cell: &SqlCell| !cell.parsed)?;
         let is_sensitive = |edge: &ColumnEdge| config.is_sensitive_column(&edge.table_key, &edge.column_name);
         self.sensitive_columns = rows::some(&open, &COLUMN_LINEAGE, is_sensitive)?;
         Ok(())
     }
 
-    fn read_runs(&mut self, tables: &dyn Tables) -> Result<(), Error> {
+    fn read_runs(&mut self, tables: &dyn Tables, texts: &mut Texts) -> Result<(), Error> {
         let open = |table| tables.open(table, &[]);
-        rows::each(&open, &RUN_STATS, |stats: Stats| match stats.run_trigger.as_str() {
-            "SCHEDULED" => drop(self.scheduled_stats.insert(stats.project_id.clone(), stats)),
-            "ALL" => self.last_runs.extend(stats.last_run_at.map(|at| (stats.project_id, at))),
-            _ => {}
+        rows::each(&open, &RUN_STATS, |mut row: StatsRow| {
+            shared(&mut row.project_id, texts);
+            match row.run_trigger.as_str() {
+                "SCHEDULED" => drop(self.scheduled_stats.insert(row.project_id, row.stats)),
+                "ALL" => self.last_runs.extend(row.last_run_at.map(|at| (row.project_id, at))),
+                _ => {}
+            }
         })?;
-        rows::each(&open, &RUN_HEALTH, |health: Health| {
-            self.health.insert(health.project_id.clone(), health);
+        rows::each(&open, &RUN_HEALTH, |mut row: HealthRow| {
+            shared(&mut row.project_id, texts);
+            self.health.insert(row.project_id, row.health);
         })?;
         for batch in tables.open(&RUNS, &["project_id", "notifications"])?.into_iter().flatten() {
             let batch = batch?;
@@ -487,7 +517,7 @@ impl Facts {
                     && let Some(project) = text(&batch, "project_id", row)
                     && !self.notifying.contains(project)
                 {
-                    self.notifying.insert(project.to_owned());
+                    self.notifying.insert(known(project, texts));
                 }
             }
         }
@@ -495,16 +525,9 @@ impl Facts {
     }
 
     /// The page in Hex of what was found.
-    pub fn url(&self, hit: &Hit) -> Option<String> {
-        matches!(&*hit.entity_type, "project" | "component")
-            .then(|| self.project_url(&hit.entity_id))
-            .flatten()
-    }
-
-    /// The page in Hex of a project.
-    pub fn project_url(&self, project_id: &str) -> Option<String> {
-        let (origin, org) = (self.origin.as_ref()?, self.org_id.as_ref()?);
-        Some(format!("{origin}/{org}/hex/{project_id}"))
+    pub fn page(&self, hit: &Hit) -> Option<Page> {
+        let folder = self.pages.clone().filter(|_| matches!(&*hit.entity_type, "project" | "component"))?;
+        Some(Page { folder, id: hit.entity_id.clone() })
     }
 
     /// Whether the person is not among the users: deactivated users are not listed.

@@ -37,10 +37,11 @@ mod spending;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use crate::snapshot::{self, Lake, Manifest};
@@ -112,7 +113,7 @@ impl Severity {
 }
 
 /// A finding.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Finding {
     /// The same for the same rule and entity in every snapshot.
     pub id: String,
@@ -124,20 +125,39 @@ pub struct Finding {
     /// may say something else.
     pub entity_type: Cow<'static, str>,
     /// Identifier of what it was found on.
-    pub entity_id: String,
+    pub entity_id: Arc<str>,
     /// Title or name of what it was found on.
-    pub entity: String,
+    pub entity: Arc<str>,
     /// Email address of the owner.
-    pub owner: Option<String>,
+    pub owner: Option<Arc<str>>,
     /// Evidence.
-    pub evidence: String,
+    pub evidence: Box<str>,
     /// First of the snapshots in a row, up to this one, that have it; `None` if no earlier snapshot says
     /// anything about the rule.
     pub since: Option<DateTime<Utc>>,
     /// Recommended action.
     pub action: Arc<str>,
     /// Page in Hex.
-    pub url: Option<String>,
+    pub url: Option<Page>,
+}
+
+/// The page of a project in Hex. There are as many as findings, and all but the project is the same: they share it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    folder: Arc<str>,
+    id: Arc<str>,
+}
+
+impl fmt::Display for Page {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.folder, self.id)
+    }
+}
+
+impl Serialize for Page {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// A finding that an exception accepts.
@@ -160,11 +180,11 @@ pub struct Hit {
     /// Kind of the entity.
     pub entity_type: Cow<'static, str>,
     /// Identifier of the entity.
-    pub entity_id: String,
+    pub entity_id: Arc<str>,
     /// Title or name of the entity.
-    pub entity: String,
+    pub entity: Arc<str>,
     /// Email address of the owner.
-    pub owner: Option<String>,
+    pub owner: Option<Arc<str>>,
     /// Evidence.
     pub evidence: String,
     /// Severity, where it isn't the rule's.
@@ -318,7 +338,7 @@ impl<'a> Work<'a> {
             }
             let found = self.facts.evidence.check(rule.needs).map(|left| {
                 let mut found = (rule.find)(self.facts, self.config);
-                found.hits.retain(|hit| !left.out.contains(&hit.entity_id));
+                found.hits.retain(|hit| !left.out.contains(&*hit.entity_id));
                 for (why, entities) in left.notes {
                     let (count, so_far) = found.unknown.take().unwrap_or_default();
                     let whys = [so_far, why].into_iter().filter(|why| !why.is_empty()).collect::<Vec<_>>();
@@ -373,24 +393,22 @@ impl<'a> Work<'a> {
         rule: Shape<'_>,
         (id_of_rule, action): &(Arc<str>, Arc<str>),
         usual: Option<Severity>,
-        mut hit: Hit,
+        hit: Hit,
         outcome: &mut RuleOutcome,
     ) {
         let severity = usual.or(hit.severity).unwrap_or(rule.severity);
         let accepted = self.ledger.accepts(self.config, rule.id, severity, &hit, self.facts);
-        // There may be hundreds of thousands: none keeps room that it doesn't need.
-        hit.evidence.shrink_to_fit();
         let finding = Finding {
             id: id(rule.id, &hit),
             severity,
             rule: id_of_rule.clone(),
-            url: self.facts.url(&hit),
+            url: self.facts.page(&hit),
             entity_type: hit.entity_type,
             entity_id: hit.entity_id,
             // A title of nothing is nothing to point at, or to click on.
             entity: if hit.entity.trim().is_empty() { UNTITLED.into() } else { hit.entity },
             owner: hit.owner,
-            evidence: hit.evidence,
+            evidence: hit.evidence.into(),
             since: Some(self.facts.now),
             action: action.clone(),
         };

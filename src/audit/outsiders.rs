@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray};
 
 use super::Config;
-use super::edges::shared;
+use super::edges::{Texts, known};
 use super::facts::{User, text};
 use super::source::Tables;
 use crate::derive::EFFECTIVE_ACCESS;
@@ -42,12 +42,12 @@ pub(super) fn read(
     tables: &dyn Tables,
     users: &[User],
     config: &Config,
-) -> Result<HashMap<String, Outsiders>, Error> {
+    texts: &mut Texts,
+) -> Result<HashMap<Arc<str>, Outsiders>, Error> {
     let own = own_domains(users, config);
-    let mut external: HashMap<String, Outsiders> = HashMap::new();
+    let mut external: HashMap<Arc<str>, Outsiders> = HashMap::new();
     // A person who can open a project in several ways stands there several times in a row.
     let mut last = (String::new(), String::new());
-    let mut people: HashSet<Arc<str>> = HashSet::new();
     let columns = ["project_id", "principal_type", "principal", "domain", "is_active_user"];
     for batch in tables.open(&EFFECTIVE_ACCESS, &columns)?.into_iter().flatten() {
         let batch = batch?;
@@ -66,11 +66,8 @@ pub(super) fn read(
                 }
                 project.clone_into(&mut last.0);
                 who.clone_into(&mut last.1);
-                let who = shared(Arc::from(who), &mut people);
-                match external.get_mut(project) {
-                    Some(outsiders) => outsiders.add(who),
-                    None => external.entry(project.to_owned()).or_default().add(who),
-                }
+                let who = known(who, texts);
+                external.entry(known(project, texts)).or_default().add(who);
             }
         }
     }

@@ -175,10 +175,10 @@ impl OwnRule {
         Ok(rows
             .into_iter()
             .map(|row| Hit {
-                entity: row.entity.unwrap_or_else(|| row.entity_id.clone()),
+                entity: row.entity.as_ref().unwrap_or(&row.entity_id).as_str().into(),
                 entity_type: row.entity_type.into(),
-                entity_id: row.entity_id,
-                owner: row.owner,
+                entity_id: row.entity_id.into(),
+                owner: row.owner.map(Into::into),
                 evidence: row.evidence.unwrap_or_default(),
                 severity: row.severity,
                 connections: Vec::new(),

@@ -142,8 +142,8 @@ fn shared_titles(found: &Audit) -> HashSet<&str> {
     let mut first: HashMap<&str, &str> = HashMap::new();
     let mut shared = HashSet::new();
     for f in &found.findings {
-        if *first.entry(&f.entity).or_insert(&f.entity_id) != f.entity_id {
-            shared.insert(f.entity.as_str());
+        if *first.entry(&f.entity).or_insert(&f.entity_id) != &*f.entity_id {
+            shared.insert(&*f.entity);
         }
     }
     shared
@@ -152,7 +152,7 @@ fn shared_titles(found: &Audit) -> HashSet<&str> {
 /// Entity of a finding: its title, plus its identifier where another finding has the same title.
 fn entity(f: &Finding, shared: &HashSet<&str>) -> String {
     let title = one_line(&f.entity);
-    match shared.contains(f.entity.as_str()) && !f.entity_id.is_empty() {
+    match shared.contains(&*f.entity) && !f.entity_id.is_empty() {
         true => format!("{title} ({})", f.entity_id),
         false => title,
     }
@@ -227,7 +227,8 @@ fn print_csv(found: &Audit) -> Result<(), Failure> {
     .map_err(failed)?;
     let row = |f: &Finding, status: &str, reason: &str| {
         let since = f.since.map_or(String::new(), |at| at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true));
-        let (owner, url) = (f.owner.as_deref().unwrap_or(""), f.url.as_deref().unwrap_or(""));
+        let owner = f.owner.as_deref().unwrap_or("");
+        let url = f.url.as_ref().map(ToString::to_string).unwrap_or_default();
         let text = [
             f.id.as_str(),
             f.severity.name(),
@@ -239,7 +240,7 @@ fn print_csv(found: &Audit) -> Result<(), Failure> {
             &f.evidence,
             &since,
             &f.action,
-            url,
+            &url,
             status,
             reason,
         ];

@@ -63,9 +63,9 @@ pub fn requests<E: From<Error>>(
         json!({"name": options.service, "serviceType": "Hex"}),
     ))?;
     let mut tags = tags(lake, manifest)?;
-    let names: BTreeSet<&String> = tags.values().flatten().collect();
-    let of_projects: BTreeSet<&String> = projects.iter().filter_map(|p| p.status.as_ref()).collect();
-    let names: Vec<String> = names.union(&of_projects).map(|name| (*name).clone()).collect();
+    let names = tags.values().flatten().map(String::as_str);
+    let of_projects = projects.iter().filter_map(|p| p.status.as_deref());
+    let names: BTreeSet<String> = names.chain(of_projects).map(str::to_owned).collect();
     if !names.is_empty() {
         emit(&request(
             "classifications",
@@ -88,7 +88,7 @@ pub fn requests<E: From<Error>>(
     let mut cells: ByProject<Cell> =
         ByProject::open(lake, manifest, "cells", &["project_id", "static_id", "label"])?;
     for project in &projects {
-        let id = project.project_id.as_str();
+        let id = &*project.project_id;
         let (edges, tables, cells) = (edges.take(id)?, tables.take(id)?, cells.take(id)?);
         if !project.is_alive() {
             continue;
@@ -115,7 +115,7 @@ pub fn requests<E: From<Error>>(
             made.charts += 1;
         }
         let mut own = tags.remove(id).unwrap_or_default();
-        own.extend(project.status.clone());
+        own.extend(project.status.as_deref().map(str::to_owned));
         let labels: Vec<Value> = own.iter().map(|tag| label(tag)).collect();
         let mut body = json!({
             "name": id,

@@ -236,7 +236,7 @@ fn mail(part: &Part<'_>) -> Message {
                 short(&f.evidence),
                 f.action
             );
-            text.extend(f.url.iter().flat_map(|url| ["  ", url, "\n"]));
+            text.extend(f.url.iter().map(|url| format!("  {url}\n")));
         }
     }
     let gone = resolved(part);

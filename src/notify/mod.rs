@@ -354,7 +354,7 @@ fn route_address(route: &Route, finding: Option<&Finding>) -> Result<String, Err
     let wrong = |source| Error::Address { to: route.to.name(), source };
     if route.to == To::Email {
         let named = route.email.clone().ok_or_else(|| wrong(NoAddress::Email))?;
-        let owner = finding.and_then(|finding| finding.owner.clone());
+        let owner = finding.and_then(|finding| finding.owner.as_deref().map(str::to_owned));
         return match named.as_str() {
             "owner" => owner.ok_or_else(|| wrong(NoAddress::Owner)),
             _ => Ok(named),
@@ -389,8 +389,8 @@ fn brief(finding: &Finding) -> Brief {
     Brief {
         severity: finding.severity,
         rule: finding.rule.to_string(),
-        entity: finding.entity.clone(),
-        owner: finding.owner.clone(),
+        entity: finding.entity.to_string(),
+        owner: finding.owner.as_deref().map(str::to_owned),
     }
 }
 

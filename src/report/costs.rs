@@ -1,10 +1,11 @@
 //! Usage and cost of projects' queries, from an imported query history.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use chrono::{NaiveDate, TimeDelta};
 use serde::{Deserialize, Serialize};
 
+use super::Places;
 use crate::derive::PROJECT_COST;
 use crate::snapshot::Error;
 use crate::snapshot::rows::{self, Open};
@@ -51,14 +52,14 @@ struct Day {
 }
 
 /// Adds them up, the most expensive first; `None` where no query history was imported.
-pub(super) fn costs(open: &Open<'_>, places: &HashMap<String, usize>) -> Result<Option<Costs>, Error> {
+pub(super) fn costs(open: &Open<'_>, places: &Places) -> Result<Option<Costs>, Error> {
     let days: Vec<Day> = rows::all(open, &PROJECT_COST)?;
     let Some(until) = days.iter().map(|day| day.day).max() else { return Ok(None) };
     let since = until - TimeDelta::days(WINDOW - 1);
     let mut currency = None;
     let mut projects: BTreeMap<usize, Cost> = BTreeMap::new();
     for day in days.into_iter().filter(|day| day.day >= since) {
-        let Some(project) = places.get(&day.project_id) else { continue };
+        let Some(project) = places.get(&*day.project_id) else { continue };
         let of = projects.entry(*project).or_insert_with(|| Cost { project: *project, ..Cost::default() });
         of.queries += day.queries;
         of.failures += day.failures;

@@ -52,7 +52,7 @@ impl NotCovered {
         });
         let excepted = audit.excepted.iter().take(NAMED).map(|e| {
             let finding = &e.finding;
-            let (rule, what) = (finding.rule.to_string(), finding.entity.clone());
+            let (rule, what) = (finding.rule.to_string(), finding.entity.to_string());
             (finding.severity.name(), rule, what, e.reason.clone(), e.until.clone())
         });
         Self {

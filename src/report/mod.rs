@@ -10,6 +10,7 @@ mod grants;
 mod moves;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -89,6 +90,9 @@ struct Data {
 /// evidence, since when.
 #[derive(Serialize)]
 struct Line(usize, usize, Option<usize>, Option<String>, Option<usize>, String, Option<NaiveDate>);
+
+/// Places of the projects, by their identifiers.
+type Places = HashMap<Arc<str>, usize>;
 
 /// Texts by their places.
 #[derive(Default)]
@@ -322,11 +326,10 @@ fn collect(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) -
         .filter(|row| row.run_trigger == "ALL")
         .map(|row| (row.project_id.as_str(), row.last_run_at))
         .collect();
-    let places: HashMap<String, usize> =
-        facts.projects.iter().enumerate().map(|(i, p)| (p.project_id.clone(), i)).collect();
+    let places: Places = facts.projects.iter().enumerate().map(|(i, p)| (p.project_id.clone(), i)).collect();
     let projects = facts.projects.iter().map(|p| Project {
-        id: p.project_id.clone(),
-        title: p.title.clone(),
+        id: p.project_id.to_string(),
+        title: p.title.to_string(),
         owner: p.owner_email.as_deref().map(|owner| texts.place(owner)),
         state: match (p.trashed_at.is_some(), p.archived_at.is_some(), p.last_published_at.is_some()) {
             (true, _, _) => "trashed",
@@ -335,7 +338,7 @@ fn collect(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) -
             _ => "draft",
         },
         views: p.app_views_last_30_days,
-        last_run: last_runs.get(p.project_id.as_str()).copied().flatten().map(|at| at.date_naive()),
+        last_run: last_runs.get(&*p.project_id).copied().flatten().map(|at| at.date_naive()),
     });
     let projects: Vec<Project> = projects.collect();
     let connections: Vec<ConnectionUsage> = rows::all(&open, &CONNECTION_USAGE)?;
@@ -376,7 +379,7 @@ fn collect(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) -
         *roles.entry(user.role.clone()).or_default() += 1;
     }
     let workspace = &manifest.workspace;
-    let pages = facts.project_url("").map(|url| url.trim_end_matches('/').to_owned());
+    let pages = facts.pages.as_deref().map(str::to_owned);
     Ok(Data {
         snapshot: Snapshot {
             id: manifest.snapshot_id.to_string(),
@@ -401,7 +404,7 @@ fn collect(lake: &Lake, manifest: &Manifest, config: &Config, own: &[OwnRule]) -
             .filter(|row| row.run_trigger == "ALL")
             .filter_map(|row| {
                 Some(Stats {
-                    project: *places.get(&row.project_id)?,
+                    project: *places.get(&*row.project_id)?,
                     runs: row.runs,
                     success: row.success_rate,
                     p50: row.p50_seconds,
@@ -433,7 +436,7 @@ fn workspace_name(base_url: &str, org_id: Option<&str>) -> String {
 }
 
 /// The findings as the page has them, and what it leaves out.
-fn lines(found: &Audit, places: &HashMap<String, usize>, texts: &mut Texts) -> (Vec<Line>, Vec<String>) {
+fn lines(found: &Audit, places: &Places, texts: &mut Texts) -> (Vec<Line>, Vec<String>) {
     let rules: HashMap<&str, usize> =
         found.rules.iter().enumerate().map(|(i, rule)| (rule.rule.as_str(), i)).collect();
     let mut counts = vec![0; found.rules.len()];
@@ -449,9 +452,9 @@ fn lines(found: &Audit, places: &HashMap<String, usize>, texts: &mut Texts) -> (
             *rule,
             SEVERITIES.iter().position(|severity| *severity == finding.severity).unwrap_or_default(),
             project,
-            project.is_none().then(|| finding.entity.clone()),
+            project.is_none().then(|| finding.entity.to_string()),
             finding.owner.as_deref().map(|owner| texts.place(owner)),
-            finding.evidence.clone(),
+            finding.evidence.to_string(),
             finding.since.map(|at| at.date_naive()),
         ));
     }
@@ -482,7 +485,7 @@ fn add_columns(
     open: &Open<'_>,
     edges: &mut [(usize, usize, usize, Vec<usize>)],
     by_table: &HashMap<(Option<&str>, &str), usize>,
-    places: &HashMap<String, usize>,
+    places: &Places,
     texts: &mut Texts,
 ) -> Result<(), Error> {
     let of: HashMap<(usize, usize), usize> =
@@ -490,7 +493,7 @@ fn add_columns(
     for row in rows::all::<ColumnRow>(open, &COLUMN_LINEAGE)? {
         let table = by_table.get(&(row.data_connection_id.as_deref(), row.table_key.as_str()));
         let edge =
-            table.zip(places.get(&row.project_id)).and_then(|(table, project)| of.get(&(*table, *project)));
+            table.zip(places.get(&*row.project_id)).and_then(|(table, project)| of.get(&(*table, *project)));
         if let Some(edge) = edge.filter(|edge| edges[**edge].3.len() < COLUMNS_PER_EDGE) {
             edges[*edge].3.push(texts.place(&row.column_name));
         }
@@ -519,11 +522,7 @@ fn access(facts: &Facts) -> BTreeMap<&'static str, usize> {
 }
 
 /// Runs by day, of all projects and of those with the longest total run time.
-fn daily(
-    open: &Open<'_>,
-    today: NaiveDate,
-    places: &HashMap<String, usize>,
-) -> Result<(Days, Vec<Series>), Error> {
+fn daily(open: &Open<'_>, today: NaiveDate, places: &Places) -> Result<(Days, Vec<Series>), Error> {
     #[derive(Default)]
     struct Day {
         runs: i64,
@@ -542,7 +541,7 @@ fn daily(
         day.failed += row.failed;
         day.seconds += row.total_seconds.unwrap_or(0.0);
         day.longest = [day.longest, row.max_seconds].into_iter().flatten().reduce(f64::max);
-        if let Some(project) = places.get(&row.project_id).filter(|_| row.day >= first) {
+        if let Some(project) = places.get(&*row.project_id).filter(|_| row.day >= first) {
             let new = || (0.0, Series { project: *project, day: vec![], mean: vec![], failed: vec![] });
             let (seconds, series) = of_projects.entry(*project).or_insert_with(new);
             *seconds += row.total_seconds.unwrap_or(0.0);

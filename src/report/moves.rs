@@ -1,8 +1,6 @@
 //! Changes of projects' cells, as the page has them.
 
-use std::collections::HashMap;
-
-use super::Texts;
+use super::{Places, Texts};
 use crate::audit::Facts;
 
 /// Changes of one project that are on the page.
@@ -12,7 +10,7 @@ const PER_PROJECT: usize = 20;
 pub(super) type Change = (usize, String, usize, String, String);
 
 /// The newest changes of each project.
-pub(super) fn changes(facts: &Facts, places: &HashMap<String, usize>, texts: &mut Texts) -> Vec<Change> {
+pub(super) fn changes(facts: &Facts, places: &Places, texts: &mut Texts) -> Vec<Change> {
     let mut lines = Vec::new();
     for project in &facts.projects {
         let Some(place) = places.get(&project.project_id) else { continue };

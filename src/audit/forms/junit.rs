@@ -19,10 +19,11 @@ pub fn junit(audit: &Audit, snapshot_at: DateTime<Utc>) -> Result<String, quick_
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
         let owner = finding.owner.as_deref().unwrap_or("nobody");
         let since = finding.since.map_or("unknown".into(), |at| at.format("%Y-%m-%d").to_string());
-        let url = finding.url.as_deref().unwrap_or("");
-        status.set_type(finding.severity.name()).set_message(finding.evidence.as_str()).set_description(
-            format!("{}\nOwner: {owner}\nSince: {since}\n{}\n{url}", finding.evidence, finding.action),
-        );
+        let url = finding.url.as_ref().map(ToString::to_string).unwrap_or_default();
+        status.set_type(finding.severity.name()).set_message(&*finding.evidence).set_description(format!(
+            "{}\nOwner: {owner}\nSince: {since}\n{}\n{url}",
+            finding.evidence, finding.action
+        ));
         cases.entry(&finding.rule).or_default().push(TestCase::new(name(finding), status));
     }
     for excepted in &audit.excepted {

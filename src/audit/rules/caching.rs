@@ -21,7 +21,7 @@ fn cached_results_unused(facts: &Facts, config: &Config) -> Found {
     // Half an hour in a month is no news; the same share of what makes a schedule costly.
     let least = config.costly_hours / 10.0;
     live(facts, |p| {
-        let repeats = facts.spending.repeats.get(&p.project_id)?;
+        let repeats = facts.spending.repeats.get(&*p.project_id)?;
         let often = || repeats.iter().filter(|repeat| repeat.queries >= config.repeated_queries.max(2));
         // The first run of a day is needed.
         let spared = |queries: i64, seconds: f64| seconds * (queries - 1) as f64 / queries as f64 / 3600.0;

@@ -95,14 +95,14 @@ fn same_query_in_many_projects(facts: &Facts, config: &Config) -> Found {
     };
     let hit = |shared: crate::audit::spending::Shared| Hit {
         entity_type: "query".into(),
-        entity: format!("query {}", shared.fingerprint),
+        entity: format!("query {}", shared.fingerprint).into(),
         evidence: format!(
             "{} sent it {} in 30 days, and it took {:.1} hours of the warehouse",
             counted(shared.projects, "project", "projects"),
             counted(shared.queries as usize, "time", "times"),
             shared.hours
         ),
-        entity_id: shared.fingerprint,
+        entity_id: shared.fingerprint.into(),
         ..Hit::default()
     };
     facts.spending.shared().into_iter().filter(is_hit).map(hit).collect::<Vec<_>>().into()

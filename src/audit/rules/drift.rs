@@ -140,7 +140,6 @@ pub(super) mod tests {
 
     fn health(facts: &mut Facts, change: impl Fn(&mut Health)) {
         let mut health = Health {
-            project_id: "p1".into(),
             recent_median_seconds: Some(30.0),
             baseline_median_seconds: Some(10.0),
             recent_failure_rate: Some(0.5),
@@ -154,7 +153,6 @@ pub(super) mod tests {
     fn met(facts: &mut Facts, seen: i64, late: i64, missed: i64) {
         facts.scheduled.insert("p1".into());
         let stats = Stats {
-            project_id: "p1".into(),
             seen_runs: Some(seen),
             late_runs: Some(late),
             missed_runs: Some(missed),

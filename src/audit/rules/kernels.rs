@@ -39,7 +39,7 @@ fn usual(facts: &Facts, project: &str) -> TimeDelta {
 
 fn schedule_collision(facts: &Facts, config: &Config) -> Found {
     let alive: HashMap<&str, &Project> =
-        facts.projects.iter().filter(|p| p.is_alive()).map(|p| (p.project_id.as_str(), p)).collect();
+        facts.projects.iter().filter(|p| p.is_alive()).map(|p| (&*p.project_id, p)).collect();
     let planned =
         || facts.schedules.iter().filter(|schedule| alive.contains_key(schedule.project_id.as_str()));
     let until = facts.now + AHEAD;
@@ -78,7 +78,7 @@ fn schedule_collision(facts: &Facts, config: &Config) -> Found {
     let mut names: Vec<&str> = planned()
         .filter(|schedule| runs_at(facts, schedule, peak))
         .filter_map(|schedule| alive.get(schedule.project_id.as_str()))
-        .map(|project| project.title.as_str())
+        .map(|project| &*project.title)
         .collect();
     names.sort_unstable();
     names.dedup();
@@ -121,7 +121,7 @@ pub(super) mod tests {
         for i in 0..n {
             let id = format!("s{i:02}");
             facts.projects.push(fine(&id));
-            facts.categorised.insert(id.clone());
+            facts.categorised.insert(id.as_str().into());
             let timetable = Timetable {
                 cadence: Some("DAILY".into()),
                 hour: Some(2 + i * apart / 60),
@@ -129,8 +129,8 @@ pub(super) mod tests {
                 ..Timetable::default()
             };
             facts.schedules.push(ScheduleRow { project_id: id.clone(), timetable, enabled: Some(true) });
-            let stats = Stats { project_id: id.clone(), p50_seconds: Some(seconds), ..Stats::default() };
-            facts.scheduled_stats.insert(id, stats);
+            let stats = Stats { p50_seconds: Some(seconds), ..Stats::default() };
+            facts.scheduled_stats.insert(id.into(), stats);
         }
     }
 

@@ -28,7 +28,7 @@ fn lineage_gap(facts: &Facts, _: &Config) -> Found {
         *unread.entry(&cell.project_id).or_default() += 1;
     }
     live(facts, |p| {
-        let id = p.project_id.as_str();
+        let id = &*p.project_id;
         let Only { queried, sql, executed } = Only::of(facts, id);
         let mut gaps = Vec::new();
         gaps.extend(

@@ -93,8 +93,8 @@ fn connections_with(
         let (evidence, severity) = evidence(c)?;
         Some(Hit {
             entity_type: "connection".into(),
-            entity_id: c.data_connection_id.clone(),
-            entity: c.name.clone(),
+            entity_id: c.data_connection_id.as_str().into(),
+            entity: c.name.as_str().into(),
             evidence,
             severity,
             connections: vec![c.data_connection_id.as_str().into()],
@@ -130,7 +130,7 @@ pub(in crate::audit) mod fixtures {
     pub fn fine(id: &str) -> Project {
         Project {
             project_id: id.into(),
-            title: format!("Title of {id}"),
+            title: format!("Title of {id}").into(),
             description: Some("What it is for".into()),
             kind: "PROJECT".into(),
             status: Some("Approved".into()),
@@ -161,7 +161,7 @@ pub(in crate::audit) mod fixtures {
         facts.users = vec![user("a@x", "ADMIN"), user("b@x", "EDITOR")];
         facts.emails = ["a@x", "b@x"].map(String::from).into();
         facts.projects = ["p1", "p2"].map(fine).to_vec();
-        facts.categorised = ["p1", "p2"].map(String::from).into();
+        facts.categorised = ["p1", "p2"].map(Into::into).into();
         facts.groups = vec![Group { group_id: "g1".into(), name: "Group".into() }];
         facts.members.insert("g1".into(), ["a@x".to_owned()].into());
         facts.connections = vec![Connection {
@@ -208,17 +208,12 @@ pub(in crate::audit) mod fixtures {
     pub fn open_to(facts: &mut Facts, project: &str, who: &str, name: &str) {
         let principal = Some(name).filter(|name| !name.is_empty()).map(Into::into);
         let grant = SharedWith { principal_type: who.into(), principal };
-        facts.grants.entry(project.into()).or_default().push(grant);
+        facts.grants.entry(project.into()).or_default().push(grant.into());
     }
 
     pub fn streak(facts: &mut Facts, runs: i64) {
         facts.scheduled.insert("p1".into());
-        let stats = Stats {
-            project_id: "p1".into(),
-            run_trigger: "SCHEDULED".into(),
-            failure_streak: runs,
-            ..Stats::default()
-        };
+        let stats = Stats { failure_streak: runs, ..Stats::default() };
         facts.scheduled_stats.insert("p1".into(), stats);
     }
 
@@ -269,7 +264,7 @@ mod tests {
             let mut facts = super::fixtures::calm();
             case(&mut facts);
             let found = (rule.find)(&facts, &config);
-            assert!(found.hits.iter().any(|hit| hit.entity_id == *entity), "{} misses its case", rule.id);
+            assert!(found.hits.iter().any(|hit| *hit.entity_id == **entity), "{} misses its case", rule.id);
             assert!(!near_misses.is_empty(), "{} has no near miss", rule.id);
             for (at, near_miss) in near_misses.iter().enumerate() {
                 let mut facts = super::fixtures::calm();
@@ -309,7 +304,7 @@ mod tests {
                 facts.evidence = Evidence::whole().lacking(table, entity);
                 let audit = find(&facts, &Config::default());
                 let said = audit.not_evaluated.iter().find(|n| n.rule == rule.id);
-                let is_found = audit.findings.iter().any(|f| *f.rule == *rule.id && f.entity_id == *entity);
+                let is_found = audit.findings.iter().any(|f| *f.rule == *rule.id && *f.entity_id == **entity);
                 match need {
                     Need::Present(_) => assert!(is_found, "{} {need:?}", rule.id),
                     Need::Any(_) => assert!(is_found && said.is_some(), "{} {need:?}", rule.id),

@@ -1,6 +1,7 @@
 //! Who owns and created what.
 
-use super::{Rule, live};
+use super::{Rule, live, of_project};
+use crate::audit::facts::Project;
 use crate::audit::{Config, Facts, Found, Need, Severity};
 
 const NEEDS: &[Need] = &[Need::Each("projects"), Need::Whole("users")];
@@ -18,17 +19,14 @@ static OWNER_LEFT: Rule = Rule {
 };
 
 fn owner_left(facts: &Facts, _: &Config) -> Found {
-    let is_published =
-        |id: &str| facts.projects.iter().any(|p| p.project_id == id && p.last_published_at.is_some());
-    let mut hits = live(facts, |p| {
-        let owner = p.owner_email.as_ref().filter(|email| facts.is_gone(email) && p.kind != "COMPONENT")?;
-        Some(format!("owner {owner} has left the workspace"))
-    });
-    for hit in &mut hits {
+    let hit = |p: &Project| {
+        let owner = p.owner_email.as_ref().filter(|email| facts.is_gone(email) && !p.is_component())?;
+        let mut hit = of_project(p, format!("owner {owner} has left the workspace"));
         // Others rely on what is published.
-        hit.severity = is_published(&hit.entity_id).then_some(Severity::High);
-    }
-    hits.into()
+        hit.severity = p.last_published_at.map(|_| Severity::High);
+        Some(hit)
+    };
+    facts.projects.iter().filter(|p| p.is_alive()).filter_map(hit).collect::<Vec<_>>().into()
 }
 
 static CREATOR_LEFT: Rule = Rule {
@@ -60,7 +58,7 @@ static COMPONENT_OWNER_LEFT: Rule = Rule {
 
 fn component_owner_left(facts: &Facts, _: &Config) -> Found {
     live(facts, |p| {
-        let owner = p.owner_email.as_ref().filter(|email| facts.is_gone(email) && p.kind == "COMPONENT")?;
+        let owner = p.owner_email.as_ref().filter(|email| facts.is_gone(email) && p.is_component())?;
         Some(format!("owner {owner} has left the workspace"))
     })
     .into()
@@ -94,7 +92,7 @@ pub(super) mod tests {
                 |f| f.projects[0].owner_email = Some("B@X".into()),
                 |f| (f.projects[0].owner_email, f.projects[0].archived_at) = (Some("left@x".into()), ago(1)),
                 // Nobody at all is another rule's.
-                |f| f.projects[0].owner_email = Some(String::new()),
+                |f| f.projects[0].owner_email = Some("".into()),
             ],
         },
         Case {

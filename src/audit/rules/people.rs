@@ -22,8 +22,8 @@ fn group_empty(facts: &Facts, _: &Config) -> Found {
     empty
         .map(|g| Hit {
             entity_type: "group".into(),
-            entity_id: g.group_id.clone(),
-            entity: g.name.clone(),
+            entity_id: g.group_id.as_str().into(),
+            entity: g.name.as_str().into(),
             evidence: "has no members".into(),
             ..Hit::default()
         })
@@ -78,9 +78,9 @@ fn user_inactive(facts: &Facts, config: &Config) -> Found {
         .filter_map(|u| Some((u, u.last_login_at.filter(|at| *at < limit)?)))
         .map(|(u, at)| Hit {
             entity_type: "user".into(),
-            entity_id: u.user_id.clone(),
-            entity: u.name.clone().unwrap_or_else(|| u.email.clone()),
-            owner: Some(u.email.clone()),
+            entity_id: u.user_id.as_str().into(),
+            entity: u.name.as_ref().unwrap_or(&u.email).as_str().into(),
+            owner: Some(u.email.as_str().into()),
             evidence: format!("last login {}", at.format("%Y-%m-%d")),
             ..Hit::default()
         })

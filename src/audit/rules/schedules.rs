@@ -60,7 +60,7 @@ static SCHEDULE_UNVIEWED: Rule = Rule {
 };
 
 fn schedule_unviewed(facts: &Facts, _: &Config) -> Found {
-    let is_candidate = |id: &String| facts.scheduled.contains(id) && !facts.notifying.contains(id);
+    let is_candidate = |id: &str| facts.scheduled.contains(id) && !facts.notifying.contains(id);
     let hits = live(facts, |p| {
         let unviewed = is_candidate(&p.project_id) && p.app_views_last_30_days == Some(0);
         unviewed.then(|| "runs on a schedule, but nobody viewed it in the last 30 days".into())
@@ -157,7 +157,6 @@ pub(super) mod tests {
             let mut facts = calm();
             streak(&mut facts, 3);
             let health = Health {
-                project_id: "p1".into(),
                 failing_since: ago(3),
                 last_success_at: last_success,
                 preceded_by: Some("edit".into()),

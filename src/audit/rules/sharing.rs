@@ -52,7 +52,7 @@ fn sensitive_shared(facts: &Facts, config: &Config) -> Found {
         let tables = read.filter(|e| config.is_sensitive(&whole_name(e.table)));
         let mut sensitive: Vec<Read> =
             tables.map(|e| (e.table.table_key.to_string(), e.table.data_connection_id.clone())).collect();
-        sensitive.extend(columns.remove(project.project_id.as_str()).unwrap_or_default());
+        sensitive.extend(columns.remove(&*project.project_id).unwrap_or_default());
         if sensitive.is_empty() {
             continue;
         }

@@ -37,7 +37,7 @@ fn tells_views(project: &Project) -> bool {
 fn project_unused(facts: &Facts, config: &Config) -> Found {
     let limit = facts.now - TimeDelta::days(config.unused_days);
     let last_use = |p: &Project| {
-        let published = p.last_published_at.filter(|_| p.kind != "COMPONENT")?;
+        let published = p.last_published_at.filter(|_| !p.is_component())?;
         let run = facts.last_runs.get(&p.project_id).copied();
         let uses = [
             (Some(published), "published"),

@@ -143,7 +143,7 @@ pub fn proposals<E: From<Error>>(
     };
     hand_over(shaper.workspace(), &mut made)?;
     for project in &projects {
-        let id = project.project_id.as_str();
+        let id = &*project.project_id;
         let rows = readers.take(id)?;
         if !project.is_alive() {
             continue;

@@ -194,7 +194,7 @@ pub fn exposures(
         project.is_alive() && !project.is_component() && project.last_published_at.is_some()
     };
     let published: BTreeMap<&str, &Project> =
-        projects.iter().filter(published).map(|project| (project.project_id.as_str(), project)).collect();
+        projects.iter().filter(published).map(|project| (&*project.project_id, project)).collect();
     let edges: Vec<&Edge> = chosen(&edges, dbt, options)?
         .into_iter()
         .filter(|e| published.contains_key(&*e.project_id))

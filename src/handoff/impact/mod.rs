@@ -3,6 +3,7 @@
 mod changes;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -179,7 +180,7 @@ pub fn impact(
     for (edge, found) in &touched {
         for at in found {
             let Some((certainty, cells)) = facts.uses(edge, &changes[*at]) else { continue };
-            let Some(project) = facts.projects.get(&edge.project_id) else { continue };
+            let Some(project) = facts.projects.get(&*edge.project_id) else { continue };
             let next_run = facts.next_run(project, now);
             // Nobody views a component: who imports it does.
             let is_used = next_run.is_some()
@@ -201,9 +202,9 @@ pub fn impact(
                 direction: edge.direction.clone(),
                 evidence: edge.evidence.clone(),
                 via_components: edge.via().iter().map(|id| facts.title(id)).collect(),
-                project_id: project.project_id.clone(),
+                project_id: project.project_id.to_string(),
                 project: project.name(),
-                owner: project.owner_email.clone(),
+                owner: project.owner_email.as_deref().map(str::to_owned),
                 component: project.is_component(),
                 published,
                 archived: !project.is_alive(),
@@ -381,7 +382,7 @@ type CellId = (String, String);
 
 /// Knowledge about the projects that are affected.
 struct Facts {
-    projects: HashMap<String, Project>,
+    projects: HashMap<Arc<str>, Project>,
     schedules: HashMap<String, Vec<ScheduleRow>>,
     tables: HashMap<Key, Vec<Use>>,
     columns: HashMap<Key, Vec<Use>>,
@@ -425,7 +426,7 @@ impl Facts {
         for row in rows::some(&open, &PROJECT_SCHEDULES, wanted)? {
             schedules.entry(row.project_id.clone()).or_default().push(row);
         }
-        let projects = rows::some(&open, &PROJECTS, |p: &Project| ids.contains(p.project_id.as_str()))?;
+        let projects = rows::some(&open, &PROJECTS, |p: &Project| ids.contains(&*p.project_id))?;
         let vague = vague.into_iter().filter(|cell| !cell.parsed || cell.unresolved_columns > 0);
         Ok(Self {
             projects: projects.into_iter().map(|project| (project.project_id.clone(), project)).collect(),
@@ -507,7 +508,7 @@ impl Facts {
 
     fn next_run(&self, project: &Project, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let rows =
-            self.schedules.get(&project.project_id).into_iter().flatten().filter(|_| project.is_alive());
+            self.schedules.get(&*project.project_id).into_iter().flatten().filter(|_| project.is_alive());
         rows.filter_map(|row| row.timetable.schedule().first_due(now, now + HORIZON)?).min()
     }
 }

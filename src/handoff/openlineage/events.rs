@@ -164,7 +164,7 @@ impl Shaper {
         let id = &project.project_id;
         match (self.style.job_names, project.name()) {
             (JobNames::Title, title) if !title.is_empty() => format!("{title} ({id})"),
-            _ => id.clone(),
+            _ => id.to_string(),
         }
     }
 
@@ -179,7 +179,7 @@ impl Shaper {
 
     fn documentation(project: &Project) -> Value {
         let description = project.description.as_deref().unwrap_or("").trim();
-        let text = [project.title.as_str(), description].join("\n\n");
+        let text = [&*project.title, description].join("\n\n");
         json!({"description": text.trim(), "contentType": "text/markdown"})
     }
 

@@ -181,7 +181,7 @@ pub fn events<E: From<Error>>(
     )?;
     let mut cells = read.by_project::<Cell>("cells", &["project_id", "cell_type", "label", "source"])?;
     for project in projects.iter().filter(|_| is_told) {
-        let id = project.project_id.as_str();
+        let id = &*project.project_id;
         let event = shaper.job(
             project,
             &edges.take(id)?,
@@ -209,7 +209,7 @@ pub fn events<E: From<Error>>(
         None => None,
     };
     for project in &projects {
-        let id = project.project_id.as_str();
+        let id = &*project.project_id;
         let (edges, schedules) = (edges.take(id)?, schedules.take(id)?);
         let known: HashMap<String, Known> = match &mut earlier {
             Some(earlier) => earlier
