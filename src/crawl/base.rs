@@ -125,11 +125,6 @@ impl Base {
         self.manifests.get(table.name)
     }
 
-    /// The snapshots that the tables build on, by the tables' names.
-    pub fn manifests(&self) -> &BTreeMap<String, Arc<Manifest>> {
-        &self.manifests
-    }
-
     /// Whether there is nothing to build on.
     pub fn is_empty(&self) -> bool {
         self.manifests.is_empty()

@@ -14,6 +14,7 @@ use arrow::error::ArrowError;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+use super::bases::Bases;
 use super::principals::Directory;
 use super::{Error, recent};
 use crate::audit;
@@ -44,14 +45,16 @@ pub struct Sources<'a> {
     pub report: &'a Report,
     /// The destination.
     pub lake: &'a Lake,
-    /// Snapshots that rows are carried over from.
+    /// Knowledge of earlier crawls.
     pub base: &'a Base,
+    /// Snapshots that rows are carried over from.
+    pub bases: &'a Bases,
 }
 
 impl Sources<'_> {
     /// The rows of a table in the snapshot that it builds on.
     fn old(&self, table: &'static Table) -> Result<Option<TableReader>, snapshot::Error> {
-        match self.base.manifest(table) {
+        match self.bases.get(table.name) {
             Some(manifest) => TableReader::open(self.lake, manifest, table),
             None => Ok(None),
         }

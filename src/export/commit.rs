@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::bases::Bases;
+use super::bases::{self, Bases};
 use super::{Error, Options, Outcome, build, derived, truth};
 use crate::client::operation::ME;
 use crate::crawl::{Base, Endpoint, Identity, Report};
 use crate::journal::Journal;
 use crate::schema::{Origin, SCHEMA_VERSION, Table};
 use crate::snapshot::{
-    self, EndpointSummary, Format, Lake, Manifest, Pseudonyms, TableEntry, TableState, ToolEntry,
+    self, Counting, EndpointSummary, Format, Lake, Manifest, Pseudonyms, TableEntry, TableState, ToolEntry,
     WorkspaceEntry,
 };
 use crate::tables::PROJECT_SHARING;
@@ -26,6 +26,8 @@ pub(super) struct Commit {
     pub(super) identity: Identity,
     pub(super) bases: Bases,
     pub(super) base: Arc<Base>,
+    /// It was committed before.
+    pub(super) is_rebuilt: bool,
     pub(super) report: Report,
     pub(super) kept: truth::Kept,
     pub(super) crawl_time: Duration,
@@ -39,9 +41,11 @@ impl Commit {
         let staging = self.lake.stage(&header.snapshot_id)?;
         // Read as late as can be: somebody may have been forgotten while the crawl went on.
         let pseudonyms = self.lake.pseudonyms()?;
+        let counting = self.newest_totals()?;
         let built = self.build(staging.folder(), &pseudonyms)?;
         let manifest = pseudonyms.manifest(self.manifest(&built, &states)?);
         let place = staging.commit(&manifest)?;
+        drop(counting);
         let base = self.bases.values().map(|m| &m.snapshot_id).max();
         Ok(Outcome {
             place,
@@ -54,6 +58,19 @@ impl Commit {
             not_read: self.report.coverage,
             side_failures: Vec::new(),
         })
+    }
+
+    /// The totals of query histories are those of now: another machine may have imported one while the crawl went on.
+    /// None is imported until they are dropped. What is built again builds on what it was built on.
+    fn newest_totals(&mut self) -> Result<Option<Counting>, Error> {
+        let is_total = |table: &&&Table| matches!(table.origin, Origin::History(_));
+        let totals: Vec<&Table> = self.options.tables.iter().filter(is_total).copied().collect();
+        if totals.is_empty() || self.is_rebuilt {
+            return Ok(None);
+        }
+        let counting = self.lake.counting()?;
+        self.bases.extend(bases::choose(&self.lake, &totals)?);
+        Ok(Some(counting))
     }
 
     /// A snapshot that is there is never replaced by one that knows less.
@@ -78,7 +95,7 @@ impl Commit {
     ) -> Result<Vec<build::Built>, Error> {
         let header = self.journal.header();
         let (journal, lake, base) = (&*self.journal, &self.lake, &*self.base);
-        let sources = build::Sources { journal, report: &self.report, lake, base };
+        let sources = build::Sources { journal, report: &self.report, lake, base, bases: &self.bases };
         let is_derived = |table: &Table| matches!(table.origin, Origin::Derived(_));
         let (derived, plain): (Vec<&Table>, Vec<&Table>) =
             self.options.tables.iter().partition(|table| is_derived(table));
@@ -101,11 +118,10 @@ impl Commit {
             pseudonyms,
         };
         let mut built = build::build(&sources, &target, &plain)?;
-        let bases = base.manifests().clone();
         journal.release();
         self.report.let_go();
         self.base = Arc::default();
-        built.extend(derived::derive(&target, &self.lake, &bases, &derived)?);
+        built.extend(derived::derive(&target, &self.lake, &self.bases, &derived)?);
         build::strip(&mut built, folder, &self.options.formats)?;
         Ok(built)
     }

@@ -476,6 +476,7 @@ impl Job<'_> {
             empty: if accepts_none { Empty::Accepted } else { Empty::Refused },
         };
         let started = Instant::now();
+        let is_rebuilt = matches!(self.source, Source::JournalOnly);
         let (source, journal) = (self.source.clone(), self.journal.clone());
         let mut report =
             crawl::crawl(source, journal, base.clone(), crawl_options, progress.clone(), stop).await?;
@@ -500,6 +501,7 @@ impl Job<'_> {
             identity: self.identity,
             bases: self.bases,
             base,
+            is_rebuilt,
             report,
             kept,
             crawl_time,

@@ -135,7 +135,10 @@ impl Outcome {
 pub fn import(lake: &Lake, files: &[PathBuf], options: &Options) -> Result<Outcome, Error> {
     lake.check()?;
     let lock = lake.lock()?;
+    // Before the totals are looked at, and until they are committed.
+    let counting = lake.counting()?;
     let mut result = import_locked(lake, files, options);
+    drop(counting);
     if let Ok(outcome) = &mut result
         && let Some((manifest, _)) = &outcome.committed
         && let Err(why) = export::follow_with_delta(lake, manifest, options.delta)

@@ -45,7 +45,7 @@ impl Lake {
     }
 
     /// Who this machine's folder is, in claims.
-    fn holder(&self) -> Result<String, Error> {
+    pub(super) fn holder(&self) -> Result<String, Error> {
         let path = self.root().join("holder");
         match fs::read_to_string(&path) {
             Ok(text) if !text.is_empty() => Ok(text),

@@ -19,6 +19,7 @@
 mod catalog;
 mod claims;
 mod commit;
+mod counting;
 mod csv;
 #[cfg(feature = "delta")]
 pub mod delta;
@@ -43,6 +44,7 @@ use arrow::error::ArrowError;
 pub use catalog::{Manifests, Newest, Unreadable};
 pub use claims::Leftover;
 pub use commit::Staging;
+pub(crate) use counting::Counting;
 pub use forget::{
     DOMAIN as PSEUDONYM_DOMAIN, Forgotten, ForgottenEntry, KEY as PSEUDONYM_KEY, Key, KeyFlaw, Named,
     Pseudonyms,

@@ -131,3 +131,82 @@ fn a_prune_keeps_what_a_rebuild_on_another_machine_builds_on() {
     let why = bucket.prune(IDS[0]).expect("the kept journal builds on it");
     assert!(why.contains("kept journal") && !why.contains(AT_WORK), "{why}");
 }
+
+/// Queries in the newest totals of query histories, and those of all imports.
+fn counted(bucket: &Bucket<'_>) -> (Value, Value) {
+    let (cloud, copy) = (store_at(&bucket.dest, &bucket.store.options), tempfile::tempdir().unwrap());
+    let read = |name: &str| -> Value { serde_json::from_slice(&cloud.get(name).unwrap().unwrap()).unwrap() };
+    let latest = read("latest.json");
+    let manifest = read(latest["manifest"].as_str().unwrap());
+    let days = manifest["tables"]["history_days"]["files"][0]["path"].as_str().unwrap().to_owned();
+    cloud
+        .download(&format!("{}/{days}", latest["path"].as_str().unwrap()), &copy.path().join("days"))
+        .unwrap();
+    let imports = bucket.names("snapshot=");
+    let imports = imports.iter().filter(|name| name.ends_with("/warehouse_queries.parquet")).enumerate();
+    for (at, name) in imports {
+        cloud.download(name, &copy.path().join(format!("{at}.parquet"))).unwrap();
+    }
+    let file = |name: &str| copy.path().join(name).display().to_string();
+    let sql = [
+        format!("SELECT sum(queries)::BIGINT FROM read_parquet('{}')", file("days")),
+        format!("SELECT count(*) FROM read_parquet('{}')", file("*.parquet")),
+    ];
+    let found = script("duck.py", &serde_json::json!({"folder": copy.path(), "sql": sql}).to_string());
+    (found[0][0][0].clone(), found[1][0][0].clone())
+}
+
+/// Starts a command, and gives it once it says that it waits for another machine.
+fn waiting(mut command: Command) -> Child {
+    use std::io::BufRead as _;
+    let mut child = spawn(&mut command);
+    let mut said = std::io::BufReader::new(child.stderr.take().unwrap()).lines();
+    let waits = said.find(|line| line.as_ref().unwrap().contains("waiting for it to end"));
+    assert!(waits.is_some(), "it ended without waiting: {:?}", child.wait());
+    // What it says later has to go somewhere.
+    std::thread::spawn(move || said.for_each(drop));
+    child
+}
+
+#[test]
+fn totals_of_query_histories_lose_nothing_to_another_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::of_projects(6);
+    let store = Store::s3(&sim);
+    let bucket = Bucket { sim: &sim, store: &store, dest: store.dest("hex"), dir: dir.path() };
+    bucket.night("first", 0, &[]);
+    let queries = sim.server.world().query_history(0);
+    let third = queries.len() / 3;
+    let files: Vec<String> = queries
+        .chunks(third + 1)
+        .enumerate()
+        .map(|(at, part)| {
+            let file = dir.path().join(format!("{at}.csv"));
+            let form = hexport::sim::history::Form::Csv;
+            std::fs::write(&file, hexport::sim::history::render("snowflake", part, form)).unwrap();
+            file.display().to_string()
+        })
+        .collect();
+    let import =
+        |at: usize| ["import", "query-history", &bucket.dest, &files[at], "--warehouse", "snowflake"];
+    run(&mut bucket.command("first", &import(0)), 0);
+    // An export that ends its crawl while another machine imports takes the totals as they are after that.
+    let importing = bucket.halted("first", &import(1));
+    let exporting = waiting(bucket.command("second", &["export", &bucket.dest, "--fixed-time", NIGHTS[1]]));
+    assert!(!bucket.holds(IDS[1]));
+    signal(&importing, "-CONT");
+    assert_eq!(importing.wait_with_output().unwrap().status.code(), Some(0));
+    assert_eq!(exporting.wait_with_output().unwrap().status.code(), Some(0));
+    assert!(bucket.holds(IDS[1]));
+    let (totals, imported) = counted(&bucket);
+    assert_eq!(totals, imported);
+    // Two imports of the same file: the second finds nothing new.
+    let importing = bucket.halted("first", &import(2));
+    let again = waiting(bucket.command("second", &import(2)));
+    bucket.finish(importing);
+    assert_eq!(again.wait_with_output().unwrap().status.code(), Some(0));
+    let (totals, imported) = counted(&bucket);
+    assert_eq!(totals, imported);
+    assert!(imported.as_u64() > Some(queries.len() as u64 / 3), "of Hex are {imported} of {}", queries.len());
+    assert_eq!(bucket.names("_state/counting"), Vec::<String>::new());
+}
