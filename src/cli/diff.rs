@@ -138,7 +138,8 @@ fn two(lake: &Lake, args: &Args) -> Result<(Manifest, Manifest), Failure> {
     let is_crawl = |at: &usize| manifests.readable[*at].tables.contains_key(CRAWL_COVERAGE.name);
     let last = (0..all.len()).rev().find(is_crawl).or(all.len().checked_sub(1));
     let nothing = || {
-        let what = render::counted(all.len() as u64, "readable snapshot");
+        let crawls = (0..all.len()).filter(is_crawl).count() as u64;
+        let what = render::counted(crawls, "readable snapshot of an export");
         Failure::new(Code::Usage, format!("{} holds {what}, and a diff needs two", lake.name()))
             .next("Export again, or name an earlier snapshot: hexport snapshots list shows them.")
     };

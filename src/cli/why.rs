@@ -65,7 +65,15 @@ pub fn run(args: &Args) -> Result<Code, Failure> {
     };
     let manifest = match &id {
         Some(id) => lake.manifest(id)?,
-        None => manifests.latest().cloned().map_or_else(|| lakes::newest(&lake, None), Ok)?,
+        // An import of a query history has read nothing of the workspace.
+        None => manifests
+            .readable
+            .iter()
+            .rev()
+            .find(|manifest| manifest.tables.contains_key(CRAWL_COVERAGE.name))
+            .or(manifests.latest())
+            .cloned()
+            .map_or_else(|| lakes::newest(&lake, None), Ok)?,
     };
     let reasons = reasons(&lake, &manifest)?;
     let unfinished = unfinished(&lake, &manifests)?;
@@ -98,8 +106,12 @@ fn reasons(lake: &Lake, manifest: &Manifest) -> Result<Vec<Reason>, Failure> {
     let reader = reader.ok_or_else(|| {
         Failure::new(
             Code::Usage,
-            format!("the snapshot {} has no table crawl_coverage", manifest.snapshot_id),
+            format!(
+                "the snapshot {} is of an import, which reads nothing of the workspace",
+                manifest.snapshot_id
+            ),
         )
+        .next("Name the snapshot of an export: hexport snapshots list shows them.")
     })?;
     let titles = titles(lake, manifest)?;
     let mut found: BTreeMap<(String, String, String), Reason> = BTreeMap::new();

@@ -81,35 +81,19 @@ impl<'a> Work<'a> {
         Ok(work)
     }
 
-    /// Finds a table's Parquet file, or writes one of today's schema.
+    /// Finds a table's Parquet file, or writes one.
     fn find(&mut self, table: &'static Table) -> Result<(), Error> {
         let entry = &self.newest.tables[table.name];
         let file = entry.files.iter().find(|file| file.format == Format::Parquet.name());
-        if let Some(file) = file
-            && self.is_of_today(file.snapshot.as_ref())?
-        {
+        if let Some(file) = file {
             self.elsewhere.insert(table.name, self.lake.file(self.newest, file)?);
             return Ok(());
         }
         let Some(reader) = TableReader::open(self.lake, self.newest, table)? else { return Ok(()) };
-        let folder = self.scratch.path();
-        let mut writer = TableWriter::create(table, &[Format::Parquet], folder, &self.newest.snapshot_id)?;
-        for batch in reader {
-            writer.write(&batch?)?;
-        }
-        writer.finish()?;
-        self.elsewhere.insert(table.name, folder.join(format!("{}.parquet", table.name)));
+        let path = self.scratch.path().join(format!("{}.parquet", table.name));
+        reader.write_parquet(&path)?;
+        self.elsewhere.insert(table.name, path);
         Ok(())
-    }
-
-    /// Whether the files of a snapshot have the columns that tables have today.
-    fn is_of_today(&self, home: Option<&SnapshotId>) -> Result<bool, Error> {
-        let manifest = match home {
-            Some(home) => &self.lake.manifest(home)?,
-            None => self.newest,
-        };
-        let is_same_version = manifest.tool.version == env!("CARGO_PKG_VERSION");
-        Ok(is_same_version && manifest.schema_version == SCHEMA_VERSION)
     }
 
     /// A folder for temporary files.

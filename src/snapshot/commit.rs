@@ -163,7 +163,7 @@ impl Lake {
             None => (format!("{}/", self.name()), views::CLOUD),
         };
         // Views before the pointer: whoever sees the new pointer finds views that know its snapshot.
-        store.put(VIEWS, views::newest(&newest, &base, note).as_bytes())?;
+        store.put(VIEWS, views::newest(&newest, &known.readable, &base, note).as_bytes())?;
         store.put(HISTORY, views::history(&known.readable, &base, note).as_bytes())?;
         // Another export may have committed a newer one in the meantime.
         store.change(POINTER, &|there| {

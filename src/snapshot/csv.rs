@@ -47,7 +47,11 @@ fn typed(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowEr
     let mut columns = Vec::new();
     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
         let wanted = schema.field_with_name(field.name())?;
-        let column = if wanted.data_type().is_nested() {
+        // Versions that wrote one text where there is a list today wrote it as it is.
+        let is_json = |text: &str| text.starts_with(['[', '{']);
+        let is_nested =
+            wanted.data_type().is_nested() && column.as_string::<i32>().iter().flatten().all(is_json);
+        let column = if is_nested {
             from_json(column.as_string::<i32>(), wanted)?
         } else if !wanted.is_nullable() && column.data_type() == &DataType::Utf8 {
             let texts = column.as_string::<i32>();

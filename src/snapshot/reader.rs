@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, AsArray, RecordBatch, new_null_array};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
-use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 
 use super::manifest::Manifest;
@@ -189,21 +190,44 @@ impl TableReader {
         self.rows
     }
 
+    /// Writes them into a Parquet file, with the columns that are known.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Damaged`], [`Error::Table`].
+    pub fn write_parquet(mut self, path: &Path) -> Result<(), Error> {
+        let failed = Error::of_table::<parquet::errors::ParquetError>(self.table);
+        let file = File::create(path).map_err(Error::io("can't create", path))?;
+        let first = self.next().transpose()?;
+        let schema = first.as_ref().map_or_else(|| self.schema.clone(), RecordBatch::schema);
+        let mut writer = ArrowWriter::try_new(file, schema, None).map_err(failed)?;
+        for batch in first.into_iter().map(Ok).chain(self) {
+            writer.write(&batch?).map_err(failed)?;
+        }
+        writer.close().map(drop).map_err(failed)
+    }
+
     fn adapt(&self, batch: &RecordBatch) -> Result<RecordBatch, Error> {
         let batch = match self.range.is_all() {
             true => batch,
             false => &self.range.cut(batch, self.table.key[0]).map_err(|e| self.failed(e))?,
         };
-        let columns: Vec<ArrayRef> = self
-            .schema
-            .fields()
-            .iter()
-            .map(|field| {
-                let stored = batch.column_by_name(field.name());
-                upgrade::column(self.table.name, field, stored, batch.num_rows())
-            })
-            .collect();
-        RecordBatch::try_new(self.schema.clone(), columns).map_err(|e| self.failed(e))
+        let (mut fields, mut columns) = (Vec::new(), Vec::new());
+        for field in self.schema.fields() {
+            let stored = batch.column_by_name(field.name());
+            let column = upgrade::column(self.table.name, field, stored, batch.num_rows());
+            // What an older version didn't write is unknown, also where today's always has a value.
+            let is_unknown = column.is_none();
+            columns.push(column.unwrap_or_else(|| new_null_array(field.data_type(), batch.num_rows())));
+            fields.push(match is_unknown && !field.is_nullable() {
+                true => Arc::new(field.as_ref().clone().with_nullable(true)),
+                false => field.clone(),
+            });
+        }
+        let schema = match fields[..] == self.schema.fields()[..] {
+            true => self.schema.clone(),
+            false => Arc::new(Schema::new(fields)),
+        };
+        RecordBatch::try_new(schema, columns).map_err(|e| self.failed(e))
     }
 
     fn failed(&self, error: ArrowError) -> Error {

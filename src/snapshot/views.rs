@@ -33,7 +33,7 @@ pub struct Views {
 
 /// The views of `views.sql`: the newest of each table. `base` comes before each path: nothing, or the lake's URL with
 /// a slash at its end. Without a base paths are relative to the lake, so that it can be moved.
-pub fn newest(manifest: &Manifest, base: &str, note: &str) -> String {
+pub fn newest(manifest: &Manifest, all: &[Manifest], base: &str, note: &str) -> String {
     let mut out = format!("-- The newest of each table of this lake, for DuckDB. {note}\n");
     out.push_str(
         "-- Views over all snapshots (named ..._history) are in history.sql: making them opens every file.\n",
@@ -41,12 +41,13 @@ pub fn newest(manifest: &Manifest, base: &str, note: &str) -> String {
     for (name, table) in &manifest.tables {
         let Some(file) = preferred(table) else { continue };
         // What each snapshot holds a part of is united.
-        let path = match is_split(name) {
-            true => format!("{base}{PREFIX}*/{}", file.path),
-            false => format!("{base}{}", file_name(manifest, file)),
+        let from = match is_split(name) {
+            true => Parts::of(name, all, base).from(""),
+            false => {
+                let path = quoted(&format!("{base}{}", file_name(manifest, file)));
+                scan(&file.format, &path, &table.columns, "")
+            }
         };
-        let more = if is_split(name) { ", union_by_name = true" } else { "" };
-        let from = scan(&file.format, &quoted(&path), &table.columns, more);
         view(&mut out, name, &table.doc, &format!("SELECT {} FROM {from}", columns(name)));
     }
     out
@@ -55,12 +56,77 @@ pub fn newest(manifest: &Manifest, base: &str, note: &str) -> String {
 /// The views of `history.sql`: each table in all snapshots.
 pub fn history(manifests: &[Manifest], base: &str, note: &str) -> String {
     let mut out = format!("-- Each table of this lake in all snapshots, for DuckDB. {note}\n");
-    for (name, (manifest, table, file)) in of_history(manifests) {
-        let _ = manifest;
-        let path = quoted(&format!("{base}{PREFIX}*/{}", file.path));
-        past(&mut out, name, table, &file.format, &path);
+    for (name, table) in of_history(manifests) {
+        past(&mut out, name, table, &Parts::of(name, manifests, base));
     }
     out
+}
+
+/// The files of a table in several snapshots. Those of one form are read at once: all Parquet files, and CSV files
+/// with the same columns.
+#[derive(Debug, Default)]
+struct Parts<'a> {
+    forms: Vec<Form<'a>>,
+}
+
+#[derive(Debug)]
+struct Form<'a> {
+    format: &'a str,
+    columns: &'a [(String, String)],
+    paths: Vec<String>,
+}
+
+impl<'a> Parts<'a> {
+    /// The files of a table in all snapshots.
+    fn of(name: &str, manifests: &'a [Manifest], base: &str) -> Self {
+        let mut parts = Self::default();
+        let mut pattern = String::new();
+        for manifest in manifests {
+            let Some(table) = manifest.tables.get(name) else { continue };
+            let Some(file) = preferred(table) else { continue };
+            parts.add(table, file, format!("{base}{}", file_name(manifest, file)));
+            pattern = format!("{base}{PREFIX}*/");
+        }
+        // A pattern is short, and finds later snapshots too. One for CSV would find those beside Parquet files.
+        let is_alone = parts.forms.len() == 1;
+        for form in parts.forms.iter_mut().filter(|form| is_alone || form.format == "parquet") {
+            form.paths = vec![format!("{pattern}{name}.{}", form.format)];
+        }
+        parts
+    }
+
+    fn add(&mut self, table: &'a TableEntry, file: &'a FileEntry, path: String) {
+        let columns = if file.format == "parquet" { &[][..] } else { &table.columns };
+        match self.forms.iter_mut().find(|form| form.format == file.format && form.columns == columns) {
+            Some(form) if form.paths.contains(&path) => {}
+            Some(form) => form.paths.push(path),
+            None => self.forms.push(Form { format: &file.format, columns, paths: vec![path] }),
+        }
+    }
+
+    /// What a query takes their rows from.
+    fn from(&self, more: &str) -> String {
+        let scans: Vec<String> = self
+            .forms
+            .iter()
+            .map(|form| {
+                let paths: Vec<String> = form.paths.iter().map(|path| quoted(path)).collect();
+                let paths = match &paths[..] {
+                    [path] => path.clone(),
+                    several => format!("[{}]", several.join(", ")),
+                };
+                scan(form.format, &paths, form.columns, &format!(", union_by_name = true{more}"))
+            })
+            .collect();
+        match &scans[..] {
+            [scan] => scan.clone(),
+            several => {
+                let selects: Vec<String> =
+                    several.iter().map(|scan| format!("SELECT * FROM {scan}")).collect();
+                format!("({})", selects.join(" UNION ALL BY NAME "))
+            }
+        }
+    }
 }
 
 /// Whether each snapshot holds a part of a table.
@@ -68,24 +134,14 @@ fn is_split(name: &str) -> bool {
     crate::tables::is_split(name)
 }
 
-/// Of each table the newest snapshot, with the format that its history is read in.
-fn of_history(manifests: &[Manifest]) -> BTreeMap<&str, (&Manifest, &TableEntry, &FileEntry)> {
-    let mut tables: BTreeMap<&str, (&Manifest, &TableEntry, &FileEntry)> = BTreeMap::new();
-    for manifest in manifests {
-        for (name, table) in &manifest.tables {
-            let Some(file) = preferred(table) else { continue };
-            let is_better =
-                |(_, _, known): &&(_, _, &FileEntry)| known.format == "parquet" && file.format != "parquet";
-            if tables.get(name.as_str()).filter(is_better).is_none() {
-                tables.insert(name, (manifest, table, file));
-            }
-        }
-    }
-    tables
+/// Each table as the newest snapshot describes it.
+fn of_history(manifests: &[Manifest]) -> BTreeMap<&str, &TableEntry> {
+    let tables = manifests.iter().flat_map(|manifest| &manifest.tables);
+    tables.filter(|(_, table)| !table.files.is_empty()).map(|(name, table)| (name.as_str(), table)).collect()
 }
 
-fn past(out: &mut String, name: &str, table: &TableEntry, format: &str, paths: &str) {
-    let from = scan(format, paths, &table.columns, ", union_by_name = true, filename = true");
+fn past(out: &mut String, name: &str, table: &TableEntry, parts: &Parts<'_>) {
+    let from = parts.from(", filename = true");
     // The snapshot is taken from the file's name here: DuckDB would also take columns from folders above the lake.
     let select = format!(
         "SELECT * EXCLUDE (filename), regexp_extract(filename, '{PREFIX}([^/]+)/[^/]+$', 1) AS snapshot FROM {from}"
@@ -175,15 +231,11 @@ impl Lake {
         for (name, table) in &manifest.tables {
             let Some(file) = preferred(table) else { continue };
             if is_split(name) {
-                let paths = self.parts(&mut views, name, &file.format)?;
-                if !paths.is_empty() {
-                    let from = scan(
-                        &file.format,
-                        &format!("[{}]", paths.join(", ")),
-                        &table.columns,
-                        ", union_by_name = true",
-                    );
-                    view(&mut views.sql, name, &table.doc, &format!("SELECT * FROM {from}"));
+                let manifests = self.manifests()?.readable;
+                let parts = self.parts(&mut views, name, &manifests)?;
+                if !parts.forms.is_empty() {
+                    let select = format!("SELECT * FROM {}", parts.from(""));
+                    view(&mut views.sql, name, &table.doc, &select);
                 }
                 continue;
             }
@@ -203,32 +255,37 @@ impl Lake {
         if !words.iter().any(|word| word.ends_with("_history")) {
             return Ok(views);
         }
-        let manifests = self.manifests()?;
-        for (name, (_, table, file)) in of_history(&manifests.readable) {
+        let manifests = self.manifests()?.readable;
+        for (name, table) in of_history(&manifests) {
             if !wanted(name) {
                 continue;
             }
-            let paths = self.parts(&mut views, name, &file.format)?;
-            if !paths.is_empty() {
-                past(&mut views.sql, name, table, &file.format, &format!("[{}]", paths.join(", ")));
+            let parts = self.parts(&mut views, name, &manifests)?;
+            if !parts.forms.is_empty() {
+                past(&mut views.sql, name, table, &parts);
             }
         }
         Ok(views)
     }
 
-    /// The files of a table in all snapshots, as SQL names them.
-    fn parts(&self, views: &mut Views, name: &str, format: &str) -> Result<Vec<String>, Error> {
-        let mut paths = Vec::new();
-        for manifest in &self.manifests()?.readable {
-            let files = manifest.tables.get(name).map_or(&[][..], |table| &table.files);
-            let Some(of_then) = files.iter().find(|f| f.format == format) else { continue };
-            match self.linked(&views.folder, manifest, of_then) {
-                Ok(path) => paths.push(quoted(&path)),
+    /// The files of a table in these snapshots that can be read.
+    fn parts<'a>(
+        &self,
+        views: &mut Views,
+        name: &str,
+        manifests: &'a [Manifest],
+    ) -> Result<Parts<'a>, Error> {
+        let mut parts = Parts::default();
+        for manifest in manifests {
+            let Some(table) = manifest.tables.get(name) else { continue };
+            let Some(file) = preferred(table) else { continue };
+            match self.linked(&views.folder, manifest, file) {
+                Ok(path) => parts.add(table, file, path),
                 Err(why @ Error::Store(_)) => return Err(why),
                 Err(why) => views.leave_out(&format!("{name} of {}", manifest.snapshot_id), &why),
             }
         }
-        Ok(paths)
+        Ok(parts)
     }
 
     /// Path of a file relative to the folder that views are run in, if it can be read.
@@ -322,7 +379,7 @@ mod tests {
             ..TableEntry::default()
         };
         manifest.tables.insert("t".into(), table.clone());
-        let sql = newest(&manifest, "s3://it's/x/", CLOUD);
+        let sql = newest(&manifest, &[], "s3://it's/x/", CLOUD);
         assert!(sql.contains("'s3://it''s/x/snapshot=2026-01-01T000000Z/t.csv'"), "{sql}");
         assert!(
             sql.contains("columns = {'a': 'BIGINT', 'l': 'VARCHAR'}") && sql.contains("IS 'It''s a row'"),

@@ -34,6 +34,7 @@ mod moves;
 mod mutator;
 mod nights;
 mod notify;
+mod older;
 mod openlineage;
 mod openmetadata;
 mod operate;

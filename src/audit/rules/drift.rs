@@ -69,7 +69,7 @@ static SCHEDULE_MISSED: Rule = Rule {
 };
 
 fn schedule_missed(facts: &Facts, config: &Config) -> Found {
-    live(facts, |p| {
+    let hits = live(facts, |p| {
         let stats = facts.scheduled_stats.get(&p.project_id)?;
         let (missed, late) = (stats.missed_runs.unwrap_or(0), stats.late_runs.unwrap_or(0));
         let due = stats.seen_runs.unwrap_or(0) + missed;
@@ -78,8 +78,18 @@ fn schedule_missed(facts: &Facts, config: &Config) -> Found {
         (facts.scheduled.contains(&p.project_id) && is_much).then(|| {
             format!("of {due} runs due in 30 days, {missed} never started and {late} started more than 15 minutes late")
         })
-    })
-    .into()
+    });
+    let is_unknown = |p: &&Project| {
+        let stats = facts.scheduled_stats.get(&p.project_id);
+        p.is_alive()
+            && facts.scheduled.contains(&p.project_id)
+            && stats.is_some_and(|stats| stats.missed_runs.is_none())
+    };
+    let unknown = facts.projects.iter().filter(is_unknown).count() as u64;
+    Found {
+        hits,
+        unknown: (unknown > 0).then(|| (unknown, "it isn't known when their runs were due".into())),
+    }
 }
 
 static KERNEL_STARVATION: Rule = Rule {
