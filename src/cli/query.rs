@@ -1,11 +1,15 @@
 //! `hexport query`: the library of DuckDB queries, and any other, over a lake.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::exit::{Code, Failure};
 use super::render;
 use super::settings::StoreArgs;
+use crate::registry;
+use crate::schema::Table;
+use crate::snapshot::Manifest;
 use crate::store::scratch;
 
 /// The prepared queries of `queries/`.
@@ -123,8 +127,8 @@ pub fn run(args: &Args) -> Result<Code, Failure> {
     match duckdb.args(["-c", &sql]).status() {
         Ok(status) if status.success() => Ok(Code::Complete),
         Ok(status) => {
-            Err(Failure::new(Code::Usage, format!("duckdb ended with {status}"))
-                .next("Its message is above."))
+            let lacks = lacking(&manifest, &sql).unwrap_or_else(|| "Its message is above.".into());
+            Err(Failure::new(Code::Usage, format!("duckdb ended with {status}")).next(lacks))
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             println!("{}\n{sql}", sets.join("\n"));
@@ -140,6 +144,36 @@ pub fn run(args: &Args) -> Result<Code, Failure> {
         }
         Err(e) => Err(Failure::new(Code::Usage, format!("duckdb can't be started: {e}"))),
     }
+}
+
+/// What a query names and the lake doesn't have, which may be why it fails.
+fn lacking(manifest: &Manifest, sql: &str) -> Option<String> {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let words: HashSet<&str> = sql.split(|c| !is_part(c)).collect();
+    let named = |table: &&Table| {
+        words.contains(table.name) || words.iter().any(|w| w.strip_suffix("_history") == Some(table.name))
+    };
+    let mut said = Vec::new();
+    for table in registry::all().filter(named) {
+        let Some(entry) = manifest.tables.get(table.name).filter(|entry| !entry.files.is_empty()) else {
+            said.push(match registry::is_of_history(table) {
+                true => format!("{} comes with a query history: hexport import query-history.", table.name),
+                false => format!("No snapshot holds {}: an export of all tables does.", table.name),
+            });
+            continue;
+        };
+        let is_there = |name: &str| entry.columns.iter().any(|(column, _)| column == name);
+        let later = table.all_columns().map(|column| column.name);
+        let later: Vec<&str> = later.filter(|name| words.contains(name) && !is_there(name)).collect();
+        if !later.is_empty() {
+            said.push(format!(
+                "{} was written by an older version, without {}: the next export has it.",
+                table.name,
+                later.join(", ")
+            ));
+        }
+    }
+    (!said.is_empty()).then(|| said.join(" "))
 }
 
 fn list() {

@@ -57,6 +57,14 @@ fn every_command(sim: &Sim, lake: &Path, format: &str) {
         let done = hexport(args).output().unwrap();
         assert_eq!(done.status.code(), Some(0), "{args:?}: {}", stderr(&done));
     }
+    // What a query asks for and the lake doesn't have is said beside DuckDB's own words.
+    for (query, why) in [
+        ("SELECT ordered_at FROM runs", "runs was written by an older version, without ordered_at"),
+        ("cost_by_project", "project_cost comes with a query history"),
+    ] {
+        let said = stderr(&run(hexport(&["query", dest, query]).env("PATH", path_with_venv()), 2));
+        assert!(said.contains(why), "{said}");
+    }
     let page = std::fs::read_to_string(page).unwrap();
     assert!(page.contains("it isn't known when their runs were due"));
     // What its files don't tell isn't judged.
