@@ -29,7 +29,7 @@ use crate::client::operation::{self, Operation};
 
 mod header;
 mod id;
-mod rewrite;
+pub(crate) mod rewrite;
 mod scan;
 
 pub use header::CrawlHeader;
@@ -37,8 +37,6 @@ pub use id::{NotASnapshotId, SnapshotId};
 
 /// Ending of journal files.
 pub const EXTENSION: &str = "hxj";
-/// Ending of what is to replace a journal, while it is being written.
-pub const UNFINISHED: &str = "tmp";
 /// Version of the form of journals that this version writes.
 pub const FORMAT: u32 = 2;
 /// First bytes of a journal file; the format's version follows.

@@ -5,7 +5,10 @@ use std::io::{BufWriter, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::{Error, Journal, MAGIC, Strange, UNFINISHED, ZSTD_LEVEL, scan, split};
+use super::{Error, Journal, MAGIC, Strange, ZSTD_LEVEL, scan, split};
+
+/// Ending of what is to replace a journal, while it is being written.
+pub const UNFINISHED: &str = "tmp";
 
 /// Given a text, gives another, or nothing to leave it.
 pub type Rewrite<'a> = dyn Fn(&str) -> Option<String> + 'a;

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::lake::JOURNALS;
 use super::{Error, Lake, SnapshotId};
-use crate::journal::{EXTENSION, UNFINISHED};
+use crate::journal::EXTENSION;
+use crate::journal::rewrite::UNFINISHED;
 
 impl Lake {
     /// Folder of journals.
