@@ -1,7 +1,7 @@
 //! Writing a table's record batches to files: Parquet and CSV from the same batches.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -310,9 +310,21 @@ fn hex(digest: &[u8]) -> String {
 
 /// Length and SHA-256 of what is left to read.
 pub(super) fn digest(input: &mut impl io::Read) -> io::Result<(u64, String)> {
-    let mut hasher = Sha256::new();
-    let bytes = io::copy(input, &mut hasher)?;
-    Ok((bytes, hex(&hasher.finalize())))
+    let (mut hasher, mut bytes) = (Sha256::new(), 0);
+    let mut input = BufReader::with_capacity(1 << 16, input);
+    loop {
+        let part = match input.fill_buf() {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            part => part?,
+        };
+        if part.is_empty() {
+            return Ok((bytes, hex(&hasher.finalize())));
+        }
+        hasher.update(part);
+        let read = part.len();
+        bytes += read as u64;
+        input.consume(read);
+    }
 }
 
 /// A file that knows its length and SHA-256 when it is done.

@@ -58,8 +58,8 @@ impl Local {
             match done {
                 // Others remove the folder when it is empty, or when they take the lock.
                 Err(e) if e.kind() == ErrorKind::NotFound && tries < 5 => tries += 1,
-                // A snapshot's folder may be a link to another disk.
-                Err(e) if e.kind() == ErrorKind::CrossesDevices => {
+                // A snapshot's folder may be a link to another disk, and the other folder somebody else's.
+                Err(e) if matches!(e.kind(), ErrorKind::CrossesDevices | ErrorKind::PermissionDenied) => {
                     let beside = Staged { file: beside(path), folder: None };
                     write(&beside.file)?;
                     File::open(&beside.file)?.sync_all()?;
