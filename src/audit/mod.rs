@@ -202,6 +202,13 @@ pub struct Found {
     pub unknown: Option<(u64, String)>,
 }
 
+impl Found {
+    /// Hits, and how many entities could not be judged, and why.
+    pub fn but_for(hits: Vec<Hit>, unknown: u64, why: &str) -> Self {
+        Self { hits, unknown: (unknown > 0).then(|| (unknown, why.to_owned())) }
+    }
+}
+
 impl From<Vec<Hit>> for Found {
     fn from(hits: Vec<Hit>) -> Self {
         Self { hits, unknown: None }

@@ -146,33 +146,21 @@ pub fn run(args: &Args) -> Result<Code, Failure> {
     }
 }
 
-/// What a query names and the lake doesn't have, which may be why it fails.
+/// Tables that a query names and the lake doesn't have, which may be why it fails.
 fn lacking(manifest: &Manifest, sql: &str) -> Option<String> {
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
     let words: HashSet<&str> = sql.split(|c| !is_part(c)).collect();
-    let named = |table: &&Table| {
+    let is_named = |table: &Table| {
         words.contains(table.name) || words.iter().any(|w| w.strip_suffix("_history") == Some(table.name))
     };
-    let mut said = Vec::new();
-    for table in registry::all().filter(named) {
-        let Some(entry) = manifest.tables.get(table.name).filter(|entry| !entry.files.is_empty()) else {
-            said.push(match registry::is_of_history(table) {
-                true => format!("{} comes with a query history: hexport import query-history.", table.name),
-                false => format!("No snapshot holds {}: an export of all tables does.", table.name),
-            });
-            continue;
-        };
-        let is_there = |name: &str| entry.columns.iter().any(|(column, _)| column == name);
-        let later = table.all_columns().map(|column| column.name);
-        let later: Vec<&str> = later.filter(|name| words.contains(name) && !is_there(name)).collect();
-        if !later.is_empty() {
-            said.push(format!(
-                "{} was written by an older version, without {}: the next export has it.",
-                table.name,
-                later.join(", ")
-            ));
-        }
-    }
+    let is_there = |table: &Table| manifest.tables.get(table.name).is_some_and(|t| !t.files.is_empty());
+    let lacking = registry::all().filter(|table| is_named(table) && !is_there(table));
+    let said: Vec<String> = lacking
+        .map(|table| match registry::is_of_history(table) {
+            true => format!("{} comes with a query history: hexport import query-history.", table.name),
+            false => format!("No snapshot holds {}: an export of all tables does.", table.name),
+        })
+        .collect();
     (!said.is_empty()).then(|| said.join(" "))
 }
 

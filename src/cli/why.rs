@@ -107,7 +107,7 @@ fn reasons(lake: &Lake, manifest: &Manifest) -> Result<Vec<Reason>, Failure> {
         Failure::new(
             Code::Usage,
             format!(
-                "the snapshot {} is of an import, which reads nothing of the workspace",
+                "the snapshot {} has no table crawl_coverage, which exports write and imports don't",
                 manifest.snapshot_id
             ),
         )

@@ -44,6 +44,7 @@ impl Commit {
         let counting = self.newest_totals()?;
         let built = self.build(staging.folder(), &pseudonyms)?;
         let manifest = pseudonyms.manifest(self.manifest(&built, &states)?);
+        counting.as_ref().map_or(Ok(()), Counting::check)?;
         let place = staging.commit(&manifest)?;
         drop(counting);
         let base = self.bases.values().map(|m| &m.snapshot_id).max();

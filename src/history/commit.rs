@@ -15,8 +15,8 @@ use crate::export::{self, Known};
 use crate::registry;
 use crate::schema::{Datum, Row, SCHEMA_VERSION, Table, batch_of};
 use crate::snapshot::{
-    self, Format, KeyRange, Lake, MANIFEST_VERSION, Manifest, Pseudonyms, SnapshotId, Staging, TableEntry,
-    TableReader, TableState, TableWriter, ToolEntry,
+    self, Counting, Format, KeyRange, Lake, MANIFEST_VERSION, Manifest, Pseudonyms, SnapshotId, Staging,
+    TableEntry, TableReader, TableState, TableWriter, ToolEntry,
 };
 use crate::store::scratch;
 use crate::tables::{AUDIT_FINDINGS, AUDIT_RULES, DATA_CONNECTIONS, HISTORY, WAREHOUSE_QUERIES};
@@ -200,7 +200,7 @@ impl Writing<'_> {
     }
 
     /// Writes everything and commits.
-    pub fn commit(mut self) -> Result<(Manifest, String), Error> {
+    pub fn commit(mut self, counting: &Counting) -> Result<(Manifest, String), Error> {
         self.flush()?;
         let Self { work, staging, id, formats, written, queries, totals, .. } = self;
         let mut tables = BTreeMap::from([(WAREHOUSE_QUERIES.name, queries.finish()?)]);
@@ -246,6 +246,7 @@ impl Writing<'_> {
             tables.extend(work.audited(folder, create)?);
         }
         let manifest = work.manifest(&id, states(&work, tables), &formats, folder)?;
+        counting.check()?;
         let place = staging.commit(&manifest)?;
         Ok((manifest, place))
     }

@@ -40,7 +40,7 @@ use crate::audit;
 use crate::derive::{self, Given};
 use crate::export;
 use crate::schema::{Datum, Row};
-use crate::snapshot::{DeltaMode, Lake, Manifest, Manifests, SnapshotId, TableReader};
+use crate::snapshot::{Counting, DeltaMode, Lake, Manifest, Manifests, SnapshotId, TableReader};
 use crate::tables::{DATA_CONNECTIONS, HISTORY_DAYS, WAREHOUSE_QUERIES};
 
 use query::{Connection, Connections, Mapper, Outcome as Mapped};
@@ -137,7 +137,7 @@ pub fn import(lake: &Lake, files: &[PathBuf], options: &Options) -> Result<Outco
     let lock = lake.lock()?;
     // Before the totals are looked at, and until they are committed.
     let counting = lake.counting()?;
-    let mut result = import_locked(lake, files, options);
+    let mut result = import_locked(lake, &counting, files, options);
     drop(counting);
     if let Ok(outcome) = &mut result
         && let Some((manifest, _)) = &outcome.committed
@@ -149,13 +149,20 @@ pub fn import(lake: &Lake, files: &[PathBuf], options: &Options) -> Result<Outco
     result
 }
 
-fn import_locked(lake: &Lake, files: &[PathBuf], options: &Options) -> Result<Outcome, Error> {
+fn import_locked(
+    lake: &Lake,
+    counting: &Counting,
+    files: &[PathBuf],
+    options: &Options,
+) -> Result<Outcome, Error> {
     let manifests = lake.manifests()?;
     let newest = manifests.newest_of_all().ok_or_else(|| Error::NoSnapshot { place: lake.name() })?.manifest;
     lake.repair()?;
     let at = free_time(&manifests, options.fixed_time.unwrap_or_else(Utc::now));
     let bases = bases(&manifests, &newest);
-    lake.building(&SnapshotId::at(at), &bases, || import_on(lake, (&manifests, &newest), at, files, options))
+    lake.building(&SnapshotId::at(at), &bases, || {
+        import_on(lake, (&manifests, &newest), at, counting, files, options)
+    })
 }
 
 /// The snapshots that an import reads: the newest of each table, and those of earlier imports.
@@ -171,6 +178,7 @@ fn import_on(
     lake: &Lake,
     (manifests, newest): (&Manifests, &Manifest),
     at: DateTime<Utc>,
+    counting: &Counting,
     files: &[PathBuf],
     options: &Options,
 ) -> Result<Outcome, Error> {
@@ -220,7 +228,7 @@ fn import_on(
     outcome.used = writing.rows();
     if outcome.used > 0 {
         let used = writing.used().clone();
-        outcome.committed = Some(writing.commit()?);
+        outcome.committed = Some(writing.commit(counting)?);
         outcome.connections = used;
     }
     Ok(outcome)

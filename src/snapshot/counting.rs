@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 
-use super::{Error, Lake};
+use super::{Busy, Error, Lake};
 
 /// The claim.
 const CLAIM: &str = "_state/counting";
@@ -23,7 +23,35 @@ const LOOK: Duration = Duration::from_secs(2);
 /// The claim to the totals of query histories; free again when dropped.
 #[derive(Debug)]
 pub struct Counting {
-    renewing: Option<(Lake, Sender<()>, JoinHandle<()>)>,
+    renewing: Option<Renewing>,
+}
+
+#[derive(Debug)]
+struct Renewing {
+    lake: Lake,
+    holder: String,
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Counting {
+    /// Checks that nobody has taken the claim over from a machine that slept or had no network: what it read may be
+    /// out of date.
+    ///
+    /// # Errors
+    /// [`Error::Busy`]; [`Error::Store`].
+    pub fn check(&self) -> Result<(), Error> {
+        let Some(Renewing { lake, holder, .. }) = &self.renewing else { return Ok(()) };
+        match is_of(lake, holder)? {
+            true => Ok(()),
+            false => Err(Error::Busy(Busy::Counting)),
+        }
+    }
+}
+
+/// Whether the claim is there, and of that machine.
+fn is_of(lake: &Lake, holder: &str) -> Result<bool, Error> {
+    Ok(lake.store().get(CLAIM)?.is_some_and(|text| text.starts_with(holder.as_bytes())))
 }
 
 impl Lake {
@@ -46,17 +74,24 @@ impl Lake {
             }
             std::thread::sleep(LOOK);
         }
-        let (lake, (stop, stopped)) = (self.clone(), mpsc::channel());
+        let (stop, stopped) = mpsc::channel();
+        let (lake, own) = (self.clone(), holder.clone());
         let renew = move || {
             let mut number = 0;
             while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(RENEWAL) {
                 number += 1;
-                if let Err(error) = lake.store().put(CLAIM, claim(&holder, number).as_bytes()) {
+                // One that somebody has taken over stays theirs.
+                let renewed = lake.store().change(CLAIM, &|there| {
+                    let is_ours = there.is_some_and(|text| text.starts_with(own.as_bytes()));
+                    is_ours.then(|| claim(&own, number).into_bytes())
+                });
+                if let Err(error) = renewed {
                     tracing::warn!("the claim to the totals of query histories can't be renewed: {error}");
                 }
             }
         };
-        Ok(Counting { renewing: Some((self.clone(), stop, std::thread::spawn(renew))) })
+        let thread = std::thread::spawn(renew);
+        Ok(Counting { renewing: Some(Renewing { lake: self.clone(), holder, stop, thread }) })
     }
 
     /// Takes the claim if nobody else has it. One of this machine is of a process that was killed.
@@ -83,10 +118,14 @@ fn claim(holder: &str, number: u32) -> String {
 
 impl Drop for Counting {
     fn drop(&mut self) {
-        let Some((lake, stop, renewing)) = self.renewing.take() else { return };
+        let Some(Renewing { lake, holder, stop, thread }) = self.renewing.take() else { return };
         drop(stop);
-        let _ = renewing.join();
-        if let Err(error) = lake.store().delete(&[CLAIM.to_owned()]) {
+        let _ = thread.join();
+        let removed = is_of(&lake, &holder).and_then(|is_ours| match is_ours {
+            true => Ok(lake.store().delete(&[CLAIM.to_owned()])?),
+            false => Ok(()),
+        });
+        if let Err(error) = removed {
             tracing::warn!("the claim to the totals of query histories can't be removed: {error}");
         }
     }
@@ -114,6 +153,7 @@ mod tests {
         let held = first.counting().unwrap();
         let holder = second.holder().unwrap();
         assert!(!second.take_counting(&holder).unwrap());
+        held.check().unwrap();
         // What a killed process of the same machine left is no hindrance to it.
         assert!(first.take_counting(&first.holder().unwrap()).unwrap());
         let is_free = AtomicBool::new(false);
@@ -131,6 +171,13 @@ mod tests {
             assert!(began.elapsed() < Duration::from_secs(60));
         });
         assert!(first.store().list("_state/").unwrap().is_empty());
+        // A machine that slept for too long has lost it, and takes it from nobody.
+        let lost = first.counting().unwrap();
+        second.store().put(CLAIM, claim(&holder, 0).as_bytes()).unwrap();
+        assert!(matches!(lost.check(), Err(Error::Busy(Busy::Counting))));
+        drop(lost);
+        assert!(is_of(&second, &holder).unwrap());
+        second.store().delete(&[CLAIM.to_owned()]).unwrap();
         // No snapshot's note is taken for the claim.
         first.build_on(&SnapshotId::at(Utc::now()), &[SnapshotId::at(Utc::now())].into()).unwrap();
         drop(second.counting().unwrap());

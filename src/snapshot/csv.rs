@@ -47,11 +47,7 @@ fn typed(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowEr
     let mut columns = Vec::new();
     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
         let wanted = schema.field_with_name(field.name())?;
-        // Versions that wrote one text where there is a list today wrote it as it is.
-        let is_json = |text: &str| text.starts_with(['[', '{']);
-        let is_nested =
-            wanted.data_type().is_nested() && column.as_string::<i32>().iter().flatten().all(is_json);
-        let column = if is_nested {
+        let column = if wanted.data_type().is_nested() && !is_plain(column, wanted) {
             from_json(column.as_string::<i32>(), wanted)?
         } else if !wanted.is_nullable() && column.data_type() == &DataType::Utf8 {
             let texts = column.as_string::<i32>();
@@ -63,6 +59,13 @@ fn typed(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowEr
         columns.push(column);
     }
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+}
+
+/// Whether an older version wrote one text, as it is, where there is a list of texts today. A mixture of both is damage.
+fn is_plain(column: &ArrayRef, wanted: &Field) -> bool {
+    let is_list = matches!(wanted.data_type(), DataType::List(item) if item.data_type() == &DataType::Utf8);
+    let mut texts = column.as_string::<i32>().iter().flatten().peekable();
+    is_list && texts.peek().is_some() && texts.all(|text| !text.starts_with(['[', '{', '"']))
 }
 
 fn from_json(texts: &StringArray, field: &Field) -> Result<ArrayRef, ArrowError> {
@@ -83,5 +86,28 @@ fn from_json(texts: &StringArray, field: &Field) -> Result<ArrayRef, ArrowError>
         Some(batch) if batch.num_rows() == texts.len() => Ok(batch.column(0).clone()),
         None if texts.is_empty() => Ok(arrow::array::new_empty_array(field.data_type())),
         _ => Err(ArrowError::JsonError(format!("{} holds something that is not JSON", field.name()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_text_of_an_older_version_is_read_and_damaged_json_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let list = DataType::List(Arc::new(Field::new("item", DataType::Utf8, true)));
+        let schema: SchemaRef = Arc::new(Schema::new(vec![Field::new("evidence", list, false)]));
+        let first = |lines: &str| {
+            let path = folder.path().join("t.csv");
+            std::fs::write(&path, format!("evidence\n{lines}\n")).unwrap();
+            read(&path, &schema, 100).unwrap().next().unwrap()
+        };
+        assert_eq!(first("both\nsql").unwrap().column(0).data_type(), &DataType::Utf8);
+        let lists = first("\"[\"\"sql\"\"]\"").unwrap();
+        assert_eq!(lists.column(0).as_list::<i32>().value(0).as_string::<i32>().value(0), "sql");
+        for damaged in ["\"[\"\"sql\"\"]\"\nsql", "\"[\"\"sq\""] {
+            first(damaged).unwrap_err();
+        }
     }
 }

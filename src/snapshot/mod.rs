@@ -219,6 +219,11 @@ pub enum Busy {
     /// It removes a snapshot that is to be built on.
     #[error("a prune on another machine is removing {0}")]
     Pruning(SnapshotId),
+    /// It has taken over the totals of query histories.
+    #[error(
+        "another machine has taken over the totals of query histories: this one was silent for half an hour"
+    )]
+    Counting,
     /// It builds on a snapshot that is to be removed.
     #[error("an export on another machine builds on {0}")]
     Exporting(SnapshotId),

@@ -39,7 +39,8 @@ impl Local {
     }
 
     /// Writes a file under a name that nobody reads, and then gives it its own. What a killed process leaves is in one
-    /// folder, which [`Store::restore`] empties.
+    /// folder, which [`Store::restore`] empties; only where a file can't be written there, it is a hidden one beside
+    /// the other.
     fn replace(
         &self,
         path: &Path,

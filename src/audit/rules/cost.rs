@@ -29,10 +29,7 @@ fn costly_schedule_unviewed(facts: &Facts, config: &Config) -> Found {
         p.is_alive() && p.app_views_last_30_days.is_none() && is_costly(&p.project_id)
     };
     let unknown = facts.projects.iter().filter(is_unknown).count() as u64;
-    Found {
-        hits,
-        unknown: (unknown > 0).then(|| (unknown, "the API doesn't tell the views of these apps".into())),
-    }
+    Found::but_for(hits, unknown, "the API doesn't tell the views of these apps")
 }
 
 static COST_JUMP: Rule = Rule {

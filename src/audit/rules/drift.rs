@@ -86,10 +86,7 @@ fn schedule_missed(facts: &Facts, config: &Config) -> Found {
             && stats.is_some_and(|stats| stats.missed_runs.is_none())
     };
     let unknown = facts.projects.iter().filter(is_unknown).count() as u64;
-    Found {
-        hits,
-        unknown: (unknown > 0).then(|| (unknown, "it isn't known when their runs were due".into())),
-    }
+    Found::but_for(hits, unknown, "it isn't known when their runs were due")
 }
 
 static KERNEL_STARVATION: Rule = Rule {

@@ -87,10 +87,7 @@ fn user_inactive(facts: &Facts, config: &Config) -> Found {
         .collect();
     // It may be an invitation of yesterday.
     let unknown = people().filter(|u| u.last_login_at.is_none()).count() as u64;
-    Found {
-        hits,
-        unknown: (unknown > 0).then(|| (unknown, "the API gives no last login for these users".into())),
-    }
+    Found::but_for(hits, unknown, "the API gives no last login for these users")
 }
 
 #[cfg(test)]

@@ -70,10 +70,7 @@ fn schedule_unviewed(facts: &Facts, _: &Config) -> Found {
         .iter()
         .filter(|p| p.is_alive() && is_candidate(&p.project_id) && p.app_views_last_30_days.is_none())
         .count() as u64;
-    Found {
-        hits,
-        unknown: (unknown > 0).then(|| (unknown, "the API gives no view counts for these apps".into())),
-    }
+    Found::but_for(hits, unknown, "the API gives no view counts for these apps")
 }
 
 static SCHEDULE_ON_ARCHIVED: Rule = Rule {

@@ -55,10 +55,7 @@ fn project_unused(facts: &Facts, config: &Config) -> Found {
     });
     let unknown = facts.projects.iter().filter(|p| p.is_alive() && !tells_views(p) && last_use(p).is_some());
     let unknown = unknown.count() as u64;
-    Found {
-        hits,
-        unknown: (unknown > 0).then(|| (unknown, "the API gives no view counts for these apps".into())),
-    }
+    Found::but_for(hits, unknown, "the API gives no view counts for these apps")
 }
 
 static DRAFT_STALE: Rule = Rule {
